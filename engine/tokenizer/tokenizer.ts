@@ -1,0 +1,86 @@
+/**
+ * Text to token ids, messages to prompt ids, token ids to bytes. Built from a description; knows nothing of checkpoints or files.
+ */
+import { Template } from "@huggingface/jinja";
+import { Tokenizer as BpeTokenizer } from "@huggingface/tokenizers";
+import { bytesOfToken } from "./byte-level.ts";
+import { type TokenizerDescription, type TokenizerMetadata, describeGgufTokenizer } from "./from-gguf.ts";
+
+export interface ChatMessage {
+  readonly role: string;
+  readonly content: string;
+}
+
+const NO_BYTES = new Uint8Array(0);
+
+export class Tokenizer {
+  readonly #description: TokenizerDescription;
+  readonly #bpe: BpeTokenizer;
+  readonly #template: Template | undefined;
+  readonly #control: ReadonlySet<number>;
+  readonly #literal: ReadonlySet<number>;
+  readonly #ends: ReadonlySet<number>;
+
+  constructor(description: TokenizerDescription) {
+    this.#description = description;
+    this.#bpe = new BpeTokenizer(description.tokenizerJson, { tokenizer_class: "GPT2Tokenizer" });
+    this.#template = description.chatTemplate === undefined ? undefined : new Template(description.chatTemplate);
+    this.#control = new Set(description.controlTokens);
+    this.#literal = new Set(description.literalTokens);
+    this.#ends = new Set(description.endTokens);
+  }
+
+  /** Of a GGUF file's `tokenizer.*` metadata. Throws naming what is missing or not supported. */
+  static fromGguf(metadata: TokenizerMetadata): Tokenizer {
+    return new Tokenizer(describeGgufTokenizer(metadata));
+  }
+
+  get vocabulary(): number {
+    return this.#description.tokens.length;
+  }
+
+  /** Ids of plain text. Control tokens spelled in `text` become their ids. A start token is put first where the model wants it. */
+  encode(text: string): number[] {
+    const ids = this.#bpe.encode(text, { add_special_tokens: false }).ids;
+    const { addBosToken, bosToken } = this.#description;
+    return addBosToken && bosToken !== undefined && ids[0] !== bosToken ? [bosToken, ...ids] : ids;
+  }
+
+  /** Prompt ids of a conversation, ready for the assistant's answer. Throws where the model has no chat template. */
+  encodeChat(messages: readonly ChatMessage[]): number[] {
+    return this.encode(this.renderChat(messages));
+  }
+
+  /** The prompt as text. */
+  renderChat(messages: readonly ChatMessage[]): string {
+    if (this.#template === undefined) {
+      throw new Error("the model has no chat template: give it a plain prompt, or load an instruction-tuned model");
+    }
+    const { tokens, bosToken, eosToken } = this.#description;
+    return this.#template.render({
+      messages: messages.map(({ role, content }) => ({ role, content })),
+      add_generation_prompt: true,
+      bos_token: bosToken === undefined ? "" : tokens[bosToken],
+      eos_token: eosToken === undefined ? "" : tokens[eosToken],
+    });
+  }
+
+  /** Whether `token` ends an answer. */
+  isEnd(token: number): boolean {
+    return this.#ends.has(token);
+  }
+
+  /** The UTF-8 bytes of one token: a token may hold part of a character. Control tokens and unknown ids have none. */
+  bytesOf(token: number): Uint8Array {
+    const spelling = this.#description.tokens[token];
+    if (spelling === undefined || this.#control.has(token)) return NO_BYTES;
+    const bytes = this.#literal.has(token) ? undefined : bytesOfToken(spelling);
+    return bytes ?? new TextEncoder().encode(spelling);
+  }
+
+  /** The text of a whole sequence; what is not UTF-8 becomes U+FFFD. */
+  decode(tokens: readonly number[]): string {
+    const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
+    return tokens.map((token) => decoder.decode(this.bytesOf(token), { stream: true })).join("") + decoder.decode();
+  }
+}
