@@ -1,0 +1,139 @@
+/**
+ * Frames: the binary units of a data link. A fixed header of 16 bytes, little-endian, then at most 64 KiB of payload:
+ *
+ *   0 kind u8 · 1 flags u8 · 2 epoch u16 · 4 stream u32 · 8 value u32 · 12 length u32
+ *
+ * `value` is the sequence number of a chunk, the bytes granted by a credit, the load (requests in hand) in accept, busy, end and load,
+ * a nonce in ping and pong. A WebSocket message carries whole frames, as many as one turn of the event loop produced.
+ * Knows bytes only; what a sequence of frames means is in link.ts.
+ */
+import { SkeinError } from "./errors.ts";
+import { FRAME_PAYLOAD_MAX, LINK_MESSAGE_MAX } from "./limits.ts";
+
+export const FRAME_HEADER = 16;
+
+export const KIND = {
+  hello: 1,
+  open: 2,
+  accept: 3,
+  busy: 4,
+  head: 5,
+  chunk: 6,
+  end: 7,
+  fail: 8,
+  cancel: 9,
+  credit: 10,
+  load: 11,
+  goaway: 12,
+  ping: 13,
+  pong: 14,
+} as const;
+export type Kind = (typeof KIND)[keyof typeof KIND];
+
+const KIND_MAX = KIND.pong;
+
+/** Flags of a chunk: two bits say what the payload is; MORE: the piece goes on in the next chunk; CHECKPOINT: see link.ts. */
+export const FLAG = { bytes: 0, text: 1, value: 2, payload: 3, more: 4, checkpoint: 8, /** of open: no body follows */ end: 16 } as const;
+
+/** One decoded frame. The same object is filled again for every frame: copy what must outlive the callback. */
+export interface Frame {
+  kind: Kind;
+  flags: number;
+  epoch: number;
+  stream: number;
+  value: number;
+  payload: Uint8Array;
+}
+
+const malformed = (what: string): SkeinError => new SkeinError("PROTOCOL", `Malformed frame: ${what}.`);
+
+/**
+ * Calls `each` for every frame of a message, in order; payloads are views into the message.
+ * Throws `PROTOCOL` at the first byte that is not part of a whole, known frame; frames before it have been delivered.
+ */
+export function decodeFrames(message: Uint8Array, each: (frame: Frame) => void): void {
+  if (message.byteLength > LINK_MESSAGE_MAX) throw malformed(`a message of ${message.byteLength} bytes, the limit is ${LINK_MESSAGE_MAX}`);
+  const view = new DataView(message.buffer, message.byteOffset, message.byteLength);
+  const frame: Frame = { kind: KIND.ping, flags: 0, epoch: 0, stream: 0, value: 0, payload: message };
+  let at = 0;
+  while (at < message.byteLength) {
+    if (message.byteLength - at < FRAME_HEADER) throw malformed("a header is cut short");
+    const kind = message[at]!;
+    if (kind === 0 || kind > KIND_MAX) throw malformed(`unknown kind ${kind}`);
+    const length = view.getUint32(at + 12, true);
+    if (length > FRAME_PAYLOAD_MAX) throw malformed(`a payload of ${length} bytes, the limit is ${FRAME_PAYLOAD_MAX}`);
+    if (message.byteLength - at - FRAME_HEADER < length) throw malformed("a payload is cut short");
+    frame.kind = kind as Kind;
+    frame.flags = message[at + 1]!;
+    frame.epoch = view.getUint16(at + 2, true);
+    frame.stream = view.getUint32(at + 4, true);
+    frame.value = view.getUint32(at + 8, true);
+    at += FRAME_HEADER;
+    frame.payload = message.subarray(at, at + length);
+    at += length;
+    each(frame);
+  }
+}
+
+const encoder = new TextEncoder();
+const BATCH_START = 8 * 1024;
+
+/**
+ * The frames that one turn of the event loop produces, joined into one message. `take()` hands the message over and starts a new one:
+ * the buffer is not used again, because a socket may still hold it.
+ */
+export class FrameBatch {
+  #bytes: Uint8Array = new Uint8Array(BATCH_START);
+  #view: DataView = new DataView(this.#bytes.buffer);
+  #length = 0;
+
+  get length(): number {
+    return this.#length;
+  }
+
+  /** Appends one frame. The payload is copied. */
+  add(kind: Kind, flags: number, epoch: number, stream: number, value: number, payload?: Uint8Array): void {
+    const size = payload === undefined ? 0 : payload.byteLength;
+    const at = this.#reserve(FRAME_HEADER + size);
+    this.#header(at, kind, flags, epoch, stream, value, size);
+    if (size > 0) this.#bytes.set(payload!, at + FRAME_HEADER);
+    this.#length = at + FRAME_HEADER + size;
+  }
+
+  /** Appends one frame with UTF-8 text, encoded in place. Returns the payload's bytes. The text must fit a frame. */
+  addText(kind: Kind, flags: number, epoch: number, stream: number, value: number, text: string): number {
+    const at = this.#reserve(FRAME_HEADER + text.length * 3);
+    const { written } = encoder.encodeInto(text, this.#bytes.subarray(at + FRAME_HEADER));
+    this.#header(at, kind, flags, epoch, stream, value, written);
+    this.#length = at + FRAME_HEADER + written;
+    return written;
+  }
+
+  take(): Uint8Array {
+    const message = this.#bytes.subarray(0, this.#length);
+    this.#bytes = new Uint8Array(BATCH_START);
+    this.#view = new DataView(this.#bytes.buffer);
+    this.#length = 0;
+    return message;
+  }
+
+  #header(at: number, kind: Kind, flags: number, epoch: number, stream: number, value: number, size: number): void {
+    this.#bytes[at] = kind;
+    this.#bytes[at + 1] = flags;
+    this.#view.setUint16(at + 2, epoch, true);
+    this.#view.setUint32(at + 4, stream, true);
+    this.#view.setUint32(at + 8, value, true);
+    this.#view.setUint32(at + 12, size, true);
+  }
+
+  #reserve(size: number): number {
+    const need = this.#length + size;
+    if (need > this.#bytes.byteLength) {
+      const grown = new Uint8Array(Math.max(need, this.#bytes.byteLength * 2));
+      grown.set(this.#bytes.subarray(0, this.#length));
+      this.#bytes = grown;
+      this.#view = new DataView(grown.buffer);
+    }
+    return this.#length;
+  }
+}

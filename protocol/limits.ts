@@ -1,0 +1,67 @@
+/**
+ * Every bound of the wire and of what waits behind it, with its unit and its reason. (The engine has its own.)
+ */
+export const KIB = 1024;
+export const MIB = 1024 * KIB;
+
+/** Payload of one frame, bytes: small enough that one big body can't hold up other streams on the link. */
+export const FRAME_PAYLOAD_MAX = 64 * KIB;
+/** One WebSocket message on a data link, bytes: a turn's frames are joined up to here. `maxPayload` of the socket. */
+export const LINK_MESSAGE_MAX = 512 * KIB;
+/** Unacknowledged chunk bytes (headers included, so that empty chunks aren't free) per stream and direction. */
+export const STREAM_WINDOW = 256 * KIB;
+/** The same for all streams of a link together. A WebSocket has no flow control: `ws` buffered 61 MB for one paused peer. */
+export const LINK_WINDOW = 4 * MIB;
+/** Streams open at one time on a link; above it a replica answers busy, an ingress picks another. */
+export const LINK_STREAMS_MAX = 4096;
+/** Hello must come within this, ms, else the connection is closed. */
+export const HELLO_TIMEOUT_MS = 2_000;
+/** The listening side pings this often, ms. */
+export const PING_INTERVAL_MS = 1_000;
+/** A link from which nothing came for this long, ms, is dead: half-open links are noticed within 5 s. */
+export const LINK_SILENCE_MAX_MS = 4_000;
+/** Hops of a request through ingresses: a cycle of deployments that call each other ends here. */
+export const HOPS_MAX = 16;
+/** A request body that is held for a retry, bytes: beyond it a request is no longer replayed. */
+export const REPLAY_BODY_MAX = 1 * MIB;
+/** Share of requests that may be retries, and the number always allowed, within `RETRY_BUDGET_WINDOW_MS`. */
+export const RETRY_BUDGET_SHARE = 0.2;
+export const RETRY_BUDGET_MIN = 10;
+export const RETRY_BUDGET_WINDOW_MS = 10_000;
+/** Requests waiting at one ingress for one deployment when `max_queued_requests` is -1 (Ray: unlimited). */
+export const QUEUE_MAX = 10_000;
+/** One control message, bytes (JSON). */
+export const CONTROL_MESSAGE_MAX = 4 * MIB;
+/** Heartbeats on a control link, ms, and how long a silent peer counts as alive. */
+export const CONTROL_PING_MS = 1_000;
+export const CONTROL_SILENCE_MAX_MS = 4_000;
+/** A worker whose control link is gone keeps its replicas (and they keep serving) this long, ms, before they are replaced. */
+export const WORKER_LOST_AFTER_MS = 5_000;
+/** After its start the coordinator only listens for this long, ms, or until every known worker has reported. */
+export const RECOVERY_MS = 10_000;
+/** Ticket lifetime, ms: at most a day; revoked earlier through the routing table. */
+export const TICKET_LIFETIME_MS = 24 * 3600_000;
+/** HTTP request head at the client listener, bytes, and number of header lines. */
+export const HTTP_HEAD_MAX = 16 * KIB;
+export const HTTP_HEADERS_MAX = 100;
+/** Client sockets of one ingress. */
+export const CLIENT_SOCKETS_MAX = 10_000;
+/** Time for a client to send its request head, ms. */
+export const HTTP_HEAD_TIMEOUT_MS = 10_000;
+/** Operators' API: body of a deploy request and of an uploaded blob, bytes. */
+export const DEPLOY_BODY_MAX = 4 * MIB;
+export const BLOB_MAX = 512 * MIB;
+/** Applications, deployments in an application, replicas of a deployment. */
+export const APPLICATIONS_MAX = 1_000;
+export const DEPLOYMENTS_MAX = 200;
+export const REPLICAS_MAX = 4_096;
+/** Names of applications and deployments, characters. */
+export const NAME_MAX = 128;
+/** Error messages that travel, characters: a traceback is useful, a dump isn't. */
+export const MESSAGE_MAX = 16 * KIB;
+/** Log of one replica on its host, bytes (two files of half this size), and what a reader may lag. */
+export const REPLICA_LOG_MAX = 8 * MIB;
+/** WebSocket message of a client (upgradeWebSocket), bytes. */
+export const CLIENT_MESSAGE_MAX = 16 * MIB;
+/** gRPC message, bytes. */
+export const GRPC_MESSAGE_MAX = 64 * MIB;

@@ -1,0 +1,151 @@
+/**
+ * Messages between a parent and the children it starts on one machine (Node's IPC channel; postMessage in a tab).
+ * Both ends are one build, so these are types without validation.
+ */
+import type { Manifest } from "./artefact.ts";
+import type { Capabilities, IngressAddress, IngressReport, IngressSpec, ReplicaSpec } from "./control.ts";
+import type { HttpOptions } from "./config.ts";
+
+/** File descriptor of the pipe by which a child sees its parent's death (node/parent.ts). */
+export const PARENT_FD = 4;
+
+/** First message to every child process; the child answers `ready` or `failed`, once. */
+export interface Start<Options> {
+  readonly type: "start";
+  readonly options: Options;
+}
+export interface Ready<Result> {
+  readonly type: "ready";
+  readonly result: Result;
+}
+/** One sentence that says what is wrong and what to do; exit code as in errors.ts. */
+export interface Failed {
+  readonly type: "failed";
+  readonly exit: number;
+  readonly message: string;
+}
+
+// --- coordinator (started by the command) ---
+
+export interface CoordinatorOptions {
+  readonly dataDir: string;
+  /** Port 0: any free one. */
+  readonly operators: { readonly host: string; readonly port: number };
+  readonly mesh: { readonly host: string; readonly port: number; readonly advertise: readonly string[]; readonly cert?: string; readonly key?: string; readonly insecure: boolean };
+  /** Folder under which a bare PUT's import_path is looked up. */
+  readonly appDir: string;
+  /** Start from empty desired state (`skein run` that makes its own mesh); false when a parent starts it again. */
+  readonly fresh: boolean;
+  readonly insecureLocalApi: boolean;
+  readonly requireApproval: boolean;
+  /** Client listeners before the first deploy says so. */
+  readonly http: Partial<HttpOptions> | null;
+  readonly logLevel: string;
+}
+export interface CoordinatorReady {
+  readonly operatorsUrl: string;
+  readonly meshUrl: string;
+  /** File that holds the admin token (0600). */
+  readonly adminTokenFile: string;
+  /** A join token for the worker that the parent starts next; many uses, this host only. */
+  readonly localJoinToken: string;
+  readonly hostId: string;
+}
+
+// --- worker agent (started by the command) ---
+
+export interface AgentOptions {
+  readonly dataDir: string;
+  readonly meshUrls: readonly string[];
+  readonly joinToken: string;
+  readonly hostId: string | null;
+  readonly name: string;
+  readonly allowSoftwareGpu: boolean;
+  /** Overrides of what was measured. */
+  readonly cpus: number | null;
+  readonly gpus: number | null;
+  readonly resources: Readonly<Record<string, number>>;
+  /** "auto" or one provider only: a test's or a person's wish. */
+  readonly device: "auto" | "webgpu" | "native" | "wasm";
+  /** Listener of this host's ingress for data links, should it be assigned one. Port 0: any. `disabled`: dial out only. */
+  readonly ingressMesh: { readonly host: string; readonly port: number; readonly advertise: readonly string[]; readonly disabled: boolean };
+  readonly logLevel: string;
+}
+export interface AgentReady {
+  readonly workerId: string;
+  readonly capabilities: Capabilities;
+}
+
+// --- ingress (started by the agent) ---
+
+export interface IngressOptions {
+  readonly dataDir: string;
+  readonly host: string;
+  readonly coordinatorUrls: readonly string[];
+  readonly mesh: { readonly host: string; readonly port: number; readonly advertise: readonly string[] };
+  readonly spec: IngressSpec;
+  readonly logLevel: string;
+}
+/** Agent to ingress while it runs. */
+export type ToIngress = { readonly type: "spec"; readonly spec: IngressSpec } | { readonly type: "stop"; readonly drainMs: number };
+/** Ingress to agent: whenever it changes, and after `ready`. */
+export type FromIngress = { readonly type: "report"; readonly report: IngressReport } | { readonly type: "stopped" };
+
+// --- replica (started by the agent; process or dedicated Web Worker) ---
+
+export interface ReplicaOptions {
+  readonly spec: ReplicaSpec;
+  readonly manifest: Manifest;
+  /** Where the bundle is: a file path in Node, a URL in a tab. */
+  readonly bundle: string;
+  readonly ingresses: readonly IngressAddress[];
+  readonly worker: { readonly id: string; readonly host: string; readonly kind: "node" | "browser" };
+  readonly device: "auto" | "webgpu" | "native" | "wasm";
+  readonly allowSoftwareGpu: boolean;
+  /** Ask of the agent, answered by `model`. */
+  readonly logLevel: string;
+}
+export type ToReplica =
+  | { readonly type: "ingresses"; readonly ingresses: readonly IngressAddress[] }
+  | { readonly type: "reconfigure"; readonly userConfig: unknown; readonly userConfigVersion: number; readonly maxOngoingRequests: number; readonly ticket: string }
+  /** Drain: goaway on every link, finish what runs, then exit 0. */
+  | { readonly type: "stop"; readonly timeoutMs: number; readonly waitLoopMs: number }
+  | { readonly type: "model"; readonly id: number; readonly model: LocatedModel | null; readonly error: string | null };
+export type FromReplica =
+  | {
+      readonly type: "status";
+      readonly state: "starting" | "ready" | "unhealthy" | "stopping" | "failed";
+      readonly progress?: string;
+      readonly error?: string;
+      readonly reconfigureError?: string;
+      readonly userConfigVersion: number;
+      readonly ongoing: number;
+      readonly maxOngoingRequests?: number;
+    }
+  /** Sent every second from the main thread: a replica that is silent is checked and then replaced. */
+  | { readonly type: "alive"; readonly ongoing: number }
+  | { readonly type: "needModel"; readonly id: number; readonly name: string; readonly provider: "webgpu" | "native" | "wasm" }
+  | { readonly type: "log"; readonly level: "info" | "warn" | "error"; readonly text: string };
+
+/** Where a model is for the engine: prepared files (Node) or the checkpoint's URL (tab). */
+export type LocatedModel =
+  | { readonly kind: "prepared"; readonly directory: string }
+  | { readonly kind: "url"; readonly url: string; readonly bytes: number; readonly authorization: string };
+
+// --- builder (started by the command and by the coordinator) ---
+
+export interface BuildRequest {
+  readonly appDir: string;
+  readonly importPath: string;
+  readonly args: Readonly<Record<string, unknown>>;
+  /** Folder that receives blobs, each named by its SHA-256. */
+  readonly blobs: string;
+}
+export interface BuildResult {
+  /** SHA-256 of the manifest, which is itself a blob. */
+  readonly artefact: string;
+  readonly manifest: Manifest;
+  readonly blobs: readonly string[];
+  /** Files that were read: what `--reload` watches. */
+  readonly inputs: readonly string[];
+}

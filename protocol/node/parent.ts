@@ -1,0 +1,99 @@
+/**
+ * How a child process and its parent agree on starting, readiness and death.
+ * The parent holds the other end of a pipe (fd 4): when it dies, however, the kernel closes the pipe and the child ends.
+ * A child that runs user code watches on a thread, so that it ends even while its main thread is busy.
+ */
+import { fork, type ChildProcess } from "node:child_process";
+import { createReadStream } from "node:fs";
+import { Worker } from "node:worker_threads";
+import { SkeinError } from "../errors.ts";
+import { PARENT_FD, type Failed, type Ready, type Start } from "../local.ts";
+
+export interface SpawnOptions {
+  readonly env?: NodeJS.ProcessEnv;
+  readonly cwd?: string;
+  readonly execArgv?: readonly string[];
+  /** Where its output goes; `pipe` for the agent, which keeps a log per replica. */
+  readonly output: "inherit" | "pipe" | "ignore";
+}
+
+/**
+ * Starts `module` as a child in a process group of its own (so that a terminal's Ctrl-C reaches only the parent, which stops children in order).
+ * The caller sends `start` and waits with `childReady`.
+ */
+export function spawnChild(module: string | URL, options: SpawnOptions): ChildProcess {
+  const out = options.output;
+  return fork(module, [], {
+    stdio: ["ignore", out, out, "ipc", "pipe"],
+    serialization: "advanced",
+    detached: process.platform !== "win32",
+    env: options.env ?? process.env,
+    ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
+    ...(options.execArgv === undefined ? {} : { execArgv: [...options.execArgv] }),
+  });
+}
+
+/** Sends the options and resolves with the child's result. Rejects when it says `failed` or ends first; `exit` is the exit code to use. */
+export function childReady<Options, Result>(child: ChildProcess, options: Options): Promise<Result> {
+  return new Promise((resolve, reject) => {
+    const done = (): void => {
+      child.off("message", onMessage).off("exit", onExit).off("error", onError);
+    };
+    const onMessage = (message: Ready<Result> | Failed | { type: string }): void => {
+      if (message.type === "ready") {
+        done();
+        resolve((message as Ready<Result>).result);
+      } else if (message.type === "failed") {
+        done();
+        reject(new ChildFailed((message as Failed).message, (message as Failed).exit));
+      }
+    };
+    const onExit = (code: number | null, signal: string | null): void => {
+      done();
+      reject(new ChildFailed(`The process ended before it was ready (${signal ?? `exit code ${code}`}).`, 1));
+    };
+    const onError = (cause: Error): void => {
+      done();
+      reject(new SkeinError("INTERNAL", `A process could not be started: ${cause.message}`, { cause }));
+    };
+    child.on("message", onMessage).on("exit", onExit).on("error", onError);
+    child.send({ type: "start", options } satisfies Start<Options>);
+  });
+}
+
+export class ChildFailed extends Error {
+  readonly exit: number;
+  constructor(message: string, exit: number) {
+    super(message);
+    this.name = "ChildFailed";
+    this.exit = exit;
+  }
+}
+
+/**
+ * In a child: ignores the terminal's SIGINT (the parent stops it), ends with the parent, and resolves with the start options.
+ * `busy`: watch on a thread because the main thread may be blocked by user code.
+ */
+export function startedByParent<Options>(busy: boolean): Promise<Options> {
+  process.on("SIGINT", () => {});
+  if (busy) {
+    const watch = `require("node:fs").readSync(${PARENT_FD}, Buffer.alloc(1)); process.kill(process.pid, "SIGKILL");`;
+    new Worker(watch, { eval: true, stdout: false, resourceLimits: { maxOldGenerationSizeMb: 16, maxYoungGenerationSizeMb: 2 } }).unref();
+  } else {
+    const end = (): never => process.exit(1);
+    createReadStream("", { fd: PARENT_FD }).on("data", () => {}).on("error", end).on("close", end);
+  }
+  return new Promise((resolve) => {
+    const onMessage = (message: Start<Options>): void => {
+      if (message.type !== "start") return;
+      process.off("message", onMessage);
+      resolve(message.options);
+    };
+    process.on("message", onMessage);
+  });
+}
+
+/** In a child: answers the parent. */
+export function tellParent(message: object): void {
+  if (process.connected) process.send?.(message, undefined, {}, () => {});
+}
