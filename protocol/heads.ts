@@ -135,32 +135,58 @@ export function checkCompatible(mine: { min: number; max: number }, theirs: { mi
     throw new SkeinError("INCOMPATIBLE", `The peer (build ${theirs.build}) needs protocol ${theirs.min}, this side speaks up to ${mine.max}: upgrade this side.`);
 }
 
+/*
+ * `open` and `head` are on the path of every request: they travel as positional arrays, which msgpack reads in half the time of maps.
+ * New fields go to the end; a reader ignores what it doesn't know.
+ */
+const OPEN_KINDS = ["http", "call", "grpc"] as const;
+
+/** Throws `TOO_LARGE` when the head fits no frame. */
+export function encodeOpen(head: OpenHead): Uint8Array {
+  const { app, deployment, requestId, deadlineMs, epoch, hops, model } = head;
+  const resume = head.resume ?? null;
+  switch (head.kind) {
+    case "http":
+      return packHead("The head of a request", [0, app, deployment, requestId, deadlineMs, epoch, hops, model, resume,
+        head.method, head.path, head.mount, head.scheme === "https", head.headers, head.remote, head.upgrade]);
+    case "call":
+      return packHead("The head of a call", [1, app, deployment, requestId, deadlineMs, epoch, hops, model, resume, head.method, head.stream]);
+    case "grpc":
+      return packHead("The head of a gRPC call", [2, app, deployment, requestId, deadlineMs, epoch, hops, model, resume, head.path, head.metadata]);
+  }
+}
+
 export function decodeOpen(bytes: Uint8Array): OpenHead {
   const v = unpack(bytes);
-  if (!isObject(v) || !isText(v.app) || !isText(v.deployment) || !isText(v.requestId) || !isText(v.model)) throw bad("open");
-  if (v.deadlineMs !== null && !(typeof v.deadlineMs === "number" && Number.isFinite(v.deadlineMs))) throw bad("open.deadlineMs");
-  if (!isCount(v.epoch) || !isCount(v.hops)) throw bad("open.epoch or open.hops");
-  switch (v.kind) {
+  if (!Array.isArray(v)) throw bad("open");
+  const [kindNumber, app, deployment, requestId, deadlineMs, epoch, hops, model, resume, a, b, c, d, e, f, g] = v as unknown[];
+  if (!isText(app) || !isText(deployment) || !isText(requestId) || !isText(model)) throw bad("open");
+  if (deadlineMs !== null && !(typeof deadlineMs === "number" && Number.isFinite(deadlineMs))) throw bad("open.deadlineMs");
+  if (!isCount(epoch) || !isCount(hops)) throw bad("open.epoch or open.hops");
+  const base: OpenBase = { app, deployment, requestId, deadlineMs, epoch, hops, model, resume: resume ?? undefined };
+  switch (OPEN_KINDS[kindNumber as number]) {
     case "http":
-      if (!isText(v.method) || !isText(v.path) || !isText(v.mount) || !isText(v.remote) || !isFlat(v.headers)) throw bad("open (http)");
-      if ((v.scheme !== "http" && v.scheme !== "https") || typeof v.upgrade !== "boolean") throw bad("open (http)");
-      break;
+      if (!isText(a) || !isText(b) || !isText(c) || typeof d !== "boolean" || !isFlat(e) || !isText(f) || typeof g !== "boolean") throw bad("open (http)");
+      return { ...base, kind: "http", method: a, path: b, mount: c, scheme: d ? "https" : "http", headers: e, remote: f, upgrade: g };
     case "call":
-      if (!isText(v.method) || typeof v.stream !== "boolean") throw bad("open (call)");
-      break;
+      if (!isText(a) || typeof b !== "boolean") throw bad("open (call)");
+      return { ...base, kind: "call", method: a, stream: b };
     case "grpc":
-      if (!isText(v.path) || !isFlat(v.metadata)) throw bad("open (grpc)");
-      break;
+      if (!isText(a) || !isFlat(b)) throw bad("open (grpc)");
+      return { ...base, kind: "grpc", path: a, metadata: b };
     default:
       throw bad("open.kind");
   }
-  return v as unknown as OpenHead;
 }
+
+export const encodeResponseHead = (head: ResponseHead): Uint8Array => packHead("The response head", [head.status, head.headers, head.resume ?? null]);
 
 export function decodeResponseHead(bytes: Uint8Array): ResponseHead {
   const v = unpack(bytes);
-  if (!isObject(v) || !isCount(v.status) || v.status > 999 || !isFlat(v.headers)) throw bad("head");
-  return v as unknown as ResponseHead;
+  if (!Array.isArray(v)) throw bad("head");
+  const [status, headers, resume] = v as unknown[];
+  if (!isCount(status) || status > 999 || !isFlat(headers)) throw bad("head");
+  return { status, headers, resume: resume ?? undefined };
 }
 
 const EMPTY_END: EndHead = Object.freeze({});

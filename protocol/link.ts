@@ -10,7 +10,7 @@
 import { SkeinError } from "./errors.ts";
 import { FLAG, FRAME_HEADER, FrameBatch, KIND, decodeFrames, type Frame, type Kind } from "./frame.ts";
 import {
-  PROTOCOL, checkCompatible, decodeEnd, decodeFail, decodeHello, decodeOpen, decodeResponseHead, packHead,
+  PROTOCOL, checkCompatible, decodeEnd, decodeFail, decodeHello, decodeOpen, decodeResponseHead, encodeOpen, packHead,
   type Hello, type OpenHead,
 } from "./heads.ts";
 import { HELLO_TIMEOUT_MS, LINK_MESSAGE_MAX, LINK_SILENCE_MAX_MS, LINK_STREAMS_MAX, LINK_WINDOW, PING_INTERVAL_MS } from "./limits.ts";
@@ -107,7 +107,7 @@ export class Link implements StreamLink {
   open(head: OpenHead, events: StreamEvents, ended = false): Stream {
     if (this.#state !== "ready" || this.draining) throw new SkeinError("UNAVAILABLE", "The link takes no new streams.");
     if (this.#streams.size >= LINK_STREAMS_MAX) throw new SkeinError("UNAVAILABLE", `The link has ${LINK_STREAMS_MAX} streams open.`);
-    const payload = packHead("The head of a request", head);
+    const payload = encodeOpen(head);
     const stream = new Stream(this, this.#nextId, head.epoch & 0xffff, true, events);
     this.#nextId += 2;
     this.#streams.set(stream.id, stream);

@@ -4,7 +4,7 @@
  */
 import { SkeinError } from "./errors.ts";
 import { FLAG, FRAME_HEADER, KIND, type Kind } from "./frame.ts";
-import { packHead, type EndHead, type FailHead, type ResponseHead } from "./heads.ts";
+import { encodeResponseHead, packHead, type EndHead, type FailHead, type ResponseHead } from "./heads.ts";
 import { FRAME_PAYLOAD_MAX, STREAM_WINDOW } from "./limits.ts";
 
 /** What kind of piece a chunk is. */
@@ -105,7 +105,7 @@ export class Stream {
 
   head(head: ResponseHead): void {
     if (this.closed || this.#localEnded) return;
-    this.#queueOrSend(KIND.head, 0, packHead("The response head", head));
+    this.#queueOrSend(KIND.head, 0, encodeResponseHead(head));
   }
 
   /**

@@ -3,7 +3,7 @@
  * Each starts from something valid and is bent in one or a few ways, so that it gets past the first check.
  */
 import { FrameBatch, KIND, type Kind } from "../../protocol/frame.ts";
-import { pack } from "../../protocol/heads.ts";
+import { encodeOpen, pack, unpack } from "../../protocol/heads.ts";
 import { below, chance, pickOne, type Random } from "../support/random.ts";
 
 const KINDS = Object.values(KIND) as Kind[];
@@ -18,15 +18,20 @@ const OPENS = [
   { kind: "grpc", app: "a", deployment: "D", requestId: "r", deadlineMs: 5, epoch: 0, hops: 0, model: "", path: "/p.S/M", metadata: [] },
 ] as const;
 const HEADS: readonly object[] = [
-  ...OPENS,
+  ...OPENS.map((open) => unpack(encodeOpen(open)) as object),
   { min: 1, max: 1, build: "b", features: [], ticket: "t" },
-  { status: 200, headers: ["a", "b"] },
+  [200, ["a", "b"], null],
   { trailers: ["a", "b"], status: { code: 0, message: "" }, close: { code: 1000, reason: "" } },
   { code: "INTERNAL", message: "m", status: { code: 2, message: "x" }, trailers: [] },
 ];
 
-/** An object with one or two of its fields odd, missing or new. */
+/** An object (or array) with one or two of its fields odd, missing or new. */
 function bent(random: Random, object: object): unknown {
+  if (Array.isArray(object)) {
+    const copy = [...(object as unknown[])];
+    for (let i = 1 + below(random, 2); i > 0; i--) copy[below(random, copy.length + 1)] = pickOne(random, ODD_VALUES);
+    return chance(random, 0.1) ? copy.slice(0, below(random, copy.length)) : copy;
+  }
   const copy: Record<string, unknown> = { ...object };
   for (let i = 1 + below(random, 2); i > 0; i--) {
     const key = pickOne(random, [...Object.keys(copy), "constructor", "extra"]);
@@ -87,7 +92,7 @@ export class FrameAttacker {
     if (id === 0) {
       if (chance(random, 0.2)) return batch.add(KIND.ping, 0, 0, 0, number(random));
       if (chance(random, 0.2)) return batch.add(KIND.load, 0, 0, 0, number(random));
-      batch.add(KIND.open, 0, 0, this.#next, 0, pack(pickOne(random, OPENS)));
+      batch.add(KIND.open, 0, 0, this.#next, 0, encodeOpen(pickOne(random, OPENS)));
       this.#open.set(this.#next, 0);
       this.#next += 2;
     } else if (chance(random, 0.7)) {
@@ -103,7 +108,7 @@ export class FrameAttacker {
   #bent(batch: FrameBatch): void {
     const random = this.#random;
     const stream = chance(random, 0.7) && this.#open.size > 0 ? pickOne(random, [...this.#open.keys()]) : number(random);
-    if (chance(random, 0.3)) batch.add(KIND.open, chance(random, 0.5) ? 16 : 0, 0, chance(random, 0.7) ? this.#next : stream, 0, pack(bent(random, pickOne(random, OPENS))));
+    if (chance(random, 0.3)) batch.add(KIND.open, chance(random, 0.5) ? 16 : 0, 0, chance(random, 0.7) ? this.#next : stream, 0, pack(bent(random, unpack(encodeOpen(pickOne(random, OPENS))) as object)));
     else batch.add(pickOne(random, KINDS), below(random, 256), chance(random, 0.8) ? 0 : below(random, 65_536), stream, chance(random, 0.5) ? below(random, 4) : number(random), payload(random));
   }
 }

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { FrameBatch, KIND } from "../../protocol/frame.ts";
-import { packHead, type OpenHead } from "../../protocol/heads.ts";
+import { encodeOpen, packHead, type OpenHead } from "../../protocol/heads.ts";
 import { FRAME_PAYLOAD_MAX, HELLO_TIMEOUT_MS, LINK_SILENCE_MAX_MS, LINK_WINDOW, PING_INTERVAL_MS, STREAM_WINDOW } from "../../protocol/limits.ts";
 import { CLOSE, Link } from "../../protocol/link.ts";
 import type { Stream, StreamEvents } from "../../protocol/stream.ts";
@@ -233,7 +233,7 @@ describe("a link", () => {
     expect(late.closes).toMatchObject([{ end: "listener", code: CLOSE.silent }]);
     const early = linkPair({}, {}, false);
     const batch = new FrameBatch();
-    batch.add(KIND.open, 0, 0, 1, 0, packHead("x", call()));
+    batch.add(KIND.open, 0, 0, 1, 0, encodeOpen(call()));
     early.listener.receive(batch.take(), 0);
     expect(early.closes).toMatchObject([{ end: "listener", code: CLOSE.protocol }]);
   });
@@ -253,7 +253,7 @@ describe("a link", () => {
     pair.listener.receive(batch.take(), 0);
     return pair.closes.map((c) => `${c.end} ${c.code} ${c.reason}`).join();
   };
-  const open = packHead("x", call());
+  const open = encodeOpen(call());
   it.each<[string, (b: FrameBatch) => void, string]>([
     ["a stream of our own parity", (b) => b.add(KIND.open, 0, 0, 2, 0, open), "can't be opened"],
     ["a stream id used twice", (b) => { b.add(KIND.open, 0, 0, 1, 0, open); b.add(KIND.open, 0, 0, 1, 0, open); }, "can't be opened"],
@@ -263,7 +263,7 @@ describe("a link", () => {
     ["accept from the opener", (b) => { b.add(KIND.open, 0, 0, 1, 0, open); b.add(KIND.accept, 0, 0, 1, 0); }, "from the side that opened"],
     ["credit beyond the window", (b) => { b.add(KIND.open, 0, 0, 1, 0, open); b.add(KIND.credit, 0, 0, 1, 1); }, "More credit"],
     ["link credit beyond the window", (b) => b.add(KIND.credit, 0, 0, 0, 1), "More credit"],
-    ["an open head that isn't one", (b) => b.add(KIND.open, 0, 0, 1, 0, packHead("x", { kind: "call" })), "Malformed open"],
+    ["an open head that isn't one", (b) => b.add(KIND.open, 0, 0, 1, 0, packHead("x", ["call"])), "Malformed open"],
     ["an unknown chunk type", (b) => { b.add(KIND.open, 0, 0, 1, 0, open); b.add(KIND.chunk, 3, 0, 1, 0); }, "no known payload type"],
     ["a second hello", (b) => b.add(KIND.hello, 0, 0, 0, 0), "not for the link"],
   ])("closes on %s", (_name, frames, expected) => {
@@ -276,7 +276,7 @@ describe("a link", () => {
     const peer = recorder();
     const pair = linkPair({}, peer.events);
     const batch = new FrameBatch();
-    batch.add(KIND.open, 0, 2, 1, 0, packHead("x", call({ epoch: 2 })));
+    batch.add(KIND.open, 0, 2, 1, 0, encodeOpen(call({ epoch: 2 })));
     batch.add(KIND.chunk, 1, 1, 1, 0, new TextEncoder().encode("old"));
     batch.add(KIND.chunk, 1, 2, 1, 0, new TextEncoder().encode("new"));
     pair.listener.receive(batch.take(), 0);
