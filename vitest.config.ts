@@ -1,0 +1,36 @@
+import { defineConfig } from "vitest/config";
+
+/** Wide margins: the timeouts catch what hangs; two shared cores must never make a sound test fail. */
+const unitTimeoutMs = 30_000;
+const systemTimeoutMs = 180_000;
+
+export default defineConfig({
+  test: {
+    // Processes, not threads: tests load native add-ons, send signals and change directories.
+    pool: "forks",
+    maxWorkers: 2,
+    projects: [
+      {
+        test: {
+          name: "unit",
+          include: ["test/**/*.test.ts"],
+          exclude: ["test/system/**"],
+          testTimeout: unitTimeoutMs,
+          hookTimeout: unitTimeoutMs,
+          sequence: { groupOrder: 0 },
+        },
+      },
+      {
+        // Real processes, sockets and models: one file at a time, after the unit tests.
+        test: {
+          name: "system",
+          include: ["test/system/**/*.test.ts"],
+          testTimeout: systemTimeoutMs,
+          hookTimeout: systemTimeoutMs,
+          fileParallelism: false,
+          sequence: { groupOrder: 1 },
+        },
+      },
+    ],
+  },
+});
