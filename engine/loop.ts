@@ -95,6 +95,13 @@ export class EngineLoop {
     await this.#turning;
   }
 
+  /** Drops all generations, without output, and resolves when the step under way, if any, is over. */
+  async close(): Promise<void> {
+    this.#running = [];
+    this.#broken = new Error("the engine is closed");
+    await this.idle();
+  }
+
   #wake(): void {
     this.#turning ??= this.#turn();
   }
@@ -184,7 +191,7 @@ export class EngineLoop {
   }
 
   #fail(error: Error): void {
-    this.#broken = error;
+    this.#broken ??= error;
     const listeners = this.#running.map(({ listener }) => listener);
     this.#running = [];
     for (const listener of listeners) listener.onError(error);

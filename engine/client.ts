@@ -1,0 +1,246 @@
+/**
+ * The engine as the rest of a program sees it: a thread of its own behind plain calls. Watches over the thread: one that dies, breaks
+ * or falls silent while it has work is ended, and everybody who waits is told why. Timers and the thread itself are arguments.
+ */
+import { EngineGeneration } from "./generation.ts";
+import { CLOSE_GRACE_MS, LOAD_SILENCE_MS, SILENCE_GRACE_MS, STEP_SILENCE_MS, WINDOW_TOKENS } from "./limits.ts";
+import { GREEDY } from "./sampler.ts";
+import {
+  type FromEngine,
+  type GenerateOptions,
+  type LoadProgress,
+  type LoadSpec,
+  type LoadedModel,
+  type ProbeResult,
+  type PromptInput,
+  type ToEngine,
+  toError,
+} from "./thread-messages.ts";
+import type { SamplingParameters } from "./types.ts";
+
+/** A running engine thread, whatever it is made of. */
+export interface EngineThread {
+  post(message: ToEngine): void;
+  onMessage(handler: (message: FromEngine) => void): void;
+  /** Called once, when the thread has ended for whatever reason, with one clear sentence. */
+  onExit(handler: (reason: string) => void): void;
+  /** Ends the thread now, even inside a model step. */
+  terminate(): void;
+}
+
+export interface EngineClientOptions {
+  readonly spawn: () => EngineThread;
+  /** Calls back once after `ms`; returns how to call it off. */
+  readonly after: (ms: number, callback: () => void) => () => void;
+  /** The engine is gone, unless `close` was called: called once. */
+  readonly onDead?: (reason: string) => void;
+  /** Milliseconds of silence that count as death; the defaults are in `limits.ts`. */
+  readonly stepSilenceMs?: number;
+  readonly loadSilenceMs?: number;
+}
+
+export type GenerateRequest = PromptInput & {
+  /** Defaults to greedy. Without a seed the caller gets seed 0: choose one where answers should differ. */
+  readonly sampling?: Partial<SamplingParameters>;
+  /** Default: until the slot is full. */
+  readonly maxTokens?: number;
+  readonly stop?: readonly string[];
+  readonly signal?: AbortSignal;
+};
+
+/** The engine's thread died, broke or was ended. Nothing that was asked of it will be answered. */
+export class EngineDeadError extends Error {
+  override readonly name = "EngineDeadError";
+}
+
+interface Waiting<T> {
+  resolve(value: T): void;
+  reject(error: Error): void;
+}
+
+export class EngineClient {
+  readonly #thread: EngineThread;
+  readonly #options: EngineClientOptions;
+  readonly #generations = new Map<number, EngineGeneration>();
+  #nextId = 1;
+  #ready: Waiting<void> | undefined;
+  #probe: Waiting<ProbeResult> | undefined;
+  #load: (Waiting<LoadedModel> & { readonly onProgress: ((progress: LoadProgress) => void) | undefined }) | undefined;
+  #closing: Waiting<void> | undefined;
+  #dead: EngineDeadError | undefined;
+  #stopWatch: (() => void) | undefined;
+
+  private constructor(options: EngineClientOptions) {
+    this.#options = options;
+    this.#thread = options.spawn();
+    this.#thread.onMessage((message) => this.#receive(message));
+    this.#thread.onExit((reason) => this.#die(reason));
+  }
+
+  /** Starts the thread and waits until it answers. */
+  static async start(options: EngineClientOptions): Promise<EngineClient> {
+    const client = new EngineClient(options);
+    await client.#ask<void>((waiting) => (client.#ready = waiting));
+    return client;
+  }
+
+  /** What this machine can run models with. */
+  probe({ allowSoftwareGpu = false }: { allowSoftwareGpu?: boolean } = {}): Promise<ProbeResult> {
+    if (this.#probe ?? this.#load) return Promise.reject(new Error("the engine is busy with another probe or load: await it first"));
+    return this.#ask<ProbeResult>((waiting) => {
+      this.#probe = waiting;
+      this.#post({ type: "probe", allowSoftwareGpu });
+    });
+  }
+
+  /** Loads the one model of this thread. Rejects with the reason where it can't; the thread may then try another spec. */
+  load(spec: LoadSpec, onProgress?: (progress: LoadProgress) => void): Promise<LoadedModel> {
+    if (this.#probe ?? this.#load) return Promise.reject(new Error("the engine is busy with another probe or load: await it first"));
+    return this.#ask<LoadedModel>((waiting) => {
+      this.#load = { ...waiting, onProgress };
+      this.#post({ type: "load", spec });
+    });
+  }
+
+  /** Starts a generation. Errors of the request come out of the iteration (and of `end` and `promptTokens`). */
+  generate(request: GenerateRequest): EngineGeneration {
+    const id = this.#nextId++;
+    const generation: EngineGeneration = new EngineGeneration(
+      {
+        acknowledge: (tokens) => {
+          this.#post({ type: "acknowledge", id, tokens });
+          this.#watch();
+        },
+        cancel: () => {
+          this.#generations.delete(id);
+          this.#post({ type: "cancel", id });
+          this.#watch();
+        },
+      },
+      WINDOW_TOKENS,
+    );
+    if (this.#dead) {
+      generation.failed(this.#dead);
+      return generation;
+    }
+    const { signal } = request;
+    this.#generations.set(id, generation);
+    this.#post({ type: "generate", id, input: inputOf(request), ...optionsOf(request) });
+    this.#watch();
+    const onAbort = (): void => generation.cancel();
+    if (signal?.aborted) onAbort();
+    signal?.addEventListener("abort", onAbort, { once: true });
+    const forget = (): void => signal?.removeEventListener("abort", onAbort);
+    generation.end.then(forget, forget);
+    return generation;
+  }
+
+  /** Ends the thread in good order; generations under way are rejected. Never fails; may be called twice. */
+  async close(): Promise<void> {
+    if (this.#dead) return;
+    const stopWaiting = this.#options.after(CLOSE_GRACE_MS, () => this.#die("the engine did not close in time"));
+    await new Promise<void>((resolve) => {
+      this.#closing = { resolve, reject: () => resolve() };
+      this.#post({ type: "close" });
+    });
+    stopWaiting();
+  }
+
+  #ask<T>(ask: (waiting: Waiting<T>) => void): Promise<T> {
+    if (this.#dead) return Promise.reject(this.#dead);
+    return new Promise<T>((resolve, reject) => {
+      ask({ resolve, reject });
+      this.#watch();
+    });
+  }
+
+  #post(message: ToEngine): void {
+    if (this.#dead === undefined) this.#thread.post(message);
+  }
+
+  #receive(message: FromEngine): void {
+    if (this.#dead) return;
+    switch (message.type) {
+      case "ready":
+        this.#ready?.resolve();
+        this.#ready = undefined;
+        break;
+      case "probed":
+        this.#probe?.resolve(message.result);
+        this.#probe = undefined;
+        break;
+      case "loading":
+        this.#load?.onProgress?.(message.progress);
+        break;
+      case "loaded":
+        this.#load?.resolve(message.model);
+        this.#load = undefined;
+        break;
+      case "failed":
+        (this.#probe ?? this.#load)?.reject(toError(message.error));
+        this.#probe = this.#load = undefined;
+        break;
+      case "started":
+        this.#generations.get(message.id)?.started(message.promptTokens);
+        break;
+      case "refused":
+        this.#generations.get(message.id)?.failed(toError(message.error));
+        this.#generations.delete(message.id);
+        break;
+      case "step":
+        for (const item of message.items) {
+          this.#generations.get(item.id)?.received(item);
+          if (item.end) this.#generations.delete(item.id);
+        }
+        break;
+      case "broken":
+        this.#die(`the model broke: ${message.reason}`);
+        return;
+      case "closed":
+        this.#die("the engine was closed");
+        return;
+    }
+    this.#watch();
+  }
+
+  /** Starts the silence anew if there is something to hear, else stops listening for it. */
+  #watch(): void {
+    this.#stopWatch?.();
+    this.#stopWatch = undefined;
+    if (this.#dead) return;
+    const isLoading = (this.#ready ?? this.#probe ?? this.#load) !== undefined;
+    const isRunning = this.#generations.values().some((generation) => generation.isActive);
+    if (!isLoading && !isRunning) return;
+    const silenceMs = isLoading
+      ? (this.#options.loadSilenceMs ?? LOAD_SILENCE_MS)
+      : (this.#options.stepSilenceMs ?? STEP_SILENCE_MS);
+    // In two parts: after the process itself was stopped, messages that wait are delivered before the second runs out.
+    this.#stopWatch = this.#options.after(silenceMs, () => {
+      this.#stopWatch = this.#options.after(SILENCE_GRACE_MS, () => {
+        this.#die(`the engine said nothing for ${silenceMs / 1000} s ${isLoading ? "while loading" : "during a model step"}`);
+      });
+    });
+  }
+
+  #die(reason: string): void {
+    if (this.#dead) return;
+    const error = new EngineDeadError(reason);
+    this.#dead = error;
+    this.#stopWatch?.();
+    this.#thread.terminate();
+    for (const waiting of [this.#ready, this.#probe, this.#load]) waiting?.reject(error);
+    for (const generation of this.#generations.values()) generation.failed(error);
+    this.#generations.clear();
+    if (this.#closing) this.#closing.resolve();
+    else this.#options.onDead?.(reason);
+  }
+}
+
+function inputOf(request: GenerateRequest): PromptInput {
+  if ("messages" in request) return { messages: request.messages };
+  return "prompt" in request ? { prompt: request.prompt } : { promptTokens: request.promptTokens };
+}
+
+function optionsOf({ sampling, maxTokens, stop }: GenerateRequest): GenerateOptions {
+  return { sampling: { ...GREEDY, ...sampling }, maxTokens, stop: stop ?? [] };
+}

@@ -1,0 +1,62 @@
+/**
+ * Which provider runs a model: tries those that the spec allows, best first, and says why one was passed over. How a provider is
+ * made and how a prepared model is opened are arguments.
+ */
+import type { PreparedModel } from "./prepare.ts";
+import type { LoadProgress, LoadSpec, PreparedReference } from "./thread-messages.ts";
+import type { Loaded } from "./thread.ts";
+import { Tokenizer } from "./tokenizer/tokenizer.ts";
+import type { ProviderName, Runner } from "./types.ts";
+
+/** Best first. */
+export const PROVIDER_ORDER: readonly ProviderName[] = ["webgpu", "native", "wasm"];
+
+export interface RunnerOptions {
+  readonly threads: number;
+  readonly slots: number;
+  readonly slotLength: number;
+  readonly allowSoftwareGpu: boolean;
+}
+
+export interface LoadHost {
+  open(reference: PreparedReference): Promise<PreparedModel>;
+  /** How to make a runner; a provider that this platform lacks is absent. Rejects with a sentence where it can't. */
+  readonly providers: Readonly<Partial<Record<ProviderName, (model: PreparedModel, options: RunnerOptions) => Promise<Runner>>>>;
+}
+
+/** Loads the model that `spec` names. Rejects with the reasons of every provider that was tried. */
+export async function loadModel(spec: LoadSpec, host: LoadHost, onProgress: (progress: LoadProgress) => void): Promise<Loaded> {
+  checkSpec(spec);
+  const notes: string[] = [];
+  for (const name of spec.provider === "auto" ? PROVIDER_ORDER : [spec.provider]) {
+    const reference = spec.prepared[name];
+    const create = host.providers[name];
+    if (reference === undefined || create === undefined) {
+      if (spec.provider !== "auto") notes.push(reference === undefined ? `the model is not prepared for ${name}` : `${name} does not exist on this platform`);
+      continue;
+    }
+    try {
+      onProgress({ stage: "reading" });
+      const model = await host.open(reference);
+      onProgress({ stage: "tokenizer" });
+      const tokenizer = Tokenizer.fromGguf(model.tokenizer);
+      onProgress({ stage: `session (${name})` });
+      const runner = await create(model, {
+        threads: spec.threads,
+        slots: spec.slots,
+        slotLength: Math.min(spec.slotLength, model.positions, model.config.contextLength),
+        allowSoftwareGpu: spec.allowSoftwareGpu ?? false,
+      });
+      return { runner, tokenizer, notes };
+    } catch (error) {
+      notes.push(`${name}: ${error instanceof Error ? error.message : String(error)}`);
+    }
+  }
+  throw new Error(`no provider could load the model (${notes.join("; ") || "it is prepared for none that this platform has"})`);
+}
+
+function checkSpec({ threads, slots, slotLength }: LoadSpec): void {
+  for (const [name, value] of Object.entries({ threads, slots, slotLength })) {
+    if (!Number.isInteger(value) || value < 1) throw new RangeError(`${name} must be a whole number above 0, not ${value}`);
+  }
+}

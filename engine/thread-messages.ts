@@ -1,0 +1,115 @@
+/**
+ * What the engine's thread and its client say to each other. Plain structured-cloneable values; order is kept by the port.
+ */
+import type { PreparedModel } from "./prepare.ts";
+import type { Usage } from "./sequence.ts";
+import type { ChatMessage } from "./tokenizer/tokenizer.ts";
+import type { FinishReason, ModelConfig, ProviderName, SamplingParameters } from "./types.ts";
+
+/** Which provider a model runs on, and with how much room. */
+export interface LoadSpec {
+  /** The model in the form of each provider that may run it: "auto" takes the best of those given. */
+  readonly prepared: Readonly<Partial<Record<ProviderName, PreparedReference>>>;
+  readonly provider: ProviderName | "auto";
+  /** Threads that `native` and `wasm` compute with. */
+  readonly threads: number;
+  /** Sequences that run at once. */
+  readonly slots: number;
+  /** Tokens of prompt and answer together. */
+  readonly slotLength: number;
+  /** Take a software adapter (SwiftShader) for a GPU. */
+  readonly allowSoftwareGpu?: boolean;
+}
+
+/** A directory of the cache (Node), or the model itself (tabs; its weights must be a `Uint8Array` to cross into the thread). */
+export type PreparedReference = { readonly directory: string } | { readonly model: PreparedModel };
+
+export interface GpuFacts {
+  readonly vendor: string;
+  readonly architecture: string;
+  readonly description: string;
+  /** Computed by the CPU: not a GPU unless the user says so. */
+  readonly isSoftware: boolean;
+}
+
+/** What this machine can run models with. */
+export interface ProbeResult {
+  /** Best first. A software adapter counts only where it was allowed. */
+  readonly providers: readonly ProviderName[];
+  readonly gpu: GpuFacts | undefined;
+  /** Why a provider is missing. */
+  readonly reasons: Readonly<Partial<Record<ProviderName, string>>>;
+}
+
+export interface LoadedModel {
+  readonly provider: ProviderName | "reference";
+  readonly config: ModelConfig;
+  readonly slots: number;
+  readonly slotLength: number;
+  /** Why a better provider was passed over, and other things worth a line in the log. */
+  readonly notes: readonly string[];
+}
+
+export interface LoadProgress {
+  /** Such as "reading", "session", "self-test", "tokenizer". */
+  readonly stage: string;
+}
+
+export type PromptInput =
+  | { readonly messages: readonly ChatMessage[] }
+  | { readonly prompt: string }
+  | { readonly promptTokens: readonly number[] };
+
+export interface GenerateOptions {
+  readonly sampling: SamplingParameters;
+  readonly maxTokens: number | undefined;
+  readonly stop: readonly string[];
+}
+
+export interface ErrorValue {
+  readonly name: string;
+  readonly message: string;
+}
+
+export type ToEngine =
+  | { readonly type: "probe"; readonly allowSoftwareGpu: boolean }
+  | { readonly type: "load"; readonly spec: LoadSpec }
+  | ({ readonly type: "generate"; readonly id: number; readonly input: PromptInput } & GenerateOptions)
+  | { readonly type: "acknowledge"; readonly id: number; readonly tokens: number }
+  | { readonly type: "cancel"; readonly id: number }
+  | { readonly type: "close" };
+
+export interface OutputItem {
+  readonly id: number;
+  readonly text: string;
+  readonly tokens: readonly number[];
+  /** With the last item of a generation. */
+  readonly end: (Usage & { readonly finishReason: FinishReason }) | undefined;
+}
+
+export type FromEngine =
+  | { readonly type: "ready" }
+  | { readonly type: "probed"; readonly result: ProbeResult }
+  | { readonly type: "loading"; readonly progress: LoadProgress }
+  | { readonly type: "loaded"; readonly model: LoadedModel }
+  /** Answers "probe" or "load". */
+  | { readonly type: "failed"; readonly error: ErrorValue }
+  | { readonly type: "started"; readonly id: number; readonly promptTokens: readonly number[] }
+  | { readonly type: "refused"; readonly id: number; readonly error: ErrorValue }
+  /** One step ran; sent for each, so that silence means trouble. */
+  | { readonly type: "step"; readonly items: readonly OutputItem[] }
+  /** The model is broken; the thread serves nothing any more. */
+  | { readonly type: "broken"; readonly reason: string }
+  | { readonly type: "closed" };
+
+export function errorValue(error: unknown): ErrorValue {
+  return error instanceof Error ? { name: error.name, message: error.message } : { name: "Error", message: String(error) };
+}
+
+/** An Error again, of the built-in class where the name is one that callers tell apart. */
+export function toError({ name, message }: ErrorValue): Error {
+  if (name === "RangeError") return new RangeError(message);
+  const error = new Error(message);
+  error.name = name;
+  return error;
+}

@@ -1,0 +1,138 @@
+/**
+ * The engine's side of its thread: one model, many generations, over a port. Platform-neutral: how a model is loaded and how the
+ * thread takes turns with its port are arguments.
+ */
+import { PROMPT_CHARACTERS_MAX, STOP_STRINGS_MAX, STOP_STRING_CHARACTERS_MAX } from "./limits.ts";
+import { EngineLoop } from "./loop.ts";
+import {
+  type FromEngine,
+  type LoadProgress,
+  type LoadSpec,
+  type OutputItem,
+  type ProbeResult,
+  type PromptInput,
+  type ToEngine,
+  errorValue,
+} from "./thread-messages.ts";
+import type { Tokenizer } from "./tokenizer/tokenizer.ts";
+import type { Runner } from "./types.ts";
+
+export interface EnginePort {
+  post(message: FromEngine): void;
+  onMessage(handler: (message: ToEngine) => void): void;
+}
+
+export interface Loaded {
+  readonly runner: Runner;
+  readonly tokenizer: Tokenizer;
+  readonly notes: readonly string[];
+}
+
+export interface EnginePlatform {
+  load(spec: LoadSpec, onProgress: (progress: LoadProgress) => void): Promise<Loaded>;
+  probe(options: { allowSoftwareGpu: boolean }): Promise<ProbeResult>;
+  /** Resolves after messages that wait at the port were delivered. */
+  yieldTurn(): Promise<void>;
+  /** Ends the thread, after "closed" was posted. */
+  end(): void;
+}
+
+/** Serves the port until "close". Says "ready" first. */
+export function serveEngine(port: EnginePort, platform: EnginePlatform): void {
+  let model: { readonly loaded: Loaded; readonly loop: EngineLoop } | undefined;
+  let isLoading = false;
+  let outputs: OutputItem[] = [];
+
+  const postStep = (): void => {
+    port.post({ type: "step", items: outputs });
+    outputs = [];
+  };
+
+  async function load(spec: LoadSpec): Promise<void> {
+    if (model ?? isLoading) throw new Error("this engine has a model already: one thread runs one model");
+    isLoading = true;
+    try {
+      const loaded = await platform.load(spec, (progress) => port.post({ type: "loading", progress }));
+      const { runner, tokenizer, notes } = loaded;
+      const loop = new EngineLoop({
+        runner,
+        text: tokenizer,
+        yieldTurn: () => platform.yieldTurn(),
+        onStep: postStep,
+        onBroken: (error) => port.post({ type: "broken", reason: error.message }),
+      });
+      model = { loaded, loop };
+      const { provider, config, slots, slotLength } = runner;
+      port.post({ type: "loaded", model: { provider, config, slots, slotLength, notes } });
+    } finally {
+      isLoading = false;
+    }
+  }
+
+  function generate(message: Extract<ToEngine, { type: "generate" }>): void {
+    if (model === undefined) throw new Error("no model is loaded yet: await load() first");
+    const { id, input, sampling, maxTokens, stop } = message;
+    checkStop(stop);
+    const promptTokens = promptTokensOf(model.loaded.tokenizer, input);
+    model.loop.submit(id, { promptTokens, sampling, maxTokens, stop }, {
+      onOutput: ({ text, tokens, finishReason }, usage) => {
+        const end = finishReason === undefined ? undefined : { ...usage, finishReason };
+        outputs.push({ id, text, tokens, end });
+      },
+      onError: (error) => port.post({ type: "refused", id, error: errorValue(error) }),
+    });
+    port.post({ type: "started", id, promptTokens });
+  }
+
+  const answerFailure = (error: unknown): void => port.post({ type: "failed", error: errorValue(error) });
+
+  port.onMessage((message) => {
+    switch (message.type) {
+      case "probe":
+        platform.probe(message).then((result) => port.post({ type: "probed", result }), answerFailure);
+        break;
+      case "load":
+        load(message.spec).catch(answerFailure);
+        break;
+      case "generate":
+        try {
+          generate(message);
+        } catch (error) {
+          port.post({ type: "refused", id: message.id, error: errorValue(error) });
+        }
+        break;
+      case "acknowledge":
+        model?.loop.acknowledge(message.id, message.tokens);
+        break;
+      case "cancel":
+        model?.loop.cancel(message.id);
+        break;
+      case "close":
+        void (async () => {
+          await model?.loop.close();
+          // A provider that can't let go must not keep the thread: it ends in any case.
+          await model?.loaded.runner.release().catch(() => undefined);
+          port.post({ type: "closed" });
+          platform.end();
+        })();
+    }
+  });
+  port.post({ type: "ready" });
+}
+
+function checkStop(stop: readonly string[]): void {
+  if (stop.length > STOP_STRINGS_MAX) throw new RangeError(`at most ${STOP_STRINGS_MAX} stop strings, not ${stop.length}`);
+  const longest = Math.max(0, ...stop.map((text) => text.length));
+  if (longest > STOP_STRING_CHARACTERS_MAX) {
+    throw new RangeError(`a stop string has at most ${STOP_STRING_CHARACTERS_MAX} characters, not ${longest}`);
+  }
+}
+
+function promptTokensOf(tokenizer: Tokenizer, input: PromptInput): readonly number[] {
+  if ("promptTokens" in input) return input.promptTokens;
+  const characters = "prompt" in input ? input.prompt.length : input.messages.reduce((sum, { content }) => sum + content.length, 0);
+  if (characters > PROMPT_CHARACTERS_MAX) {
+    throw new RangeError(`the prompt has ${characters} characters; at most ${PROMPT_CHARACTERS_MAX} are taken`);
+  }
+  return "prompt" in input ? tokenizer.encode(input.prompt) : tokenizer.encodeChat(input.messages);
+}
