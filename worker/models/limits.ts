@@ -1,0 +1,21 @@
+/** Every bound of model fetching, with its unit and its reason. */
+
+/** To the hub's response head, ms. Short: behind a firewall the next source should get its turn soon. */
+export const HUB_CONNECT_TIMEOUT_MS = 3_000;
+/** Without a byte for this long, ms, a download is cut and resumed. */
+export const HUB_STALL_TIMEOUT_MS = 20_000;
+/** Attempts in a row that bring no new byte before the hub is given up. */
+export const HUB_FRUITLESS_ATTEMPTS_MAX = 3;
+/** Attempts in all, so that a hub that cuts after each few bytes ends too. */
+export const HUB_ATTEMPTS_MAX = 50;
+/** pip's own: seconds to connect, and repetitions. */
+export const PIP_TIMEOUT_S = 15;
+export const PIP_RETRIES = 2;
+/** Kept of a program's error output, characters. */
+export const PROGRAM_OUTPUT_MAX = 16_384;
+/** Central directory of a wheel, bytes: a wheel has tens of entries, this is room for some 100,000. */
+export const ZIP_DIRECTORY_MAX = 8 * 1024 * 1024;
+/** Between looks at a lock that another process holds, ms. */
+export const LOCK_POLL_MS = 100;
+/** Between progress reports, ms. */
+export const PROGRESS_INTERVAL_MS = 200;

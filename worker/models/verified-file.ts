@@ -1,0 +1,98 @@
+/**
+ * Writes a file that is accepted only with a given size and SHA-256, hashing while it writes. Knows the disk and nothing of sources.
+ * A target path has either the whole right content or none: bytes go to `partial`, which is renamed when it is right.
+ */
+import { createHash, type Hash } from "node:crypto";
+import { createReadStream } from "node:fs";
+import { type FileHandle, mkdir, open, rename, rm, stat } from "node:fs/promises";
+import { dirname } from "node:path";
+import { SkeinError } from "../../protocol/errors.ts";
+
+export interface Content {
+  readonly sha256: string;
+  readonly bytes: number;
+}
+
+/** SHA-256 of a whole file, hex. */
+export async function hashFile(path: string): Promise<string> {
+  const hash = createHash("sha256");
+  for await (const chunk of createReadStream(path)) hash.update(chunk as Buffer);
+  return hash.digest("hex");
+}
+
+/** Appends to `partial` and finishes into `target`. Make one with `openPartial`; `close` keeps the partial for the next time. */
+export class PartialFile {
+  readonly #file: FileHandle;
+  readonly #hash: Hash;
+  readonly #path: string;
+  readonly #content: Content;
+  #bytes: number;
+
+  constructor(file: FileHandle, hash: Hash, path: string, content: Content, bytes: number) {
+    this.#file = file;
+    this.#hash = hash;
+    this.#path = path;
+    this.#content = content;
+    this.#bytes = bytes;
+  }
+
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  get complete(): boolean {
+    return this.#bytes === this.#content.bytes;
+  }
+
+  /** Throws `INVALID_ARGUMENT` when the content would grow beyond its size. */
+  async append(chunk: Uint8Array): Promise<void> {
+    if (this.#bytes + chunk.byteLength > this.#content.bytes) {
+      throw new SkeinError("INVALID_ARGUMENT", `more than the expected ${this.#content.bytes} bytes`);
+    }
+    for (let at = 0; at < chunk.byteLength;) {
+      const { bytesWritten } = await this.#file.write(chunk, at, chunk.byteLength - at, this.#bytes + at);
+      at += bytesWritten;
+    }
+    this.#hash.update(chunk);
+    this.#bytes += chunk.byteLength;
+  }
+
+  /** Accepts the file as `target`, or throws `INVALID_ARGUMENT` with both hashes and removes what was written. */
+  async finish(target: string): Promise<void> {
+    const sha256 = this.#hash.digest("hex");
+    if (!this.complete || sha256 !== this.#content.sha256) {
+      await this.close();
+      await rm(this.#path, { force: true });
+      throw new SkeinError(
+        "INVALID_ARGUMENT",
+        `the file is not the expected one: ${this.#bytes} bytes with SHA-256 ${sha256}, ` +
+          `expected ${this.#content.bytes} bytes with ${this.#content.sha256}`,
+      );
+    }
+    await this.#file.sync();
+    await this.close();
+    await rename(this.#path, target);
+  }
+
+  async close(): Promise<void> {
+    await this.#file.close();
+  }
+}
+
+/** Opens `path` for appending. With `resume`, what an earlier attempt left counts (and is hashed); else it starts empty. */
+export async function openPartial(path: string, content: Content, resume: boolean): Promise<PartialFile> {
+  await mkdir(dirname(path), { recursive: true });
+  const left = resume ? await sizeOf(path) : 0;
+  const kept = left <= content.bytes ? left : 0;
+  const file = await open(path, kept > 0 ? "r+" : "w");
+  const hash = createHash("sha256");
+  if (kept > 0) for await (const chunk of createReadStream(path, { end: kept - 1 })) hash.update(chunk as Buffer);
+  return new PartialFile(file, hash, path, content, kept);
+}
+
+async function sizeOf(path: string): Promise<number> {
+  return stat(path).then(
+    (stats) => stats.size,
+    () => 0,
+  );
+}

@@ -1,0 +1,9 @@
+/** Where this user's data lies: `SKEIN_DATA_DIR`, else the platform's place (XDG on Linux). Creates nothing. */
+import { resolve } from "node:path";
+import envPaths from "env-paths";
+
+/** Absolute path of the data directory, such as `~/.local/share/skein`. */
+export function dataDirectory(env: Readonly<Record<string, string | undefined>>): string {
+  const chosen = env["SKEIN_DATA_DIR"];
+  return chosen ? resolve(chosen) : envPaths("skein", { suffix: "" }).data;
+}
