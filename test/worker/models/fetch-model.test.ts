@@ -134,8 +134,8 @@ test("a cached file that was changed is fetched anew", async () => {
   expect(hub.ranges).toHaveLength(2);
 });
 
-test("two processes fetch once", async () => {
-  await using hub = await startHub();
+test("several processes fetch once", async () => {
+  await using hub = await startHub({ delayMs: 1_500 }); // long enough for all of them to be there
   const program = fileURLToPath(new URL("fetch-tiny-main.ts", import.meta.url));
   const run = () => promisify(execFile)(process.execPath, [program, dataDir, hub.endpoint]);
   const outputs = await Promise.all([run(), run(), run()]);

@@ -4,6 +4,7 @@ import { writeFile } from "node:fs/promises";
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
+import { setTimeout } from "node:timers/promises";
 import { crc32, deflateRawSync } from "node:zlib";
 import type { CatalogueModel } from "../../../worker/models/catalogue.ts";
 import type { RunProgram } from "../../../worker/models/wheel.ts";
@@ -34,23 +35,34 @@ export interface HubBehaviour {
   readonly cuts?: number;
   readonly ignoresRanges?: boolean;
   readonly status?: number;
+  /** Before each answer, ms. */
+  readonly delayMs?: number;
 }
 
 export async function startHub(behaviour: HubBehaviour = {}): Promise<FakeHub> {
-  const { content = CONTENT, cutAfter = Infinity, cuts = Infinity, ignoresRanges = false, status } = behaviour;
+  const {
+    content = CONTENT,
+    cutAfter = Infinity,
+    cuts = Infinity,
+    ignoresRanges = false,
+    status,
+    delayMs = 0,
+  } = behaviour;
   const ranges: (string | undefined)[] = [];
-  const server: Server = createServer((request, response) => {
+  const server: Server = createServer(async (request, response) => {
     ranges.push(request.headers.range);
-    if (status !== undefined) return response.writeHead(status).end();
-    if (request.url !== `/${MODEL.hub.repository}/resolve/main/${MODEL.hub.file}`) return response.writeHead(404).end();
+    await setTimeout(delayMs);
+    if (status !== undefined) return void response.writeHead(status).end();
+    if (request.url !== `/${MODEL.hub.repository}/resolve/main/${MODEL.hub.file}`)
+      return void response.writeHead(404).end();
     const from = ignoresRanges ? 0 : Number(/^bytes=(\d+)-$/.exec(request.headers.range ?? "")?.[1] ?? 0);
     const body = content.subarray(from);
     response.writeHead(ignoresRanges ? 200 : 206, {
       "content-length": body.length,
       ...(ignoresRanges ? {} : { "content-range": `bytes ${from}-${content.length - 1}/${content.length}` }),
     });
-    if (ranges.length > cuts || body.length <= cutAfter) return response.end(body);
-    return response.write(body.subarray(0, cutAfter), () => response.destroy());
+    if (ranges.length > cuts || body.length <= cutAfter) return void response.end(body);
+    return void response.write(body.subarray(0, cutAfter), () => response.destroy());
   });
   await new Promise<void>((listening) => server.listen(0, "127.0.0.1", listening));
   return {
