@@ -1,0 +1,61 @@
+/**
+ * GGUF tensor formats: their numbers in the file and the size of their blocks. Layouts: ggml's `ggml-common.h`.
+ * Knows nothing of files.
+ */
+
+export type TensorFormat = "F32" | "F16" | "BF16" | "Q4_0" | "Q4_1" | "Q8_0" | "Q6_K";
+
+export interface BlockLayout {
+  /** Elements in one block; blocks run along a row. */
+  readonly elements: number;
+  /** Bytes of one block. */
+  readonly bytes: number;
+}
+
+export const BLOCK_LAYOUTS: Readonly<Record<TensorFormat, BlockLayout>> = {
+  F32: { elements: 1, bytes: 4 },
+  F16: { elements: 1, bytes: 2 },
+  BF16: { elements: 1, bytes: 2 },
+  Q4_0: { elements: 32, bytes: 18 },
+  Q4_1: { elements: 32, bytes: 20 },
+  Q8_0: { elements: 32, bytes: 34 },
+  Q6_K: { elements: 256, bytes: 210 },
+};
+
+const FORMAT_OF_ID: ReadonlyMap<number, TensorFormat> = new Map([
+  [0, "F32"],
+  [1, "F16"],
+  [2, "Q4_0"],
+  [3, "Q4_1"],
+  [8, "Q8_0"],
+  [14, "Q6_K"],
+  [30, "BF16"],
+]);
+
+/** What people call the formats that exist but can't be read yet, for the error. */
+const UNREAD_FORMATS: ReadonlyMap<number, string> = new Map([
+  [6, "Q5_0"],
+  [7, "Q5_1"],
+  [9, "Q8_1"],
+  [10, "Q2_K"],
+  [11, "Q3_K"],
+  [12, "Q4_K"],
+  [13, "Q5_K"],
+  [15, "Q8_K"],
+]);
+
+/** The format with this number in the file, or undefined where this reader doesn't know it. */
+export function formatOfId(id: number): TensorFormat | undefined {
+  return FORMAT_OF_ID.get(id);
+}
+
+/** A name for a format that can't be read. */
+export function nameOfUnreadFormat(id: number): string {
+  return UNREAD_FORMATS.get(id) ?? `number ${id}`;
+}
+
+/** Bytes of `elements` values in `format`; `elements` is a multiple of the block. */
+export function byteLengthOf(format: TensorFormat, elements: number): number {
+  const { elements: perBlock, bytes } = BLOCK_LAYOUTS[format];
+  return (elements / perBlock) * bytes;
+}
