@@ -1,0 +1,52 @@
+/**
+ * What each provider wants of a graph. The table is measured, not guessed: SmolLM2-135M, ONNX Runtime 1.30, two cores.
+ *
+ * native: 4-bit blocks with int8 activations are two to three times faster than f32 there. Fewer, larger multiplications
+ * quantise their input once. wasm: has no n-bit kernels (16 to 30 times slower than f32), and gains nothing from fusing.
+ * webgpu: recognises the unfused patterns and fuses them itself. f32: the exact twin for tests, on either CPU provider.
+ */
+import type { LinearForm } from "./linear.ts";
+import type { Matrix } from "./matrix.ts";
+import { BLOCK } from "./pack.ts";
+
+export type Target = "native" | "wasm" | "webgpu" | "f32";
+
+export const TARGETS: readonly Target[] = ["native", "wasm", "webgpu", "f32"];
+
+export interface Dialect {
+  readonly target: Target;
+  /** MatMulNBits' accuracy level: 4 multiplies int8 activations, 0 f32. Level 0 has no fast 8-bit kernel on `native`. */
+  readonly accuracyLevel: number;
+  /** Stack projections that share an input, and use one operator for SiLU. */
+  readonly fuses: boolean;
+  /** Give attention a sink that changes nothing, to leave the CPU provider's flash path: 1.8 times faster prompts on `wasm`. */
+  readonly noSink: boolean;
+  /** Whether rows of int8 can be gathered and scaled: a quarter of the embedding's memory. */
+  readonly gathersInt8: boolean;
+  /** See GraphBuilder.copyStop: for graphs that run in Node's native binding. */
+  readonly stopsCopies: boolean;
+}
+
+const DIALECTS: Readonly<Record<Target, Dialect>> = {
+  native: { target: "native", accuracyLevel: 4, fuses: true, noSink: true, gathersInt8: true, stopsCopies: true },
+  wasm: { target: "wasm", accuracyLevel: 0, fuses: false, noSink: true, gathersInt8: true, stopsCopies: false },
+  webgpu: { target: "webgpu", accuracyLevel: 4, fuses: false, noSink: false, gathersInt8: false, stopsCopies: false },
+  f32: { target: "f32", accuracyLevel: 0, fuses: false, noSink: true, gathersInt8: false, stopsCopies: true },
+};
+
+export function dialectOf(target: Target, accuracyLevel?: number): Dialect {
+  const dialect = DIALECTS[target];
+  return accuracyLevel === undefined ? dialect : { ...dialect, accuracyLevel };
+}
+
+/** Checkpoints of unquantised tensors stay so up to this many elements: small models are cheap in f32 and suffer from rounding. */
+const SMALL_MODEL_ELEMENTS = 32_000_000;
+
+/** How `matrix` is stored for `target`, in a checkpoint of `elements` values altogether. */
+export function formOf(target: Target, { format, columns }: Matrix, elements: number): LinearForm {
+  if (target === "f32" || target === "wasm" || columns % BLOCK !== 0) return "f32";
+  const isUnquantised = format === "F32" || format === "F16" || format === "BF16";
+  if (isUnquantised && elements <= SMALL_MODEL_ELEMENTS) return "f32";
+  if (format === "Q4_0" || (format === "Q4_1" && target === "native")) return "int4";
+  return "int8";
+}

@@ -1,0 +1,81 @@
+/**
+ * Checkpoint to what a provider loads: a graph, its weights, the tokenizer's metadata. Weights are made one tensor at a time, so that
+ * no second copy of the model exists. Platform-neutral: sources and sinks are arguments.
+ */
+import { readTokenizerMetadata, type TokenizerMetadata } from "./gguf/config.ts";
+import { readGgufHeader } from "./gguf/header.ts";
+import type { ByteSource } from "./gguf/source.ts";
+import type { WeightLayout, WeightPart } from "./onnx/graph.ts";
+import { emitLlama, type EmitOptions, type EmittedModel } from "./onnx/llama.ts";
+import type { Target } from "./onnx/target.ts";
+import type { ModelConfig } from "./types.ts";
+
+/**
+ * Synchronous access to the weights' bytes: ONNX Runtime's WASM asks for one tensor at a time from within a synchronous call. A
+ * `Uint8Array` is one; so is an object that reads a file or makes tensors on demand. `subarray` may return a fresh array each time.
+ */
+export interface Weights {
+  readonly byteLength: number;
+  subarray(start: number, end: number): Uint8Array;
+}
+
+/** A model ready to be loaded by a provider. */
+export interface PreparedModel {
+  readonly target: Target;
+  readonly config: ModelConfig;
+  /** The longest slot that the graph allows. */
+  readonly positions: number;
+  /** ONNX ModelProto; its large tensors lie in `weights` under the name WEIGHTS_FILE. */
+  readonly graph: Uint8Array;
+  readonly weights: Weights;
+  /** GGUF's `tokenizer.*` entries by their full keys. */
+  readonly tokenizer: TokenizerMetadata;
+  /** Where graph and weights lie as `model.onnx` and `weights.bin`, for providers that load from disk by themselves. */
+  readonly directory?: string;
+}
+
+/** A plan: everything but the weights' bytes. */
+export interface Preparation extends EmittedModel {
+  readonly tokenizer: TokenizerMetadata;
+}
+
+/** Bytes of weights made so far, of `total`. */
+export type PrepareProgress = (progress: { readonly done: number; readonly total: number }) => void;
+
+/** Reads the checkpoint's header and plans the conversion. Throws CheckpointError for files that can't be used. */
+export async function planPreparation(source: ByteSource, options: EmitOptions): Promise<Preparation> {
+  const header = await readGgufHeader(source);
+  return { ...emitLlama(header, options), tokenizer: readTokenizerMetadata(header) };
+}
+
+/** Makes one tensor of the weights. */
+export async function makePart(part: WeightPart, source: ByteSource): Promise<Uint8Array> {
+  const inputs: Uint8Array[] = [];
+  for (const { offset, byteLength } of part.inputs) inputs.push(await source.read(offset, byteLength));
+  const made = part.make(inputs);
+  if (made.byteLength !== part.byteLength) {
+    throw new Error(`a weight at byte ${part.offset} came out as ${made.byteLength} bytes instead of ${part.byteLength}`);
+  }
+  return made;
+}
+
+/** Makes all weights in order and hands each to `write` with its offset; awaits it before making the next. */
+export async function streamWeights(
+  { parts, byteLength }: WeightLayout,
+  source: ByteSource,
+  write: (offset: number, bytes: Uint8Array) => Promise<void> | void,
+  onProgress?: PrepareProgress,
+): Promise<void> {
+  for (const part of parts) {
+    await write(part.offset, await makePart(part, source));
+    onProgress?.({ done: part.offset + part.byteLength, total: byteLength });
+  }
+}
+
+/** Converts a checkpoint into memory: for tabs, and for small models in tests. */
+export async function prepareInMemory(source: ByteSource, options: EmitOptions, onProgress?: PrepareProgress): Promise<PreparedModel> {
+  const { layout, ...rest } = await planPreparation(source, options);
+  const weights = new Uint8Array(layout.byteLength);
+  await streamWeights(layout, source, (offset, bytes) => weights.set(bytes, offset), onProgress);
+  return { ...rest, weights };
+}
