@@ -1,0 +1,146 @@
+/**
+ * Prepared models on disk, one directory each, named after the checkpoint's SHA-256, the target and the format's version. Written aside
+ * and renamed when whole: a reader sees all of it or nothing, and of two processes that prepare the same, one wins and both succeed.
+ */
+import { createHash, randomUUID } from "node:crypto";
+import { mkdir, open, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import type { ByteSource } from "../gguf/source.ts";
+import { WEIGHTS_FILE } from "../onnx/graph.ts";
+import { type Target, TARGETS } from "../onnx/target.ts";
+import { planPreparation, type PreparedModel, streamWeights } from "../prepare.ts";
+import { sourceOfFile, weightsOfFile } from "./file-source.ts";
+
+/** Rises whenever the emitter or the layout changes, so that an older conversion is not taken for a new one. */
+const FORMAT_VERSION = 1;
+
+const GRAPH_FILE = "model.onnx";
+const TOKENIZER_FILE = "tokenizer.json";
+const MANIFEST_FILE = "prepared.json";
+
+/** Bytes hashed at a time. */
+const HASH_CHUNK = 4 * 1024 * 1024;
+/** An unfinished conversion older than this belongs to nobody: the largest models take a few minutes. In ms. */
+const ABANDONED_MS = 60 * 60 * 1000;
+
+interface Manifest extends Pick<PreparedModel, "target" | "config" | "positions"> {
+  readonly formatVersion: number;
+  readonly weightBytes: number;
+}
+
+export type CacheProgress =
+  | { readonly stage: "hash"; readonly done: number; readonly total: number }
+  | { readonly stage: "convert"; readonly done: number; readonly total: number };
+
+/** Where a conversion of the checkpoint with this SHA-256 lies in the cache. */
+export function preparedDirectory(cache: string, sha256: string, target: Target): string {
+  return join(cache, `${sha256}-${target}-v${FORMAT_VERSION}`);
+}
+
+/**
+ * Makes sure that `file` is prepared for `target` under `cache`, and returns the directory for `openPrepared`. `now` is in ms since the
+ * epoch. Throws CheckpointError for unusable files; on a full disk nothing is left behind.
+ */
+export async function prepareCached({ file, target, cache, now, onProgress }: {
+  readonly file: string;
+  readonly target: Target;
+  readonly cache: string;
+  readonly now: number;
+  readonly onProgress?: (progress: CacheProgress) => void;
+}): Promise<string> {
+  const handle = await open(file);
+  try {
+    const source = await sourceOfFile(handle);
+    const sha256 = await hash(source, (done) => onProgress?.({ stage: "hash", done, total: source.size }));
+    const directory = preparedDirectory(cache, sha256, target);
+    if (await exists(join(directory, MANIFEST_FILE))) return directory;
+    await mkdir(cache, { recursive: true });
+    await removeAbandoned(cache, now);
+    const partial = `${directory}.partial-${randomUUID()}`;
+    try {
+      await mkdir(partial);
+      await write(partial, source, target, (done, total) => onProgress?.({ stage: "convert", done, total }));
+      await publish(partial, directory);
+    } finally {
+      await rm(partial, { recursive: true, force: true });
+    }
+    return directory;
+  } finally {
+    await handle.close();
+  }
+}
+
+async function hash(source: ByteSource, onProgress: (done: number) => void): Promise<string> {
+  const digest = createHash("sha256");
+  for (let at = 0; at < source.size; at += HASH_CHUNK) {
+    const length = Math.min(HASH_CHUNK, source.size - at);
+    digest.update(await source.read(at, length));
+    onProgress(at + length);
+  }
+  return digest.digest("hex");
+}
+
+async function write(directory: string, source: ByteSource, target: Target, onProgress: (done: number, total: number) => void): Promise<void> {
+  const { graph, layout, tokenizer, config, positions } = await planPreparation(source, { target });
+  const weights = await open(join(directory, WEIGHTS_FILE), "wx");
+  try {
+    await streamWeights(
+      layout,
+      source,
+      async (offset, bytes) => {
+        await weights.write(bytes, 0, bytes.byteLength, offset);
+      },
+      ({ done, total }) => onProgress(done, total),
+    );
+    await weights.truncate(layout.byteLength);
+    // A cache entry is trusted for ever once renamed, so its bytes must be on the disk before its name is.
+    await weights.datasync();
+  } finally {
+    await weights.close();
+  }
+  await writeFile(join(directory, GRAPH_FILE), graph, { flush: true });
+  await writeFile(join(directory, TOKENIZER_FILE), JSON.stringify(tokenizer), { flush: true });
+  const manifest: Manifest = { formatVersion: FORMAT_VERSION, target, config, positions, weightBytes: layout.byteLength };
+  await writeFile(join(directory, MANIFEST_FILE), JSON.stringify(manifest), { flush: true });
+}
+
+/** Renames, unless another process was first: then its work is as good as ours. */
+async function publish(partial: string, directory: string): Promise<void> {
+  try {
+    await rename(partial, directory);
+  } catch (error) {
+    if (!(await exists(join(directory, MANIFEST_FILE)))) throw error;
+  }
+}
+
+/** Deletes what killed conversions left. */
+async function removeAbandoned(cache: string, now: number): Promise<void> {
+  for (const name of await readdir(cache)) {
+    if (!/\.partial-[0-9a-f-]{36}$/.test(name)) continue;
+    const path = join(cache, name);
+    const { mtimeMs } = await stat(path).catch(() => ({ mtimeMs: now }));
+    if (now - mtimeMs > ABANDONED_MS) await rm(path, { recursive: true, force: true });
+  }
+}
+
+async function exists(path: string): Promise<boolean> {
+  return stat(path).then(() => true, () => false);
+}
+
+/** Opens what `prepareCached` made. The weights stay on disk until a provider asks for them. */
+export async function openPrepared(directory: string): Promise<PreparedModel> {
+  const manifest = parseManifest(await readFile(join(directory, MANIFEST_FILE), "utf8"), directory);
+  const { target, config, positions, weightBytes } = manifest;
+  const graph = new Uint8Array(await readFile(join(directory, GRAPH_FILE)));
+  const tokenizer = JSON.parse(await readFile(join(directory, TOKENIZER_FILE), "utf8")) as PreparedModel["tokenizer"];
+  return { target, config, positions, graph, tokenizer, directory, weights: weightsOfFile(join(directory, WEIGHTS_FILE), weightBytes) };
+}
+
+function parseManifest(text: string, directory: string): Manifest {
+  const manifest = JSON.parse(text) as Partial<Manifest>;
+  const { formatVersion, target } = manifest;
+  if (formatVersion !== FORMAT_VERSION || target === undefined || !TARGETS.includes(target)) {
+    throw new Error(`${directory} was prepared by another version of this program (format ${String(formatVersion)}): prepare the checkpoint again`);
+  }
+  return manifest as Manifest;
+}

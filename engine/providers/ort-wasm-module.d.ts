@@ -1,0 +1,6 @@
+/** onnxruntime-web exports this module without types. */
+declare module "onnxruntime-web/ort-wasm-simd-threaded.mjs" {
+  import type { OrtWasmFactory } from "./ort-wasm.ts";
+  const factory: OrtWasmFactory;
+  export default factory;
+}
