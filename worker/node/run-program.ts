@@ -5,11 +5,9 @@ import type { RunProgram } from "../models/wheel.ts";
 
 export const runProgram: RunProgram = (program, args, { signal }) =>
   new Promise((resolve, reject) => {
-    // A group of its own: Ctrl-C in a terminal must not reach the program behind our back; an abort kills it by `signal`.
     const child = spawn(program, args, {
       signal,
-      stdio: ["ignore", "ignore", "pipe"],
-      detached: process.platform !== "win32",
+      stdio: ["pipe", "ignore", "pipe"],
     });
     let errorOutput = "";
     child.stderr.setEncoding("utf8").on("data", (text: string) => {
