@@ -1,0 +1,10 @@
+// The textbook's client: node examples/client-chat.ts ["a question"] [url]
+const [question = "Could you explain what is dask?", url = "http://localhost:8000/"] = process.argv.slice(2);
+
+const response = await fetch(url, {
+  method: "POST",
+  headers: { "content-type": "application/json" },
+  body: JSON.stringify(question),
+});
+
+console.log(await response.text());

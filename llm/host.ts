@@ -1,0 +1,38 @@
+/**
+ * What `LanguageModel` needs of the process it runs in: an engine in a thread of its own, and somebody who knows where models are.
+ * The replica's shell sets it in the runtime registry before user code is imported; tests set a fake.
+ */
+import type { EngineGeneration, GenerateRequest } from "../engine/index.ts";
+
+export type Device = "auto" | "webgpu" | "native" | "wasm";
+
+export interface ModelRequest {
+  readonly name: string;
+  readonly device: Device;
+  /** Tokens of prompt and answer together, per chat. */
+  readonly slotLength: number;
+  /** Chats at a time; undefined: the host's choice from its memory. */
+  readonly slots: number | undefined;
+}
+
+/** What user code sees of a generation in the engine; the engine's own class in production. */
+export type EngineOutput = Pick<EngineGeneration, "end" | "promptTokens" | "cancel"> & AsyncIterable<{ readonly text: string; readonly tokens: readonly number[] }>;
+
+export interface EngineModel {
+  readonly provider: string;
+  readonly slots: number;
+  readonly slotLength: number;
+  generate(request: GenerateRequest): EngineOutput;
+  close(): Promise<void>;
+}
+
+export interface EngineHost {
+  /** Rejects with one sentence that says what is missing and what to do. */
+  load(request: ModelRequest): Promise<EngineModel>;
+}
+
+declare module "../serve/runtime.ts" {
+  interface Runtime {
+    engine?: EngineHost;
+  }
+}

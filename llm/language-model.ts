@@ -1,0 +1,88 @@
+/** A language model as user code holds it: a client of the engine's thread. Knows neither files nor providers. */
+import type { ChatMessage, GenerateRequest, SamplingParameters } from "../engine/index.ts";
+import { SkeinError } from "../protocol/errors.ts";
+import { ambientContext } from "../serve/context.ts";
+import { runtime } from "../serve/runtime.ts";
+import { Generation } from "./generation.ts";
+import type { Device, EngineModel } from "./host.ts";
+
+/** Tokens of prompt and answer together, per chat. */
+export const SLOT_LENGTH_DEFAULT = 2_048;
+/** Tokens of an answer when the caller doesn't say: enough for a chat, not enough to hold a slot for minutes. */
+export const MAX_TOKENS_DEFAULT = 512;
+
+export interface LoadOptions {
+  /** "auto": the best that this replica may use. */
+  readonly device?: Device;
+  /** Tokens of prompt and answer together; default 2,048. */
+  readonly slotLength?: number;
+  /** Chats that run at a time; default: from this replica's memory. */
+  readonly slots?: number;
+}
+
+export interface GenerateOptions extends Partial<SamplingParameters> {
+  /** Tokens of the answer; default 512, cut to what the slot leaves. */
+  readonly maxTokens?: number;
+  /** Texts at which the answer ends; they are not part of it. */
+  readonly stop?: readonly string[];
+  /** Stops the generation. Default: the request's own, where there is ambient context (Node). In tabs pass `ctx.signal`. */
+  readonly signal?: AbortSignal;
+}
+
+export class LanguageModel {
+  readonly name: string;
+  readonly #model: EngineModel;
+
+  private constructor(name: string, model: EngineModel) {
+    this.name = name;
+    this.#model = model;
+  }
+
+  /**
+   * Loads a model by name; call it in `init()`. Rejects with `UNAVAILABLE` outside of a replica, and with the host's sentence when the model
+   * isn't known or doesn't fit.
+   */
+  static async load(name: string, options: LoadOptions = {}): Promise<LanguageModel> {
+    const host = runtime().engine;
+    if (host === undefined) throw new SkeinError("UNAVAILABLE", `LanguageModel.load("${name}") runs inside a replica: start the application with \`skein run\`.`);
+    const model = await host.load({ name, device: options.device ?? "auto", slotLength: options.slotLength ?? SLOT_LENGTH_DEFAULT, slots: options.slots });
+    return new LanguageModel(name, model);
+  }
+
+  /** "native", "wasm" or "webgpu". */
+  get provider(): string {
+    return this.#model.provider;
+  }
+  get slots(): number {
+    return this.#model.slots;
+  }
+  get slotLength(): number {
+    return this.#model.slotLength;
+  }
+
+  /** Answers a conversation, through the model's own chat template. A prompt that leaves no room is an `INVALID_ARGUMENT` naming both lengths. */
+  chat(messages: readonly ChatMessage[], options: GenerateOptions = {}): Generation {
+    return this.#generate({ messages }, options);
+  }
+
+  /** Goes on from a text as it is. */
+  complete(prompt: string, options: GenerateOptions = {}): Generation {
+    return this.#generate({ prompt }, options);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#model.close();
+  }
+
+  #generate(input: { readonly messages: readonly ChatMessage[] } | { readonly prompt: string }, options: GenerateOptions): Generation {
+    const { maxTokens = MAX_TOKENS_DEFAULT, stop, signal = ambientContext()?.signal, ...sampling } = options;
+    const request: GenerateRequest = {
+      ...input,
+      sampling,
+      maxTokens,
+      ...(stop === undefined ? {} : { stop }),
+      ...(signal === undefined ? {} : { signal }),
+    };
+    return new Generation(() => this.#model.generate(request));
+  }
+}
