@@ -1,0 +1,107 @@
+/**
+ * What each worker should hold, as a projection of the state: replicas, its host's ingress, where replicas dial.
+ * Without version and tickets: those belong to the loop, which signs and sends. Pure.
+ */
+import type { Assignment, IngressAddress, IngressSpec, ReplicaSpec } from "../protocol/control.ts";
+import { deploymentId, type HostId, type IngressId } from "../protocol/ids.ts";
+import type { ReplicaTicket } from "../protocol/ticket.ts";
+import type { Replica, State, WorkerState } from "./state.ts";
+
+export type UnsignedReplica = Omit<ReplicaSpec, "ticket"> & { readonly claims: Omit<ReplicaTicket, "use" | "kid" | "notAfter"> };
+export type UnsignedAssignment = Omit<Assignment, "type" | "version" | "replicas" | "ingress"> & {
+  readonly replicas: readonly UnsignedReplica[];
+  readonly ingress: (Omit<IngressSpec, "ticket"> & { readonly host: HostId }) | null;
+};
+
+export const ingressIdOf = (host: HostId): IngressId => `ingress-${host}` as IngressId;
+
+/**
+ * Which worker runs its host's ingress: on the head's host always, on others where the location says EveryNode and a replica lives.
+ * The worker that has it keeps it.
+ */
+export function ingressHosts(state: State): Map<HostId, WorkerState> {
+  const chosen = new Map<HostId, WorkerState>();
+  const nodes = Object.values(state.workers).filter((w) => w.capabilities.kind === "node").sort((a, b) => (a.id < b.id ? -1 : 1));
+  const head = headHost(state, nodes);
+  for (const worker of nodes) {
+    const wanted = worker.host === head || (state.desired.options.proxyLocation === "EveryNode" && hasReplica(state, worker.host));
+    if (!wanted) continue;
+    const other = chosen.get(worker.host);
+    if (other === undefined || (other.ingress === null && worker.ingress !== null)) chosen.set(worker.host, worker);
+  }
+  return chosen;
+}
+
+/** The coordinator's own host if a worker is there, else the first host that has one: there is always one ingress. */
+export const headHost = (state: State, nodes: readonly WorkerState[] = Object.values(state.workers).filter((w) => w.capabilities.kind === "node")): HostId =>
+  nodes.some((w) => w.host === state.headHost) ? state.headHost : (nodes.map((w) => w.host).sort()[0] ?? state.headHost);
+
+const hasReplica = (state: State, host: HostId): boolean =>
+  Object.values(state.replicas).some((r) => r.worker !== null && state.workers[r.worker]?.host === host);
+
+/** @param relays URLs of this coordinator's relay for an ingress, tried last */
+export function assignmentFor(state: State, worker: WorkerState, relays: (ingress: IngressId) => readonly string[]): UnsignedAssignment {
+  const hosts = ingressHosts(state);
+  const replicas = Object.values(state.replicas)
+    .filter((r) => r.worker === worker.id && (r.phase === "starting" || r.phase === "running"))
+    .sort((a, b) => (a.id < b.id ? -1 : 1))
+    .flatMap((replica) => specOf(state, worker, replica) ?? []);
+  const { http, grpc, proxyLocation } = state.desired.options;
+  const open = proxyLocation !== "Disabled";
+  const own = hosts.get(worker.host)?.id === worker.id ? { ingress: ingressIdOf(worker.host), host: worker.host, http: open ? http : null, grpc: open && http !== null ? grpc : null } : null;
+  const ingresses: IngressAddress[] = [];
+  for (const [host, holder] of [...hosts].sort(([a], [b]) => (a < b ? -1 : 1))) {
+    const id = ingressIdOf(host);
+    if (holder.ingress === null || holder.ingress.ingress !== id || holder.ingress.state !== "ready") continue;
+    const reachable = holder.ingress.urls.filter((url) => host === worker.host || worker.capabilities.kind === "browser" || !isLoopback(url));
+    ingresses.push({ ingress: id, host, urls: [...reachable, ...relays(id)] });
+  }
+  return { replicas, ingress: own, ingresses };
+}
+
+function specOf(state: State, worker: WorkerState, replica: Replica): UnsignedReplica | null {
+  const app = state.desired.apps[replica.app];
+  const deployment = app?.target?.deployments[replica.deployment];
+  const code = deployment?.codes[replica.code];
+  if (app === undefined || deployment === undefined || code === undefined) return null;
+  const s = deployment.settings;
+  return {
+    replica: replica.id,
+    incarnation: replica.code,
+    app: replica.app,
+    deployment: replica.deployment,
+    artefact: code.artefact,
+    claims: {
+      replica: replica.id,
+      incarnation: replica.code,
+      app: replica.app,
+      deployment: replica.deployment,
+      worker: worker.id,
+      host: worker.host,
+      callees: deployment.callees.map((name) => deploymentId(replica.app, name)),
+    },
+    maxOngoingRequests: s.maxOngoingRequests,
+    gracefulShutdownTimeoutS: s.gracefulShutdownTimeoutS,
+    gracefulShutdownWaitLoopS: s.gracefulShutdownWaitLoopS,
+    healthCheckPeriodS: s.healthCheckPeriodS,
+    healthCheckTimeoutS: s.healthCheckTimeoutS,
+    userConfig: deployment.configs[replica.config] ?? null,
+    userConfigVersion: replica.config,
+    envVars: { ...code.envVars },
+    cpus: replica.reserved.cpus,
+    gpus: replica.reserved.gpus,
+    memory: replica.reserved.memory,
+    loggingConfig: s.loggingConfig ?? state.desired.options.loggingConfig,
+    rank: replica.rank,
+    routePrefix: app.target?.manifest.graph.ingress === replica.deployment ? app.config.route_prefix : null,
+  };
+}
+
+function isLoopback(url: string): boolean {
+  try {
+    const host = new URL(url).hostname;
+    return host === "localhost" || host === "[::1]" || host.startsWith("127.");
+  } catch {
+    return true;
+  }
+}

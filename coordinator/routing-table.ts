@@ -1,0 +1,75 @@
+/** The routing table of one ingress, as a projection of the state; version and keys are the loop's. Pure. */
+import { grpcOptionsSchema, httpOptionsSchema } from "../protocol/config.ts";
+import { deploymentId, type HostId } from "../protocol/ids.ts";
+import type { RoutedApp, RoutedDeployment, RoutedReplica, RoutingTable } from "../protocol/routes.ts";
+import { headHost } from "./project.ts";
+import { replicasOf, type DesiredApp, type DesiredDeployment, type Replica, type State } from "./state.ts";
+
+export type UnversionedTable = Omit<RoutingTable, "version" | "keys">;
+
+const DEFAULT_HTTP = httpOptionsSchema.parse({});
+const DEFAULT_GRPC = grpcOptionsSchema.parse({});
+
+export function routingTable(state: State, host: HostId): UnversionedTable {
+  const apps: RoutedApp[] = [];
+  const deployments: RoutedDeployment[] = [];
+  const services = state.desired.options.grpc?.grpc_servicer_functions ?? [];
+  for (const app of Object.values(state.desired.apps).sort((a, b) => (a.name < b.name ? -1 : 1))) {
+    if (app.target === null) continue;
+    // An application that is being deleted has no route any more; its replicas finish what they have.
+    if (!app.deleting) apps.push(routedApp(app, app.target, services));
+    for (const deployment of Object.values(app.target.deployments)) deployments.push(routedDeployment(state, app, deployment));
+  }
+  return {
+    revoked: [...state.revoked],
+    apps,
+    deployments,
+    http: state.desired.options.http ?? DEFAULT_HTTP,
+    grpc: state.desired.options.grpc ?? DEFAULT_GRPC,
+    loggingConfig: state.desired.options.loggingConfig,
+    draining: false,
+    head: host === headHost(state),
+  };
+}
+
+/** `services`: `<file>.proto:<package.Service>`; a service is the application's whose artefact has the file. */
+function routedApp(app: DesiredApp, target: NonNullable<DesiredApp["target"]>, services: readonly string[]): RoutedApp {
+  const own = services.flatMap((entry) => {
+    const [file, service] = entry.split(":");
+    return file !== undefined && service !== undefined && Object.hasOwn(target.manifest.assets, file) ? [service] : [];
+  });
+  return {
+    name: app.name,
+    routePrefix: app.config.route_prefix,
+    ingress: target.manifest.graph.ingress,
+    ...(app.config.logging_config == null ? {} : { loggingConfig: app.config.logging_config }),
+    grpcServices: own,
+  };
+}
+
+function routedDeployment(state: State, app: DesiredApp, deployment: DesiredDeployment): RoutedDeployment {
+  const replicas = replicasOf(state, app.name, deployment.name);
+  const story = state.deployments[deploymentId(app.name, deployment.name)];
+  return {
+    app: app.name,
+    name: deployment.name,
+    maxOngoingRequests: maxOngoing(deployment, replicas),
+    maxQueuedRequests: deployment.settings.maxQueuedRequests,
+    retry: deployment.settings.retry,
+    unavailable: story?.status === "DEPLOY_FAILED" && !replicas.some((r) => r.phase === "running"),
+    replicas: replicas.flatMap((r) => routedReplica(state, r) ?? []).sort((a, b) => (a.replica < b.replica ? -1 : 1)),
+  };
+}
+
+function routedReplica(state: State, replica: Replica): RoutedReplica | null {
+  const worker = replica.worker === null ? undefined : state.workers[replica.worker];
+  if (worker === undefined || (replica.phase !== "running" && replica.phase !== "stopping")) return null;
+  return { replica: replica.id, worker: worker.id, host: worker.host, incarnation: replica.code, state: replica.phase === "running" ? "ready" : "draining" };
+}
+
+/** An engine derives it from its slots where the deployment doesn't say. */
+function maxOngoing(deployment: DesiredDeployment, replicas: readonly Replica[]): number {
+  if (deployment.settings.maxOngoingGiven) return deployment.settings.maxOngoingRequests;
+  const derived = replicas.flatMap((r) => (r.phase === "running" ? (r.report?.maxOngoingRequests ?? []) : []));
+  return derived.length === 0 ? deployment.settings.maxOngoingRequests : Math.min(...derived);
+}
