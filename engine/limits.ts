@@ -18,8 +18,8 @@ export const STOP_STRING_CHARACTERS_MAX = 256;
 /** Characters of all messages or the prompt: bounds what is tokenised on the engine's thread. */
 export const PROMPT_CHARACTERS_MAX = 1_000_000;
 
-/** Milliseconds that one model step may be silent before the thread counts as dead. */
-export const STEP_SILENCE_MS = 30_000;
+/** Milliseconds that one model step may be silent before the thread counts as dead: a GPU may compile shaders in its first ones. */
+export const STEP_SILENCE_MS = 60_000;
 
 /** Milliseconds that loading may be silent: session creation and the self-test on a slow machine. */
 export const LOAD_SILENCE_MS = 180_000;

@@ -3,6 +3,7 @@
  * made and how a prepared model is opened are arguments.
  */
 import type { PreparedModel } from "./prepare.ts";
+import type { RunnerOptions } from "./providers/kv.ts";
 import type { LoadProgress, LoadSpec, PreparedReference } from "./thread-messages.ts";
 import type { Loaded } from "./thread.ts";
 import { Tokenizer } from "./tokenizer/tokenizer.ts";
@@ -11,17 +12,15 @@ import type { ProviderName, Runner } from "./types.ts";
 /** Best first. */
 export const PROVIDER_ORDER: readonly ProviderName[] = ["webgpu", "native", "wasm"];
 
-export interface RunnerOptions {
-  readonly threads: number;
-  readonly slots: number;
-  readonly slotLength: number;
+export interface LoadOptions extends RunnerOptions {
   readonly allowSoftwareGpu: boolean;
+  readonly onStage: (stage: string) => void;
 }
 
 export interface LoadHost {
   open(reference: PreparedReference): Promise<PreparedModel>;
   /** How to make a runner; a provider that this platform lacks is absent. Rejects with a sentence where it can't. */
-  readonly providers: Readonly<Partial<Record<ProviderName, (model: PreparedModel, options: RunnerOptions) => Promise<Runner>>>>;
+  readonly providers: Readonly<Partial<Record<ProviderName, (model: PreparedModel, options: LoadOptions) => Promise<Runner>>>>;
 }
 
 /** Loads the model that `spec` names. Rejects with the reasons of every provider that was tried. */
@@ -46,6 +45,7 @@ export async function loadModel(spec: LoadSpec, host: LoadHost, onProgress: (pro
         slots: spec.slots,
         slotLength: Math.min(spec.slotLength, model.positions, model.config.contextLength),
         allowSoftwareGpu: spec.allowSoftwareGpu ?? false,
+        onStage: (stage) => onProgress({ stage }),
       });
       return { runner, tokenizer, notes };
     } catch (error) {

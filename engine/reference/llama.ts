@@ -6,6 +6,7 @@
  * pairs are neighbours (2i, 2i + 1) within a head.
  */
 import type { ModelConfig, Runner } from "../types.ts";
+import { attend, rotate } from "./attention.ts";
 
 export interface LlamaLayerWeights {
   /** `[embedding]` */
@@ -61,19 +62,6 @@ function addTo(target: Float32Array, source: Float32Array): void {
   for (let i = 0; i < target.length; i++) target[i] = target[i]! + source[i]!;
 }
 
-/** Rotary position embedding (Su et al., 2021) in place, for each head's neighbouring pairs. */
-function rotate(x: Float32Array, headDim: number, position: number, theta: number): void {
-  for (let i = 0; i < x.length; i += 2) {
-    const angle = position / Math.pow(theta, (i % headDim) / headDim);
-    const cos = Math.cos(angle);
-    const sin = Math.sin(angle);
-    const a = x[i]!;
-    const b = x[i + 1]!;
-    x[i] = a * cos - b * sin;
-    x[i + 1] = a * sin + b * cos;
-  }
-}
-
 /** Keys and values of one slot: one row of `kvHeads * headDim` per position, per layer. */
 interface Slot {
   readonly keys: Float32Array[];
@@ -99,30 +87,6 @@ export function createReferenceRunner(
     return slot;
   }
 
-  function attend(query: Float32Array, keys: Float32Array, values: Float32Array, length: number): Float32Array {
-    const out = new Float32Array(heads * headDim);
-    const scores = new Float32Array(length);
-    for (let head = 0; head < heads; head++) {
-      const kvOffset = Math.floor((head * kvHeads) / heads) * headDim;
-      let highest = -Infinity;
-      for (let p = 0; p < length; p++) {
-        let dot = 0;
-        for (let i = 0; i < headDim; i++) dot += query[head * headDim + i]! * keys[p * kvWidth + kvOffset + i]!;
-        scores[p] = dot / Math.sqrt(headDim);
-        highest = Math.max(highest, scores[p]!);
-      }
-      let total = 0;
-      for (let p = 0; p < length; p++) total += scores[p] = Math.exp(scores[p]! - highest);
-      for (let p = 0; p < length; p++) {
-        const share = scores[p]! / total;
-        for (let i = 0; i < headDim; i++) {
-          out[head * headDim + i] = out[head * headDim + i]! + share * values[p * kvWidth + kvOffset + i]!;
-        }
-      }
-    }
-    return out;
-  }
-
   /** Runs one token through all layers; writes its keys and values; returns the final hidden state `[embedding]`. */
   function forward(slot: Slot, token: number, position: number): Float32Array {
     if (token < 0 || token >= vocabulary) throw new RangeError(`token ${token} is outside the vocabulary of ${vocabulary}`);
@@ -138,7 +102,7 @@ export function createReferenceRunner(
       const values = slot.values[index]!;
       keys.set(key, position * kvWidth);
       values.set(multiply(layer.value, x, kvWidth), position * kvWidth);
-      addTo(hidden, multiply(layer.output, attend(query, keys, values, position + 1), embedding));
+      addTo(hidden, multiply(layer.output, attend(query, keys, values, position + 1, config), embedding));
 
       const y = rmsNorm(hidden, layer.feedForwardNorm, normEpsilon);
       const gate = multiply(layer.gate, y, config.feedForward);

@@ -3,8 +3,7 @@
  * Knows byte-level BPE ("gpt2") and its pre-tokenisers; refuses the others by name.
  */
 
-/** The `tokenizer.*` keys of a GGUF file, as its reader gives them (or as JSON kept beside a prepared model). */
-export type TokenizerMetadata = Readonly<Record<string, unknown>>;
+import type { TokenizerMetadata } from "../gguf/config.ts";
 
 /** A tokenizer, described by plain JSON values. */
 export interface TokenizerDescription {

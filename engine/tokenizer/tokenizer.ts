@@ -3,8 +3,9 @@
  */
 import { Template } from "@huggingface/jinja";
 import { Tokenizer as BpeTokenizer } from "@huggingface/tokenizers";
+import type { TokenizerMetadata } from "../gguf/config.ts";
 import { bytesOfToken } from "./byte-level.ts";
-import { type TokenizerDescription, type TokenizerMetadata, describeGgufTokenizer } from "./from-gguf.ts";
+import { type TokenizerDescription, describeGgufTokenizer } from "./from-gguf.ts";
 
 export interface ChatMessage {
   readonly role: string;

@@ -1,0 +1,70 @@
+/**
+ * ONNX Runtime Web on a WebGPU device of ours: sessions, tensors over buffers. Every call into the runtime goes through one queue:
+ * two at once hang or corrupt it.
+ */
+import type { InferenceSession, Tensor } from "onnxruntime-web/jspi";
+import { WEIGHTS_FILE } from "../onnx/graph.ts";
+
+export type OrtWeb = typeof import("onnxruntime-web/jspi");
+
+export interface GpuSession {
+  /** Feeds and pre-bound outputs by name; returns what the runtime allocated, which the caller disposes of. */
+  run(feeds: Record<string, Tensor>, fetches: Record<string, Tensor | null>): Promise<InferenceSession.OnnxValueMapType>;
+  release(): Promise<void>;
+}
+
+export interface GpuRuntime {
+  readonly device: GPUDevice;
+  /** Outputs named in `inPlace` stay on the GPU. Fails where an operator has no GPU kernel. */
+  createSession(graph: Uint8Array, weights: Uint8Array | Blob | undefined, inPlace: readonly string[]): Promise<GpuSession>;
+  float32(values: Float32Array, shape: readonly number[]): Tensor;
+  int32(values: Int32Array, shape: readonly number[]): Tensor;
+  int64(values: ArrayLike<number>, shape: readonly number[]): Tensor;
+  /** f32 tensor over a buffer's beginning. */
+  overBuffer(buffer: GPUBuffer, shape: readonly number[]): Tensor;
+  buffer(byteLength: number): GPUBuffer;
+}
+
+let tail: Promise<unknown> = Promise.resolve();
+
+/** Runs `work` after all that was queued before it, in this thread. */
+function exclusively<T>(work: () => Promise<T>): Promise<T> {
+  const result = tail.then(work);
+  tail = result.catch(() => undefined);
+  return result;
+}
+
+/** The runtime on `device`. After the device is lost every call rejects. */
+export function gpuRuntime(ort: OrtWeb, device: GPUDevice): GpuRuntime {
+  // ONNX Runtime Web computes with one thread here: the GPU does the work.
+  ort.env.wasm.numThreads = 1;
+  const lost = device.lost.then(({ reason, message }): never => {
+    throw new Error(`the GPU device was lost (${reason}): ${message || "no reason given"}`);
+  });
+  lost.catch(() => undefined);
+  const onDevice = <T>(work: () => Promise<T>): Promise<T> => Promise.race([exclusively(work), lost]);
+
+  return {
+    device,
+    async createSession(graph, weights, inPlace) {
+      const session = await onDevice(() =>
+        ort.InferenceSession.create(graph, {
+          executionProviders: [{ name: "webgpu", device }],
+          externalData: weights === undefined ? [] : [{ path: WEIGHTS_FILE, data: weights }],
+          preferredOutputLocation: Object.fromEntries(inPlace.map((name) => [name, "gpu-buffer" as const])),
+          logSeverityLevel: 3,
+          extra: { session: { disable_cpu_ep_fallback: "1" } },
+        }));
+      return {
+        run: (feeds, fetches) => onDevice(() => session.run(feeds, fetches)),
+        release: () => onDevice(() => session.release()),
+      };
+    },
+    float32: (values, shape) => new ort.Tensor("float32", values, shape),
+    int32: (values, shape) => new ort.Tensor("int32", values, shape),
+    int64: (values, shape) => new ort.Tensor("int64", BigInt64Array.from(Array.from(values, BigInt)), shape),
+    overBuffer: (gpuBuffer, shape) => ort.Tensor.fromGpuBuffer(gpuBuffer, { dataType: "float32", dims: [...shape] }),
+    buffer: (size) =>
+      device.createBuffer({ size, usage: GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST }),
+  };
+}
