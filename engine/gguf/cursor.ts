@@ -24,22 +24,18 @@ export class Cursor {
     this.#mostBytes = mostBytes;
   }
 
-  /** Makes sure that `count` more bytes are there before anything is allocated for them. */
-  require(count: number): void {
-    const end = this.position + count;
+  /** Moves past `count` bytes that must be there; returns where they begin. */
+  #take(count: number): number {
+    const at = this.position;
+    const end = at + count;
     if (end > this.#mostBytes) {
       throw new CheckpointError(
-        `the header asks for ${count} bytes at byte ${this.position}, beyond its limit of ${this.#mostBytes} bytes or the end of the file: ` +
+        `the header asks for ${count} bytes at byte ${at}, beyond its limit of ${this.#mostBytes} bytes or the end of the file: ` +
           "the file is cut off or damaged; fetch it again",
       );
     }
     if (end > this.#bytes.byteLength) throw new PrefixTooShort(end);
-  }
-
-  #take(count: number): number {
-    this.require(count);
-    const at = this.position;
-    this.position += count;
+    this.position = end;
     return at;
   }
 

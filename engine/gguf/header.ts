@@ -10,9 +10,6 @@ import type { ByteSource } from "./source.ts";
 
 const MAGIC = 0x46554747;
 const DEFAULT_ALIGNMENT = 32;
-/** Bytes of the shortest possible metadata entry and tensor description: bounds the counts before the loops run. */
-const SHORTEST_ENTRY = 13;
-const SHORTEST_DESCRIPTION = 24;
 
 /** 64-bit integers beyond 2^53 stay bigints. */
 export type GgufScalar = number | bigint | boolean | string;
@@ -36,7 +33,7 @@ export interface GgufHeader {
 
 /**
  * Reads the header, and as little else as possible. Throws CheckpointError for anything that isn't a well-formed GGUF file whose
- * tensors lie inside it; never allocates by a count that the file's bytes don't back.
+ * tensors lie inside it; allocates only for what it has read, never by a count in the file.
  */
 export async function readGgufHeader(source: ByteSource): Promise<GgufHeader> {
   const most = Math.min(source.size, GGUF_LIMITS.headerBytes);
@@ -67,7 +64,6 @@ function parseHeader(cursor: Cursor, fileSize: number): GgufHeader {
 }
 
 function parseMetadata(cursor: Cursor, count: number): Map<string, GgufValue> {
-  cursor.require(count * SHORTEST_ENTRY);
   const metadata = new Map<string, GgufValue>();
   const budget = { elements: GGUF_LIMITS.arrayElements as number };
   for (let i = 0; i < count; i++) {
@@ -80,20 +76,20 @@ function parseMetadata(cursor: Cursor, count: number): Map<string, GgufValue> {
 
 type ScalarReader = (cursor: Cursor) => GgufScalar;
 
-/** How to read each kind of scalar, and the fewest bytes one takes. Kind 9, the array, is not a scalar. */
-const SCALARS: ReadonlyMap<number, { readonly read: ScalarReader; readonly bytes: number }> = new Map([
-  [0, { read: (cursor: Cursor) => cursor.uint8(), bytes: 1 }],
-  [1, { read: (cursor: Cursor) => cursor.int8(), bytes: 1 }],
-  [2, { read: (cursor: Cursor) => cursor.uint16(), bytes: 2 }],
-  [3, { read: (cursor: Cursor) => cursor.int16(), bytes: 2 }],
-  [4, { read: (cursor: Cursor) => cursor.uint32(), bytes: 4 }],
-  [5, { read: (cursor: Cursor) => cursor.int32(), bytes: 4 }],
-  [6, { read: (cursor: Cursor) => cursor.float32(), bytes: 4 }],
-  [7, { read: (cursor: Cursor) => cursor.uint8() !== 0, bytes: 1 }],
-  [8, { read: (cursor: Cursor) => cursor.string("a string", GGUF_LIMITS.headerBytes), bytes: 8 }],
-  [10, { read: (cursor: Cursor) => exactNumber(cursor.uint64()), bytes: 8 }],
-  [11, { read: (cursor: Cursor) => exactNumber(cursor.int64()), bytes: 8 }],
-  [12, { read: (cursor: Cursor) => cursor.float64(), bytes: 8 }],
+/** How to read each kind of scalar. Kind 9, the array, is not one. */
+const SCALARS: ReadonlyMap<number, ScalarReader> = new Map<number, ScalarReader>([
+  [0, (cursor) => cursor.uint8()],
+  [1, (cursor) => cursor.int8()],
+  [2, (cursor) => cursor.uint16()],
+  [3, (cursor) => cursor.int16()],
+  [4, (cursor) => cursor.uint32()],
+  [5, (cursor) => cursor.int32()],
+  [6, (cursor) => cursor.float32()],
+  [7, (cursor) => cursor.uint8() !== 0],
+  [8, (cursor) => cursor.string("a string", GGUF_LIMITS.headerBytes)],
+  [10, (cursor) => exactNumber(cursor.uint64())],
+  [11, (cursor) => exactNumber(cursor.int64())],
+  [12, (cursor) => cursor.float64()],
 ]);
 const ARRAY_KIND = 9;
 
@@ -102,7 +98,7 @@ function exactNumber(value: bigint): number | bigint {
   return Number.isSafeInteger(number) ? number : value;
 }
 
-function scalarOf(kind: number, key: string): { readonly read: ScalarReader; readonly bytes: number } {
+function scalarOf(kind: number, key: string): ScalarReader {
   const scalar = SCALARS.get(kind);
   if (scalar === undefined) {
     throw new CheckpointError(`the metadata value ${JSON.stringify(key)} has the unknown type ${kind}${kind === ARRAY_KIND ? " (an array of arrays)" : ""}`);
@@ -112,11 +108,10 @@ function scalarOf(kind: number, key: string): { readonly read: ScalarReader; rea
 
 function parseValue(cursor: Cursor, key: string, budget: { elements: number }): GgufValue {
   const kind = cursor.uint32();
-  if (kind !== ARRAY_KIND) return scalarOf(kind, key).read(cursor);
-  const { read, bytes } = scalarOf(cursor.uint32(), key);
+  if (kind !== ARRAY_KIND) return scalarOf(kind, key)(cursor);
+  const read = scalarOf(cursor.uint32(), key);
   const length = cursor.count(`the length of ${JSON.stringify(key)}`, budget.elements);
   budget.elements -= length;
-  cursor.require(length * bytes);
   const values: GgufScalar[] = [];
   for (let i = 0; i < length; i++) values.push(read(cursor));
   return values;
@@ -132,7 +127,6 @@ function alignmentOf(metadata: ReadonlyMap<string, GgufValue>): number {
 }
 
 function parseTensors(cursor: Cursor, count: number, alignment: number, fileSize: number): Map<string, GgufTensor> {
-  cursor.require(count * SHORTEST_DESCRIPTION);
   const described: GgufTensor[] = [];
   for (let i = 0; i < count; i++) described.push(parseTensor(cursor, fileSize));
   const base = Math.ceil(cursor.position / alignment) * alignment;

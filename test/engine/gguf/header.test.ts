@@ -83,6 +83,12 @@ describe("a hostile file is refused, saying what is wrong", () => {
     expect(String(error)).toMatch(message);
   });
 
+  test("arrays that are too long only together", async () => {
+    const array = (key: string): Uint8Array[] => [file(...text(key), 9, 0, 3_000_000n), new Uint8Array(3_000_000)];
+    const bytes = new Uint8Array(await new Blob([file(MAGIC, 3, 0n, 2n), ...array("one"), ...array("two")] as BlobPart[]).arrayBuffer());
+    await expect(read(bytes)).rejects.toThrow(/the length of "two" at byte \d+ is 3000000, more than the 1194304 allowed/);
+  });
+
   test("wherever it is cut off", async () => {
     const { bytes } = tiny;
     await fc.assert(
