@@ -1,0 +1,248 @@
+/**
+ * An ingress put together: the mesh's state, both listeners, the control link, what is remembered on disk, logs and metrics.
+ * Time and chance come from main.ts. Everything periodic happens in `tick`.
+ */
+import path from "node:path";
+import { compareVersions } from "../protocol/ids.ts";
+import type { IngressReport, IngressSpec } from "../protocol/control.ts";
+import { SkeinError } from "../protocol/errors.ts";
+import type { IngressOptions } from "../protocol/local.ts";
+import type { RoutingTable } from "../protocol/routes.ts";
+import type { PublicKey } from "../protocol/ticket.ts";
+import { AccessLog } from "./access-log.ts";
+import { ControlLink, type ControlConnection, type ControlEvents } from "./control.ts";
+import { isLoopback } from "./http/guard.ts";
+import { listenHttp, type ClientListener, type ListenerContext } from "./http/listener.ts";
+import { listenMesh, type MeshListener } from "./links/listener.ts";
+import { Sessions } from "./links/session.ts";
+import { LogFile } from "./log-file.ts";
+import { Mesh } from "./mesh.ts";
+import { IngressMetrics } from "./metrics.ts";
+import { TableFile, type Remembered } from "./table-file.ts";
+
+export interface IngressEnvironment {
+  /** ms, monotonic. */
+  now(): number;
+  /** ms since 1970. */
+  wallTime(): number;
+  random(): number;
+  after(ms: number, callback: () => void): () => void;
+  freshId(): string;
+  connect(url: string, events: ControlEvents): ControlConnection;
+  readonly build: string;
+  readonly pid: number;
+  /** Rises with every process. */
+  readonly incarnation: number;
+  onReport(report: IngressReport): void;
+  log(message: string): void;
+}
+
+/** A listener whose port is taken is tried again after this, ms. */
+const BIND_AGAIN_MS = 2_000;
+/** What a change of the client listener gives to requests of the old one, ms. */
+const CHANGE_DRAIN_MS = 30_000;
+
+export class Ingress {
+  readonly mesh: Mesh;
+  readonly #options: IngressOptions;
+  readonly #environment: IngressEnvironment;
+  readonly #file: TableFile;
+  readonly #metrics: IngressMetrics;
+  readonly #accessLog: AccessLog;
+  readonly #sessions: Sessions;
+  readonly #control: ControlLink;
+  #spec: IngressSpec;
+  #keys: readonly PublicKey[] = [];
+  /** Coordinator's clock minus ours. */
+  #clockOffset = 0;
+  #meshListener: MeshListener | null = null;
+  #client: ClientListener | null = null;
+  /** What the client listener was made from: a spec with the same is no change. */
+  #clientOptions = "";
+  #lastHttpPort: number | null = null;
+  #bindAgainAt = 0;
+  #binding: Promise<void> = Promise.resolve();
+  #error: string | null = null;
+  #stopping = false;
+
+  constructor(options: IngressOptions, environment: IngressEnvironment) {
+    const { now, random } = environment;
+    this.#options = options;
+    this.#environment = environment;
+    this.#spec = options.spec;
+    this.mesh = new Mesh({ host: options.host, now, random });
+    this.mesh.onQueueEdge = () => this.#control.changed();
+    this.#file = new TableFile(options.dataDir, options.spec.ingress);
+    this.#metrics = new IngressMetrics(this.mesh);
+    const logFile = new LogFile(path.join(options.dataDir, "logs", "ingress-access.log"));
+    this.#accessLog = new AccessLog((text) => logFile.write(text));
+    this.#sessions = new Sessions({
+      mesh: this.mesh, ingress: options.spec.ingress, build: environment.build, now, after: environment.after,
+      pool: (app, deployment) => this.mesh.pool(app, deployment),
+      meshTime: () => environment.wallTime() + this.#clockOffset,
+      keys: () => this.#keys,
+    });
+    this.#control = new ControlLink({
+      urls: options.coordinatorUrls, ingress: options.spec.ingress, host: options.host, build: environment.build, incarnation: environment.incarnation,
+      connect: environment.connect, now, random,
+      stats: () => this.mesh.stats(),
+      onTable: (table) => this.#take(table),
+      onWelcome: (keys, timeMs) => {
+        this.#keys = keys;
+        this.#clockOffset = timeMs - environment.wallTime();
+      },
+      log: environment.log,
+    }, options.spec.ticket);
+  }
+
+  /** Opens the mesh listener (rejects when its port is taken), takes what is remembered, and begins to serve. */
+  async start(): Promise<IngressReport> {
+    const remembered = await this.#file.read(this.#spec.ingress);
+    if (remembered !== null) this.#recall(remembered);
+    this.#meshListener = await this.#listenMesh(remembered?.meshPort ?? 0);
+    this.#control.tick();
+    await this.#applySpec();
+    this.#remember();
+    return this.report();
+  }
+
+  report(): IngressReport {
+    const { ingress, http } = this.#spec;
+    const client = this.#client;
+    const waiting = http !== null && client === null;
+    return {
+      ingress,
+      state: this.#error !== null ? "failed" : waiting ? "starting" : "ready",
+      ...(this.#error === null ? {} : { error: this.#error }),
+      urls: this.#meshUrls(),
+      http: client === null ? null : { host: client.host, port: client.port },
+      grpc: null,
+      pid: this.#environment.pid,
+    };
+  }
+
+  /** The agent's newest wish. */
+  async useSpec(spec: IngressSpec): Promise<void> {
+    this.#spec = spec;
+    this.#control.useCredential(spec.ticket);
+    await this.#applySpec();
+  }
+
+  /** Call four times a second. */
+  tick(): void {
+    const now = this.#environment.now();
+    this.mesh.tick();
+    this.#sessions.tick(now);
+    this.#control.tick();
+    void this.#accessLog.flush();
+    if (this.#error !== null && now >= this.#bindAgainAt) void this.#applySpec();
+  }
+
+  /** Stops accepting, lets what runs finish, says goodbye to replicas and coordinator. */
+  async stop(drainMs: number): Promise<void> {
+    this.#stopping = true;
+    await this.#binding;
+    await this.#client?.close(drainMs);
+    await this.#meshListener?.close();
+    this.#control.stop();
+    await this.#accessLog.flush();
+  }
+
+  async #listenMesh(again: number): Promise<MeshListener> {
+    const { host, port } = this.#options.mesh;
+    const context = { sessions: this.#sessions, now: this.#environment.now, metrics: () => this.#metrics.text() };
+    if (port === 0 && again !== 0) {
+      const listener = await listenMesh(host, again, context).catch(() => null);
+      if (listener !== null) return listener;
+    }
+    return listenMesh(host, port, context);
+  }
+
+  #meshUrls(): string[] {
+    const listener = this.#meshListener;
+    if (listener === null) return [];
+    const { advertise, host } = this.#options.mesh;
+    const own = host === "0.0.0.0" || host === "::" ? "127.0.0.1" : host;
+    return [`ws://${own.includes(":") && !own.startsWith("[") ? `[${own}]` : own}:${listener.port}/link`, ...advertise];
+  }
+
+  // --- client listener ---
+
+  /** One change after the other. */
+  #applySpec(): Promise<void> {
+    this.#bindAgainAt = this.#environment.now() + BIND_AGAIN_MS;
+    this.#binding = this.#binding.then(() => this.#bind());
+    return this.#binding;
+  }
+
+  async #bind(): Promise<void> {
+    const { http } = this.#spec;
+    const wanted = http === null ? "" : JSON.stringify(http);
+    if (this.#stopping || (wanted === this.#clientOptions && this.#error === null)) return;
+    const before = JSON.stringify(this.report());
+    if (this.#client !== null) {
+      const old = this.#client;
+      this.#client = null;
+      // The same port can't be had before the old listener has let go of it: accepting stops at once, draining goes on.
+      void old.close(CHANGE_DRAIN_MS);
+    }
+    this.#clientOptions = wanted;
+    this.#error = null;
+    if (http !== null) {
+      try {
+        this.#client = await this.#listenHttp(http);
+        this.#lastHttpPort = this.#client.port;
+        if (!isLoopback(http.host)) this.#environment.log(`Clients of other machines can reach ${http.host}:${this.#client.port}, and no API key is set.`);
+      } catch (thrown) {
+        this.#error = SkeinError.from(thrown).message;
+      }
+    }
+    this.#remember();
+    if (JSON.stringify(this.report()) !== before) this.#environment.onReport(this.report());
+  }
+
+  async #listenHttp(http: NonNullable<IngressSpec["http"]>): Promise<ClientListener> {
+    const { now, after, freshId, wallTime } = this.#environment;
+    const context: ListenerContext = {
+      mesh: this.mesh, now, after, freshId,
+      started: () => this.#metrics.started(),
+      finished: (request) => {
+        this.#metrics.finished(request);
+        this.#accessLog.add(request, new Date(wallTime()).toISOString());
+      },
+    };
+    if (http.port === 0 && this.#lastHttpPort !== null) {
+      const listener = await listenHttp({ ...http, port: this.#lastHttpPort }, context).catch(() => null);
+      if (listener !== null) return listener;
+    }
+    return listenHttp(http, context);
+  }
+
+  // --- table ---
+
+  #take(table: RoutingTable): void {
+    const known = this.mesh.table;
+    const isNew = known === null || compareVersions(table.version, known.version) !== 0;
+    if (!this.mesh.apply(table)) return;
+    this.#keys = table.keys;
+    const logging = table.loggingConfig;
+    this.#accessLog.encoding = logging?.encoding ?? "TEXT";
+    this.#sessions.enforce();
+    if (isNew) this.#remember();
+  }
+
+  #recall(remembered: Remembered): void {
+    this.#clockOffset = remembered.clockOffsetMs;
+    this.#lastHttpPort = remembered.httpPort;
+    if (remembered.table !== null) this.#take(remembered.table);
+  }
+
+  #remember(): void {
+    const { ingress } = this.#spec;
+    if (this.#meshListener === null) return;
+    const state: Remembered = {
+      schema: 1, ingress, meshPort: this.#meshListener.port, httpPort: this.#lastHttpPort, clockOffsetMs: this.#clockOffset, table: this.mesh.table,
+    };
+    this.#file.write(state).catch((cause: Error) => this.#environment.log(`The routing table can't be kept on disk (${cause.message}): this ingress can't restart while the coordinator is away.`));
+  }
+}

@@ -1,0 +1,79 @@
+/**
+ * The mesh listener: replicas' WebSockets at `/link`, and `/metrics` for this machine only.
+ * Compression is off, messages are bounded, text is never validated: frames are binary.
+ */
+import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import type { Duplex } from "node:stream";
+import { WebSocketServer, type WebSocket } from "ws";
+import { HTTP_HEAD_MAX, HELLO_TIMEOUT_MS, LINK_MESSAGE_MAX } from "../../protocol/limits.ts";
+import { bind } from "../http/listener.ts";
+import type { Sessions } from "./session.ts";
+
+/** Connections of replicas at one ingress. */
+const LINKS_MAX = 8_192;
+
+export interface MeshListener {
+  readonly host: string;
+  readonly port: number;
+  close(): Promise<void>;
+}
+
+export interface MeshListenerContext {
+  readonly sessions: Sessions;
+  now(): number;
+  /** Prometheus text. */
+  metrics(): Promise<string>;
+}
+
+export async function listenMesh(host: string, port: number, context: MeshListenerContext): Promise<MeshListener> {
+  const http = createServer({ maxHeaderSize: HTTP_HEAD_MAX, headersTimeout: HELLO_TIMEOUT_MS, noDelay: true }, (request, response) => void serveOwn(context, request, response));
+  const sockets = new WebSocketServer({
+    noServer: true, perMessageDeflate: false, maxPayload: LINK_MESSAGE_MAX, skipUTF8Validation: true, clientTracking: false,
+  });
+  http.maxConnections = LINKS_MAX;
+  http.on("clientError", (_error, socket) => socket.destroy());
+  http.on("upgrade", (request, socket: Duplex, firstBytes) => {
+    // First of all: an error before anyone listens would end the process.
+    socket.on("error", () => {});
+    if (pathOf(request) !== "/link") return void socket.end("HTTP/1.1 404 Not Found\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
+    sockets.handleUpgrade(request, socket, firstBytes, (connection) => join(context, connection));
+  });
+  const bound = await bind(http, host, port);
+  return {
+    host,
+    port: bound,
+    close: () =>
+      new Promise((resolve) => {
+        context.sessions.closeAll("The ingress stops.");
+        http.close(() => resolve());
+        http.closeAllConnections();
+      }),
+  };
+}
+
+const pathOf = (request: IncomingMessage): string => (request.url ?? "").split("?", 1)[0]!;
+
+function join(context: MeshListenerContext, connection: WebSocket): void {
+  const session = context.sessions.open({
+    send: (message) => connection.send(message, SEND),
+    close: (code, reason) => {
+      connection.close(code, reason);
+      // A peer that is silent or hostile doesn't answer the close.
+      if (code !== 1000 && code !== 1001) connection.terminate();
+    },
+    afterTurn: (callback) => void setImmediate(callback),
+  });
+  connection.on("error", () => {});
+  connection.on("message", (data) => session.link.receive(data as Buffer, context.now()));
+  connection.on("close", (code, reason) => session.link.closed(code, reason.toString() || "The connection broke."));
+}
+
+const SEND = { binary: true, compress: false } as const;
+
+async function serveOwn(context: MeshListenerContext, request: IncomingMessage, response: ServerResponse): Promise<void> {
+  const from = request.socket.remoteAddress ?? "";
+  const local = from === "::1" || /^(::ffff:)?127\./.test(from);
+  if (pathOf(request) !== "/metrics" || request.method !== "GET" || !local) return void response.writeHead(404).end();
+  const text = await context.metrics();
+  response.writeHead(200, { "content-type": "text/plain; version=0.0.4; charset=utf-8" }).end(text);
+}

@@ -1,0 +1,70 @@
+/**
+ * Prometheus metrics under Ray Serve's names with the prefix `skein_` (ray-serve.md 1.14). Labels come from routes and deployments,
+ * never from what a client sends, so their number is bounded.
+ */
+import { Counter, Gauge, Histogram, Registry } from "prom-client";
+import type { Finished } from "./http/context.ts";
+import type { Mesh } from "./mesh.ts";
+
+const LATENCY_BUCKETS_MS = [1, 2, 5, 10, 20, 50, 100, 200, 300, 400, 500, 1000, 2000, 5000, 10_000, 60_000, 120_000, 300_000, 600_000];
+const METHODS: ReadonlySet<string> = new Set(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "WEBSOCKET"]);
+
+export class IngressMetrics {
+  readonly #registry = new Registry();
+  readonly #requests: Counter;
+  readonly #errors: Counter;
+  readonly #deploymentErrors: Counter;
+  readonly #latency: Histogram;
+  #ongoing = 0;
+
+  constructor(mesh: Mesh) {
+    const registers = [this.#registry];
+    const labelNames = ["route", "method", "application", "status_code"];
+    this.#requests = new Counter({ name: "skein_num_http_requests_total", help: "HTTP requests answered.", labelNames, registers });
+    this.#errors = new Counter({ name: "skein_num_http_error_requests_total", help: "HTTP requests answered with an error.", labelNames: ["route", "method", "application", "error_code"], registers });
+    this.#deploymentErrors = new Counter({
+      name: "skein_num_deployment_http_error_requests_total", help: "HTTP requests that a deployment answered with an error.",
+      labelNames: ["deployment", "method", "route", "application", "error_code"], registers,
+    });
+    this.#latency = new Histogram({ name: "skein_http_request_latency_ms", help: "Time from a request's head to the end of its answer, ms.", labelNames, buckets: LATENCY_BUCKETS_MS, registers });
+    const ongoing = (): number => this.#ongoing;
+    new Gauge({ name: "skein_num_ongoing_http_requests", help: "HTTP requests in hand.", registers, collect() { this.set(ongoing()); } });
+    new Gauge({ name: "skein_ingress_links", help: "Replicas linked to this ingress.", registers, collect() { this.set(mesh.links); } });
+    perDeployment(mesh, registers, "skein_deployment_queued_queries", "Requests that wait for a replica.", (pool) => pool.queued);
+    perDeployment(mesh, registers, "skein_num_ongoing_requests_at_replicas", "Requests that this ingress has given to replicas.", (pool) => pool.ongoing);
+    perDeployment(mesh, registers, "skein_ingress_replicas", "Replicas that may be used now.", (pool) => pool.peers.filter((peer) => peer.ready && peer.link !== null).length);
+  }
+
+  started(): void {
+    this.#ongoing += 1;
+  }
+
+  finished(request: Finished): void {
+    this.#ongoing -= 1;
+    const { route, app, deployment } = request;
+    const method = METHODS.has(request.method) ? request.method : "OTHER";
+    const status = String(request.status);
+    const labels = { route, method, application: app, status_code: status };
+    this.#requests.inc(labels);
+    this.#latency.observe(labels, request.ms);
+    if (!request.isError) return;
+    this.#errors.inc({ route, method, application: app, error_code: status });
+    if (deployment !== "") this.#deploymentErrors.inc({ deployment, method, route, application: app, error_code: status });
+  }
+
+  text(): Promise<string> {
+    return this.#registry.metrics();
+  }
+}
+
+type PoolOf = Mesh["pools"] extends Iterable<infer P> ? P : never;
+
+function perDeployment(mesh: Mesh, registers: Registry[], name: string, help: string, value: (pool: PoolOf) => number): void {
+  new Gauge({
+    name, help, registers, labelNames: ["deployment", "application"],
+    collect() {
+      this.reset();
+      for (const pool of mesh.pools) this.set({ deployment: pool.deployment, application: pool.app }, value(pool));
+    },
+  });
+}

@@ -1,0 +1,425 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import type { EndHead, FailHead, OpenHttp, ResponseHead } from "../../protocol/heads.ts";
+import { REPLAY_BODY_MAX, STREAM_WINDOW } from "../../protocol/limits.ts";
+import type { ChunkType } from "../../protocol/stream.ts";
+import { Forward, type Reply } from "../../ingress/forward.ts";
+import { repeatable } from "../../ingress/retry.ts";
+import { routed, table, TestMesh, type TableOptions } from "./harness.ts";
+
+const httpHead = (over: Partial<OpenHttp> = {}): OpenHttp => ({
+  kind: "http", app: "app", deployment: "D", requestId: "r", deadlineMs: null, epoch: 0, hops: 1, model: "", method: "GET", path: "/", mount: "",
+  scheme: "http", headers: [], remote: "", upgrade: false, ...over,
+});
+
+class Client implements Reply {
+  heads: ResponseHead[] = [];
+  text = "";
+  ended: EndHead | null = null;
+  failed: FailHead | null = null;
+  writable = 0;
+  owed = 0;
+  forward!: Forward;
+  hold = false;
+  onHead(head: ResponseHead): void {
+    this.heads.push(head);
+  }
+  onChunk(payload: Uint8Array, _type: ChunkType, _more: boolean, charge: number): void {
+    this.text += Buffer.from(payload).toString();
+    if (this.hold) this.owed += charge;
+    else this.forward.consumed(charge);
+  }
+  onEnd(end: EndHead): void {
+    if (this.over) throw new Error("a second end");
+    this.ended = end;
+  }
+  onFail(fail: FailHead): void {
+    if (this.over) throw new Error("a second end");
+    this.failed = fail;
+  }
+  onWritable(): void {
+    this.writable += 1;
+  }
+  get over(): boolean {
+    return this.ended !== null || this.failed !== null;
+  }
+}
+
+function ask(t: TestMesh, over: { method?: string; key?: boolean; deadline?: number; ended?: boolean; model?: string } = {}): Client {
+  const method = over.method ?? "GET";
+  const client = new Client();
+  const request = { head: httpHead({ method, model: over.model ?? "" }), repeatable: repeatable(method, over.key ?? false), deadline: over.deadline ?? null, ended: over.ended ?? true };
+  client.forward = new Forward(t.mesh.pool("app", "D")!, request, client);
+  client.forward.start();
+  return client;
+}
+
+function mesh(replicas: string[], deployment: NonNullable<TableOptions["deployments"]>[number] = {}): TestMesh {
+  const t = new TestMesh();
+  t.mesh.apply(table({ deployments: [{ ...deployment, replicas: replicas.map((r) => routed(r)) }] }));
+  for (const replica of replicas) t.link(replica);
+  return t;
+}
+
+const bytes = (text: string): Uint8Array => Buffer.from(text);
+const answer = (taken: { stream: import("../../protocol/stream.ts").Stream }, text: string): void => {
+  taken.stream.accept();
+  taken.stream.head({ status: 200, headers: [] });
+  taken.stream.write("bytes", bytes(text));
+  taken.stream.end();
+};
+const allTaken = (t: TestMesh) => t.replicas.flatMap((r) => r.taken);
+
+describe("one request", () => {
+  it("is sent with its head and answered", () => {
+    const t = mesh(["a"]);
+    const client = ask(t, { method: "POST", ended: false });
+    client.forward.write("bytes", bytes("bo"), false);
+    client.forward.write("bytes", bytes("dy"), false);
+    client.forward.end();
+    t.settle();
+    const [taken] = t.replicas[0]!.taken;
+    expect(taken).toMatchObject({ body: "body", bodyEnded: true, ended: false, head: { kind: "http", method: "POST", epoch: 0, hops: 1 } });
+    answer(taken!, "hello");
+    t.settle();
+    expect(client).toMatchObject({ text: "hello", ended: {}, failed: null });
+    expect(t.mesh.pool("app", "D")!.ongoing).toBe(0);
+  });
+
+  it("waits for a replica that is linked later, and for one that the table lists later", () => {
+    const t = new TestMesh();
+    t.mesh.apply(table({ deployments: [{ replicas: [routed("a")] }] }));
+    const client = ask(t);
+    expect(t.mesh.pool("app", "D")!.queued).toBe(1);
+    t.link("a");
+    t.settle();
+    expect(allTaken(t)).toHaveLength(1);
+    t.link("b");
+    for (let i = 0; i < 5; i++) ask(t);
+    t.settle();
+    expect(t.replicas[1]!.taken).toHaveLength(0);
+    t.mesh.apply(table({ revision: 2, deployments: [{ replicas: [routed("a"), routed("b")] }] }));
+    t.settle();
+    expect(t.replicas[1]!.taken).toHaveLength(1);
+    expect(client.over).toBe(false);
+  });
+
+  it("goes to another replica when one is busy, without touching the retry budget, and keeps its body", () => {
+    const t = mesh(["a", "b"]);
+    const client = ask(t, { method: "POST", ended: false });
+    client.forward.write("bytes", bytes("body"), false);
+    client.forward.end();
+    t.settle();
+    const first = t.replicas.find((r) => r.taken.length > 0)!;
+    first.taken[0]!.stream.busy();
+    t.settle();
+    const second = t.replicas.find((r) => r !== first)!;
+    expect(second.taken[0]).toMatchObject({ body: "body", bodyEnded: true, head: { epoch: 1 } });
+    answer(second.taken[0]!, "ok");
+    t.settle();
+    expect(client.text).toBe("ok");
+  });
+
+  it("waits when the only replica is busy, and is woken by what completes there", () => {
+    const t = mesh(["a"]);
+    const one = ask(t);
+    const two = ask(t);
+    t.settle();
+    const [first, second] = t.replicas[0]!.taken;
+    first!.stream.accept();
+    second!.stream.busy();
+    t.settle();
+    expect(t.mesh.pool("app", "D")!.queued).toBe(1);
+    answer(first!, "1");
+    t.settle();
+    answer(t.replicas[0]!.taken[2]!, "2");
+    t.settle();
+    expect([one.text, two.text]).toEqual(["1", "2"]);
+  });
+
+  it("is tried again by the tick when a refusal has grown old and nothing completes here", () => {
+    const t = mesh(["a"]);
+    ask(t);
+    t.settle();
+    t.replicas[0]!.taken[0]!.stream.busy();
+    t.settle();
+    expect(t.replicas[0]!.taken).toHaveLength(1);
+    t.now += 1_500;
+    t.mesh.tick();
+    t.settle();
+    expect(t.replicas[0]!.taken).toHaveLength(2);
+  });
+
+  it("passes on what user code failed with, and doesn't send it again", () => {
+    const t = mesh(["a", "b"]);
+    const client = ask(t);
+    t.settle();
+    const [taken] = allTaken(t);
+    taken!.stream.accept();
+    taken!.stream.fail({ code: "APPLICATION_ERROR", message: "boom" });
+    t.settle();
+    expect(client.failed).toMatchObject({ code: "APPLICATION_ERROR" });
+    expect(allTaken(t)).toHaveLength(1);
+  });
+});
+
+describe("when a replica is lost", () => {
+  const cases: { name: string; method: string; key?: boolean; retry?: "no-output"; produced?: boolean; again: boolean }[] = [
+    { name: "a GET", method: "GET", again: true },
+    { name: "a HEAD", method: "HEAD", again: true },
+    { name: "a PUT", method: "PUT", again: true },
+    { name: "a DELETE", method: "DELETE", again: true },
+    { name: "a POST", method: "POST", again: false },
+    { name: "a PATCH", method: "PATCH", again: false },
+    { name: "a POST with a key", method: "POST", key: true, again: true },
+    { name: "a POST to a no-output deployment", method: "POST", retry: "no-output", again: true },
+    { name: "a GET that has begun to answer", method: "GET", produced: true, again: false },
+  ];
+  it.each(cases)("$name is sent again: $again", ({ method, key, retry, produced, again }) => {
+    const t = mesh(["a", "b"], retry === undefined ? {} : { retry });
+    const client = ask(t, { method, key: key ?? false });
+    t.settle();
+    const first = t.replicas.find((r) => r.taken.length > 0)!;
+    first.taken[0]!.stream.accept();
+    if (produced === true) first.taken[0]!.stream.head({ status: 200, headers: [] });
+    t.settle();
+    first.die();
+    t.settle();
+    const other = t.replicas.find((r) => r !== first)!;
+    expect(other.taken.length).toBe(again ? 1 : 0);
+    if (again) {
+      expect(other.taken[0]!.head.epoch).toBe(1);
+      answer(other.taken[0]!, "ok");
+      t.settle();
+      expect(client.text).toBe("ok");
+    } else expect(client.failed).toMatchObject({ code: "REPLICA_DIED" });
+  });
+
+  it("waits for the replacement when there is no other", () => {
+    const t = mesh(["a"]);
+    const client = ask(t);
+    t.settle();
+    t.replicas[0]!.die();
+    t.settle();
+    expect(client.over).toBe(false);
+    t.mesh.apply(table({ revision: 2, deployments: [{ replicas: [routed("n")] }] }));
+    t.link("n");
+    t.settle();
+    answer(t.replicas[1]!.taken[0]!, "new");
+    t.settle();
+    expect(client.text).toBe("new");
+  });
+
+  it("fails what was inside two dying replicas", () => {
+    const t = mesh(["a", "b", "c"]);
+    const client = ask(t);
+    t.settle();
+    t.replicas.find((r) => r.taken.length > 0)!.die();
+    t.settle();
+    t.replicas.find((r) => r.taken.length > 0 && r.pair.dialler.state === "ready")!.die();
+    t.settle();
+    expect(client.failed).toMatchObject({ code: "REPLICA_DIED" });
+    expect(allTaken(t)).toHaveLength(2);
+  });
+
+  it("sends a held body again, and fails one that was too large to hold", () => {
+    for (const [size, again] of [[REPLAY_BODY_MAX - 10, true], [REPLAY_BODY_MAX + 10, false]] as const) {
+      const t = mesh(["a", "b"]);
+      const client = ask(t, { method: "PUT", ended: false });
+      const piece = new Uint8Array(64 * 1024).fill(120);
+      for (let sent = 0; sent < size; ) {
+        const next = piece.subarray(0, Math.min(piece.byteLength, size - sent));
+        sent += next.byteLength;
+        client.forward.write("bytes", next, false);
+        t.settle();
+        for (const taken of allTaken(t)) taken.stream.accept();
+      }
+      t.settle();
+      t.replicas.find((r) => r.taken.length > 0)!.die();
+      t.settle();
+      const heir = allTaken(t)[1] ?? allTaken(t)[0]!;
+      if (again) expect(allTaken(t).map((x) => x.body.length)).toEqual([size, size]);
+      else expect(client.failed).toMatchObject({ code: "REPLICA_DIED" });
+      expect(heir).toBeDefined();
+    }
+  });
+
+  it("keeps the budget: beyond it requests fail instead of being sent again", () => {
+    const t = mesh(["a"], { maxOngoingRequests: 100 });
+    const clients = Array.from({ length: 50 }, () => ask(t));
+    t.settle();
+    t.replicas[0]!.die();
+    t.settle();
+    // 10 always, and 20 % of 50.
+    expect(clients.filter((c) => c.failed === null)).toHaveLength(20);
+  });
+});
+
+describe("limits", () => {
+  it("refuses beyond max_queued_requests in Ray's words, and serves the rest first in, first out", () => {
+    const t = mesh(["a"], { maxOngoingRequests: 1, maxQueuedRequests: 2 });
+    const clients = Array.from({ length: 5 }, () => ask(t));
+    t.settle();
+    expect(clients.slice(3).map((c) => c.failed?.message)).toEqual(Array(2).fill("Request dropped due to backpressure (num_queued_requests=2, max_queued_requests=2)."));
+    for (const [i, client] of clients.slice(0, 3).entries()) {
+      expect(t.replicas[0]!.taken).toHaveLength(i + 1);
+      answer(t.replicas[0]!.taken[i]!, `${i}`);
+      t.settle();
+      expect(client.text).toBe(`${i}`);
+    }
+  });
+
+  it("never runs a request whose time passed in the queue", () => {
+    const t = mesh(["a"], { maxOngoingRequests: 1 });
+    ask(t);
+    const late = ask(t, { deadline: 100 });
+    t.settle();
+    t.now = 101;
+    late.forward.expire();
+    answer(t.replicas[0]!.taken[0]!, "x");
+    t.settle();
+    expect(late.failed).toMatchObject({ code: "TIMEOUT" });
+    expect(t.replicas[0]!.taken).toHaveLength(1);
+  });
+
+  it("cancels at the replica when the client leaves or time is up, and frees the place", () => {
+    const t = mesh(["a"], { maxOngoingRequests: 1 });
+    const client = ask(t, { deadline: 50 });
+    t.settle();
+    expect(t.replicas[0]!.taken[0]!.head.deadlineMs).toBe(50);
+    client.forward.expire();
+    const next = ask(t);
+    t.settle();
+    expect(t.replicas[0]!.taken[0]!.cancelled).not.toBeNull();
+    expect(t.replicas[0]!.taken).toHaveLength(2);
+    next.forward.cancel("gone");
+    t.settle();
+    expect(t.replicas[0]!.taken[1]!.cancelled).toBe("gone");
+    expect(next.over).toBe(false);
+  });
+
+  it("answers at once when the deployment failed or was removed", () => {
+    const t = mesh(["a"], { maxOngoingRequests: 1 });
+    ask(t);
+    const waiting = ask(t);
+    const pool = t.mesh.pool("app", "D")!;
+    t.mesh.apply(table({ revision: 2, deployments: [{ unavailable: true }] }));
+    expect(waiting.failed?.message).toBe("Deployment(name='D', app='app') is unavailable because it failed to deploy.");
+    t.mesh.apply(table({ revision: 3, deployments: [] }));
+    const client = new Client();
+    new Forward(pool, { head: httpHead(), repeatable: true, deadline: null, ended: true }, client).start();
+    expect(client.failed).toMatchObject({ code: "UNAVAILABLE" });
+  });
+
+  it("stops the writer of a body while nobody takes it, and the replica while nobody reads", () => {
+    const t = new TestMesh();
+    t.mesh.apply(table({ deployments: [{ replicas: [routed("a")] }] }));
+    const client = ask(t, { method: "POST", ended: false });
+    const piece = new Uint8Array(64 * 1024);
+    let written = 0;
+    while (client.forward.write("bytes", piece, false)) written += piece.byteLength;
+    expect(written).toBeLessThanOrEqual(STREAM_WINDOW);
+    t.link("a");
+    t.settle();
+    expect(client.writable).toBeGreaterThan(0);
+    client.hold = true;
+    const [taken] = t.replicas[0]!.taken;
+    taken!.stream.accept();
+    taken!.stream.head({ status: 200, headers: [] });
+    let produced = 0;
+    while (taken!.stream.write("bytes", new Uint8Array(1000))) produced += 1000;
+    t.settle();
+    expect(produced).toBeLessThanOrEqual(STREAM_WINDOW);
+    expect(taken!.stream.writable).toBe(false);
+    client.forward.consumed(client.owed);
+    t.settle();
+    expect(taken!.stream.writable).toBe(true);
+  });
+});
+
+describe("random schedules", () => {
+  const action = fc.oneof(
+    fc.record({ kind: fc.constant("ask" as const), method: fc.constantFrom("GET", "POST"), body: fc.boolean() }),
+    fc.record({ kind: fc.constantFrom("answer" as const, "busy" as const, "half" as const, "throw" as const), at: fc.nat(50) }),
+    fc.record({ kind: fc.constantFrom("die" as const, "link" as const), at: fc.nat(3) }),
+    fc.record({ kind: fc.constantFrom("leave" as const, "expire" as const), at: fc.nat(50) }),
+    fc.record({ kind: fc.constant("tick" as const) }),
+    fc.record({ kind: fc.constant("step" as const), at: fc.nat(10) }),
+  );
+
+  it("every request ends exactly once with its own answer, counts return to zero, POSTs reach one replica only", () => {
+    fc.assert(
+      fc.property(fc.array(action, { maxLength: 80 }), fc.integer(), (actions, seed) => {
+        let state = seed >>> 0;
+        const random = (): number => ((state = (Math.imul(state, 1664525) + 1013904223) >>> 0) / 2 ** 32);
+        const t = new TestMesh(random);
+        const names = ["a", "b", "c"];
+        t.mesh.apply(table({ deployments: [{ maxOngoingRequests: 2, maxQueuedRequests: 4, replicas: names.map((n) => routed(n)) }] }));
+        for (const name of names) t.link(name);
+        const clients: { client: Client; id: string; method: string; gone: boolean }[] = [];
+        const live = () => t.replicas.filter((r) => r.pair.dialler.state === "ready");
+        const open = () => live().flatMap((r) => r.taken).filter((x) => !x.stream.closed && x.cancelled === null);
+        const act = (a: (typeof actions)[number]): void => {
+          if (a.kind === "ask") {
+            const client = new Client();
+            const id = `${clients.length}`;
+            client.forward = new Forward(t.mesh.pool("app", "D")!, { head: httpHead({ method: a.method, requestId: id }), repeatable: repeatable(a.method, false), deadline: null, ended: !a.body }, client);
+            clients.push({ client, id, method: a.method, gone: false });
+            client.forward.start();
+            if (a.body) {
+              client.forward.write("bytes", bytes(id), false);
+              client.forward.end();
+            }
+          } else if (a.kind === "answer" || a.kind === "busy" || a.kind === "half" || a.kind === "throw") {
+            const taken = open()[a.at];
+            if (taken === undefined) return;
+            if (a.kind === "answer") answer(taken, taken.head.requestId);
+            else if (a.kind === "busy") taken.stream.busy();
+            else if (a.kind === "throw") taken.stream.fail({ code: "APPLICATION_ERROR", message: "x" });
+            else {
+              taken.stream.accept();
+              taken.stream.head({ status: 200, headers: [] });
+            }
+          } else if (a.kind === "die") live()[a.at]?.die();
+          else if (a.kind === "link") t.link(names[a.at % 3]!);
+          else if (a.kind === "leave") {
+            const found = clients[a.at];
+            if (found === undefined || found.client.over) return;
+            found.gone = true;
+            found.client.forward.cancel("left");
+          } else if (a.kind === "expire") {
+            const found = clients[a.at];
+            if (found?.gone === false) found.client.forward.expire();
+          } else if (a.kind === "tick") {
+            t.now += 700;
+            t.mesh.tick();
+          } else for (let i = 0; i < a.at; i++) for (const r of t.replicas) r.pair.step(() => random() < 0.5);
+        };
+        for (const a of actions) act(a);
+        for (let round = 0; round < 200 && clients.some((c) => !c.client.over && !c.gone); round++) {
+          if (live().length === 0) t.link("a");
+          t.settle();
+          for (const taken of open()) answer(taken, taken.head.requestId);
+          t.now += 1_100;
+          t.mesh.tick();
+        }
+        t.settle();
+        for (const { client, id, gone } of clients) {
+          if (gone) continue;
+          expect(client.over).toBe(true);
+          if (client.ended !== null) expect(client.text).toBe(id);
+        }
+        const pool = t.mesh.pool("app", "D")!;
+        expect([pool.ongoing, pool.queued]).toEqual([0, 0]);
+        expect(pool.peers.every((p) => p.inFlight === 0)).toBe(true);
+        for (const { id, method } of clients) {
+          const runs = t.replicas.flatMap((r) => r.taken).filter((x) => x.head.requestId === id);
+          if (method === "GET") continue;
+          const epochs = runs.map((r) => r.head.epoch);
+          expect(new Set(epochs).size).toBe(epochs.length);
+        }
+      }),
+      { numRuns: 300 },
+    );
+  });
+});
