@@ -1,4 +1,5 @@
 import { execFile } from "node:child_process";
+import { renameSync } from "node:fs";
 import { mkdir, mkdtemp, readdir, readFile, rm, truncate, utimes, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -86,6 +87,21 @@ test("two processes at once both succeed, and one result is left", async () => {
     expect(result.lines.length).toBeLessThan(250);
   }
   expect((await openPrepared(join(cache, directory!))).config).toMatchObject({ layers: 2 });
+});
+
+test("a process that is overtaken while it converts takes the other's result", async () => {
+  const winner = await prepare();
+  const aside = join(folder, "aside");
+  renameSync(winner, aside);
+  let overtaken = false;
+  const directory = await prepare(({ stage }) => {
+    if (stage !== "convert" || overtaken) return;
+    renameSync(aside, winner);
+    overtaken = true;
+  });
+  expect(overtaken).toBe(true);
+  expect(directory).toBe(winner);
+  expect(await readdir(cache)).toHaveLength(1);
 });
 
 test("a file that is cut off leaves nothing in the cache", async () => {
