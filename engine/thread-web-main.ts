@@ -1,15 +1,16 @@
 /**
- * The engine's thread in a tab: a dedicated Web Worker's entry. The page's bundler must make ONNX Runtime's files reachable: it sets
- * `globalThis.SKEIN_ORT_BASE` to the URL of the folder with `ort-wasm-simd-threaded*.{mjs,wasm}`, or leaves them beside the bundle.
+ * The engine's thread in a tab: a dedicated Web Worker's entry. ONNX Runtime's files `ort-wasm-simd-threaded*.{mjs,wasm}` must be served
+ * in a folder `ort/` beside this script; a bundler leaves `onnxruntime-web/ort-wasm-simd-threaded.mjs` out (external): Node alone uses it.
  */
 import { loadModel, type LoadHost } from "./load.ts";
 import { probeProviders } from "./probe.ts";
+import type { OrtWasmFactory } from "./providers/ort-wasm.ts";
 import { createWasmRunner } from "./providers/wasm.ts";
 import { createWebgpuRunner } from "./providers/webgpu.ts";
 import { serveEngine } from "./thread.ts";
 import type { ToEngine } from "./thread-messages.ts";
 
-declare const globalThis: { SKEIN_ORT_BASE?: string; crossOriginIsolated?: boolean };
+const ORT_FOLDER = new URL("./ort/", self.location.href).href;
 
 /** The part of a worker's global scope that is used: the DOM library's types are for pages. */
 const scope = self as unknown as Pick<Worker, "postMessage" | "addEventListener"> & { close(): void };
@@ -24,15 +25,23 @@ const host: LoadHost = {
       if (!("gpu" in navigator)) throw new Error("this browser has no WebGPU");
       return createWebgpuRunner(model, { ...options, gpu: navigator.gpu, loadRuntime: loadOrtWeb });
     },
-    wasm: (model, options) => createWasmRunner(model, { ...options, threads: globalThis.crossOriginIsolated ? options.threads : 1 }),
+    // More than one thread needs shared memory, which a tab has only when isolated.
+    wasm: (model, options) =>
+      createWasmRunner(model, { ...options, threads: self.crossOriginIsolated ? options.threads : 1, loadModule: loadOrtModule }),
   },
 };
 
 async function loadOrtWeb(): Promise<typeof import("onnxruntime-web/jspi")> {
   // Safari and Firefox lack JSPI: the other build does the same by rewriting the code.
   const ort = "Suspending" in WebAssembly ? await import("onnxruntime-web/jspi") : await import("onnxruntime-web/webgpu");
-  if (globalThis.SKEIN_ORT_BASE !== undefined) ort.env.wasm.wasmPaths = globalThis.SKEIN_ORT_BASE;
+  ort.env.wasm.wasmPaths = ORT_FOLDER;
   return ort;
+}
+
+async function loadOrtModule(): Promise<OrtWasmFactory> {
+  // Not a literal, so that bundlers leave it alone: the file finds its .wasm beside itself.
+  const url = `${ORT_FOLDER}ort-wasm-simd-threaded.mjs`;
+  return ((await import(url)) as { default: OrtWasmFactory }).default;
 }
 
 /** One message to ourselves: it queues behind those that already wait, and unlike a timer it is not throttled. */

@@ -203,6 +203,30 @@ describe("together", () => {
   });
 });
 
+test("cancelling during a step, even an admission, drops its result and harms nobody", async () => {
+  for (const during of ["prefill", "decode"] as const) {
+    const runner = makeRunner(2);
+    let loop: EngineLoop | undefined;
+    let calls = 0;
+    const intercepted: Runner = {
+      ...runner,
+      prefill: (...call) => (during === "prefill" && ++calls === 2 && loop!.cancel(2), runner.prefill(...call)),
+      decode: (...call) => (during === "decode" && ++calls === 2 && loop!.cancel(2), runner.decode(...call)),
+    };
+    loop = new EngineLoop({ runner: intercepted, text, yieldTurn });
+    const [stays, goes] = [new Collector(), new Collector()];
+    loop.submit(1, request([5]), stays);
+    loop.submit(2, request([6]), goes);
+    await loop.idle();
+    expect(goes.finishReason).toBeUndefined();
+    expect(goes.tokens.length).toBeLessThan(3);
+    const before = goes.tokens.length;
+    expect(stays).toMatchObject({ finishReason: "length", tokens: (await alone(request([5]))).tokens });
+    expect(goes.tokens).toHaveLength(before);
+    expect(loop.size).toBe(0);
+  }
+});
+
 describe("refusals", () => {
   const loop = new EngineLoop({ runner: makeRunner(1, 16), text, yieldTurn });
   const submit = (part: Partial<GenerationRequest>) => () => loop.submit(1, request([1], part), new Collector());

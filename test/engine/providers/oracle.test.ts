@@ -23,7 +23,7 @@ const ask = (content: string): { messages: { role: string; content: string }[] }
 const REQUESTS: readonly GenerateRequest[] = [
   { ...ask("Could you explain what is dask?"), maxTokens: 24 },
   { prompt: "The river", maxTokens: 12 },
-  { prompt: "a stone and a bird ".repeat(45), maxTokens: 12 },
+  { prompt: "a stone and a bird ".repeat(60), maxTokens: 12 },
   { ...ask("Write a short story."), maxTokens: 16, sampling: { temperature: 0.8, topP: 0.9, seed: 5 } },
 ];
 
