@@ -94,14 +94,12 @@ describe("an engine in a thread", () => {
 
 describe("flow control and cancellation", () => {
   test("nobody reads: the engine stops within the window; reading makes it go on to the end", async () => {
-    const received: ToEngine[] = [];
     let tokensSent = 0;
     const client = await start({
       spawn: () => {
         const thread = spawnNodeEngine(entry);
         return {
           ...thread,
-          post: (message) => (received.push(message), thread.post(message)),
           onMessage: (handler) =>
             thread.onMessage((message) => {
               if (message.type === "step") for (const item of message.items) tokensSent += item.tokens.length;
@@ -120,7 +118,16 @@ describe("flow control and cancellation", () => {
   });
 
   test("leaving the loop, or an aborted signal, cancels in the thread and frees the slot", async () => {
-    const client = await start({}, { slots: 1 });
+    const cancelled: number[] = [];
+    const spawn = (): EngineThread => {
+      const thread = spawnNodeEngine(entry);
+      const post = (message: ToEngine): void => {
+        if (message.type === "cancel") cancelled.push(message.id);
+        thread.post(message);
+      };
+      return { ...thread, post };
+    };
+    const client = await start({ spawn }, { slots: 1 });
     const left = client.generate({ prompt: "The sea", maxTokens: 390 });
     for await (const { tokens } of left) if (tokens.length > 0) break;
     expect(await left.end).toMatchObject({ finishReason: "cancelled" });
@@ -134,6 +141,7 @@ describe("flow control and cancellation", () => {
     const early = client.generate({ prompt: "x", signal: AbortSignal.abort() });
     expect((await collect(early)).tokens).toEqual([]);
     expect((await collect(client.generate({ prompt: "next", maxTokens: 3 }))).tokens).toHaveLength(3);
+    expect(cancelled).toEqual([1, 2, 3]);
   });
 });
 
