@@ -18,7 +18,13 @@ const CACHE = join(REPOSITORY, ".cache", "browser-kit");
 
 /** Folders that the archives are unpacked into, below the kit's folder. */
 const ARCHIVES = { al2023: "al2023", fonts: "fonts", swiftshader: "swiftshader" } as const;
-const SWIFTSHADER_FILES = ["libEGL.so", "libGLESv2.so", "libvk_swiftshader.so", "libvulkan.so.1", "vk_swiftshader_icd.json"];
+const SWIFTSHADER_FILES = [
+  "libEGL.so",
+  "libGLESv2.so",
+  "libvk_swiftshader.so",
+  "libvulkan.so.1",
+  "vk_swiftshader_icd.json",
+];
 
 let unpacked: Promise<string> | undefined;
 
@@ -64,7 +70,9 @@ export async function swiftshaderEnv(): Promise<Record<string, string>> {
 }
 
 function inherited(): Record<string, string> {
-  return Object.fromEntries(Object.entries(process.env).filter((entry): entry is [string, string] => entry[1] !== undefined));
+  return Object.fromEntries(
+    Object.entries(process.env).filter((entry): entry is [string, string] => entry[1] !== undefined),
+  );
 }
 
 async function unpackOnce(): Promise<string> {
@@ -81,7 +89,9 @@ async function unpackOnce(): Promise<string> {
   try {
     await Promise.all([
       inflate("chromium.br", createWriteStream(join(partial, "chromium"))),
-      ...Object.entries(ARCHIVES).map(([archive, folder]) => inflate(`${archive}.tar.br`, extract(join(partial, folder)))),
+      ...Object.entries(ARCHIVES).map(([archive, folder]) =>
+        inflate(`${archive}.tar.br`, extract(join(partial, folder))),
+      ),
     ]);
     await chmod(join(partial, "chromium"), 0o755);
     // Chromium looks for SwiftShader beside its own executable.
