@@ -1,0 +1,328 @@
+import { describe, expect, it } from "vitest";
+import type { SkeinError } from "../../../protocol/errors.ts";
+import { CONTROL_SILENCE_MAX_MS } from "../../../protocol/limits.ts";
+import { Agent, type AgentSettings } from "../../../worker/agent/agent.ts";
+import { INGRESS_RETRY_BASE_MS, RECONNECT_BASE_MS, RECONNECT_CAP_MS, REPORT_INTERVAL_MS, SILENT_TICKS_KILL, SILENT_TICKS_UNHEALTHY, STOP_GRACE_MS, TICK_MS } from "../../../worker/agent/limits.ts";
+import { FakePlatform } from "./fake-platform.ts";
+import { assignment, ingressSpec, replicaSpec } from "./specs.ts";
+
+const capabilities = { cpus: 4, gpus: 0, memory: 8e9, resources: {}, kind: "node" as const, providers: ["wasm"], adapter: null, platform: "test", name: "w" };
+
+function start(change: Partial<AgentSettings> = {}) {
+  const platform = new FakePlatform();
+  const refused: SkeinError[] = [];
+  const agent = new Agent(
+    {
+      urls: ["ws://one/control", "ws://two/control"],
+      identity: { workerId: "w", hostId: "h", incarnation: 7, build: "test" },
+      joinToken: "token",
+      ticket: null,
+      capabilities,
+      device: "auto",
+      allowSoftwareGpu: false,
+      logLevel: "info",
+      ...change,
+    },
+    platform,
+    { onJoined: () => {}, onDown: () => {}, onRefused: (error) => void refused.push(error) },
+  );
+  agent.start();
+  return { agent, platform, refused };
+}
+
+/** Joined, with one replica that is ready. */
+async function serving() {
+  const started = start();
+  const { platform } = started;
+  platform.connection.welcome();
+  platform.connection.say(assignment(1, [replicaSpec("r")]));
+  await platform.pass(20);
+  platform.replica().says("ready");
+  await platform.pass(20);
+  return started;
+}
+
+describe("the control link", () => {
+  it("joins with the token, keeps the ticket, and comes back with it", async () => {
+    const { platform } = start();
+    platform.connection.welcome();
+    expect(platform.connection.received[0]).toMatchObject({ type: "join", credential: "token", id: "w", host: "h", incarnation: 7 });
+    expect(platform.tickets).toEqual(["ticket of term 1"]);
+    platform.connection.break();
+    await platform.pass(RECONNECT_CAP_MS);
+    platform.connection.open();
+    expect(platform.connection.received[0]).toMatchObject({ type: "join", credential: "ticket of term 1" });
+  });
+
+  it("falls back to the token when the kept ticket is not known, and gives up when that is refused too", async () => {
+    const { platform, refused } = start({ ticket: "of another mesh" });
+    platform.connection.open();
+    expect(platform.connection.received[0]).toMatchObject({ credential: "of another mesh" });
+    platform.connection.say({ type: "refused", code: "UNAUTHENTICATED", message: "no" });
+    await platform.pass(1);
+    platform.connection.open();
+    expect(platform.connection.received[0]).toMatchObject({ credential: "token" });
+    platform.connection.say({ type: "refused", code: "UNAUTHENTICATED", message: "no" });
+    await platform.pass(60_000);
+    expect(refused.map((error) => error.code)).toEqual(["UNAUTHENTICATED"]);
+    expect(platform.connections).toHaveLength(2);
+  });
+
+  it("tries its URLs in turn, waiting by full jitter below a bound that doubles to its cap", async () => {
+    const { platform } = start();
+    const waits: number[] = [];
+    for (let attempt = 0; attempt < 8; attempt += 1) {
+      const before = platform.connections.length;
+      platform.connection.break();
+      const at = platform.time;
+      while (platform.connections.length === before) await platform.pass(25);
+      waits.push(platform.time - at);
+    }
+    expect(platform.connections.slice(0, 3).map((c) => c.url)).toEqual(["ws://one/control", "ws://two/control", "ws://one/control"]);
+    expect(waits[0]).toBeGreaterThanOrEqual(RECONNECT_BASE_MS * 0.5);
+    expect(waits[0]).toBeLessThanOrEqual(RECONNECT_BASE_MS * 1.5);
+    expect(waits.at(-1)).toBe(RECONNECT_CAP_MS * platform.chance);
+  });
+
+  it("answers pings, and leaves a coordinator that is silent", async () => {
+    const { platform } = start();
+    const first = platform.connection;
+    first.welcome();
+    await platform.pass(10_000);
+    expect(first.received.filter((m) => m.type === "pong")).toHaveLength(20);
+    expect(first.closed).toBeNull();
+    platform.heartbeat = false;
+    await platform.pass(CONTROL_SILENCE_MAX_MS + 2 * TICK_MS);
+    expect(first.closed).not.toBeNull();
+    await platform.pass(RECONNECT_BASE_MS);
+    expect(platform.connections).toHaveLength(2);
+  });
+
+  it("drops a coordinator that talks nonsense", async () => {
+    const { platform } = start();
+    const first = platform.connection;
+    first.welcome();
+    first.say("{");
+    expect(first.closed).toMatch(/not JSON/);
+  });
+
+  it("joins again with new capabilities", async () => {
+    const { agent, platform } = await serving();
+    agent.announce({ ...capabilities, gpus: 1 });
+    await platform.pass(1);
+    platform.connection.open();
+    expect(platform.connection.received[0]).toMatchObject({ type: "join", capabilities: { gpus: 1 } });
+    expect(platform.replica().killed).toBe(false);
+  });
+});
+
+describe("replicas", () => {
+  it("start, become ready and are reported with the version they answer", async () => {
+    const { platform } = await serving();
+    expect(platform.replica().options).toMatchObject({ bundle: "/bundles/x.mjs", worker: { id: "w", host: "h", kind: "node" } });
+    expect(platform.connection.lastReport).toMatchObject({ held: { term: 1, revision: 1 }, replicas: [{ replica: "r", state: "ready", pid: platform.replica().pid, incarnation: 1 }] });
+  });
+
+  it("run on while the coordinator is away, and are reported as they are to the next one", async () => {
+    const { platform } = await serving();
+    platform.connection.break();
+    for (let i = 0; i < 600; i += 1) {
+      platform.replica().events.onMessage({ type: "alive", ongoing: 3 });
+      await platform.pass(100);
+    }
+    expect(platform.replica().killed).toBe(false);
+    platform.connection.welcome(2);
+    expect(platform.connection.lastReport).toMatchObject({ held: { term: 1, revision: 1 }, replicas: [{ replica: "r", state: "ready", ongoing: 3 }] });
+    // An assignment that an older term's coordinator still sends changes nothing.
+    platform.connection.say(assignment(1, [replicaSpec("r")], null, 2));
+    platform.connection.say(assignment(99, [], null, 1));
+    await platform.pass(50);
+    expect(platform.replicas).toHaveLength(1);
+    expect(platform.replica().told).toEqual([]);
+    expect(platform.connection.lastReport.held).toEqual({ term: 2, revision: 1 });
+  });
+
+  it("drain when they leave the assignment, and are killed when that takes too long", async () => {
+    const { platform } = await serving();
+    platform.connection.say(assignment(2, []));
+    await platform.pass(20);
+    expect(platform.replica().told).toEqual([{ type: "stop", timeoutMs: 20_000, waitLoopMs: 2_000 }]);
+    expect(platform.connection.lastReport.replicas).toMatchObject([{ state: "stopping" }]);
+    await platform.pass(20_000);
+    expect(platform.replica().killed).toBe(false);
+    await platform.pass(STOP_GRACE_MS + 2 * TICK_MS);
+    expect(platform.replica().killed).toBe(true);
+    expect(platform.connection.lastReport.replicas).toEqual([]);
+  });
+
+  it("that end by themselves are reported at once, with why, until they leave the assignment", async () => {
+    const { platform } = await serving();
+    platform.replica().events.onExit("The process was ended by SIGKILL.");
+    await platform.pass(10);
+    expect(platform.connection.lastReport.replicas).toMatchObject([{ state: "failed", startup: false, error: "The process was ended by SIGKILL.", pid: null }]);
+    platform.connection.say(assignment(2, [replicaSpec("r2")]));
+    await platform.pass(20);
+    expect(platform.connection.lastReport.replicas).toMatchObject([{ replica: "r2", state: "starting" }]);
+  });
+
+  it("whose start failed say so, and why", async () => {
+    const { platform } = start();
+    platform.connection.welcome();
+    platform.connection.say(assignment(1, [replicaSpec("r")]));
+    await platform.pass(20);
+    platform.replica().says("failed", "init() threw: no such file");
+    platform.replica().events.onExit("The process ended with exit code 1.");
+    await platform.pass(10);
+    expect(platform.connection.lastReport.replicas).toMatchObject([{ state: "failed", startup: true, error: "init() threw: no such file" }]);
+  });
+
+  it("whose code can't be fetched are tried again, then failed", async () => {
+    const { platform } = start();
+    platform.connection.welcome();
+    platform.fetchFailures = 2;
+    platform.connection.say(assignment(1, [replicaSpec("r")]));
+    await platform.pass(5_000);
+    expect(platform.replicas).toHaveLength(1);
+    platform.fetchFailures = 100;
+    platform.connection.say(assignment(2, [replicaSpec("r"), replicaSpec("s")]));
+    await platform.pass(5_000);
+    expect(platform.connection.lastReport.replicas[1]).toMatchObject({ replica: "s", state: "failed", startup: true, error: "The code could not be fetched." });
+    expect(platform.fetches).toBe(6);
+  });
+
+  it("that are silent become unhealthy, recover when they speak, and are killed when they don't", async () => {
+    const { platform } = await serving();
+    await platform.pass((SILENT_TICKS_UNHEALTHY + 1) * TICK_MS);
+    expect(platform.connection.lastReport.replicas).toMatchObject([{ state: "unhealthy" }]);
+    platform.replica().events.onMessage({ type: "alive", ongoing: 0 });
+    await platform.pass(20);
+    expect(platform.connection.lastReport.replicas).toMatchObject([{ state: "ready" }]);
+    await platform.pass((SILENT_TICKS_KILL + 1) * TICK_MS);
+    expect(platform.replica().killed).toBe(true);
+    expect(platform.connection.lastReport.replicas[0]).toMatchObject({ state: "failed", startup: false });
+    expect(platform.connection.lastReport.replicas[0]?.error).toMatch(/no sign of life/);
+  });
+
+  it("that call themselves unhealthy stay so, however alive", async () => {
+    const { platform } = await serving();
+    platform.replica().says("unhealthy", "checkHealth() threw");
+    platform.replica().events.onMessage({ type: "alive", ongoing: 0 });
+    await platform.pass(20);
+    expect(platform.connection.lastReport.replicas).toMatchObject([{ state: "unhealthy", error: "checkHealth() threw" }]);
+  });
+
+  it("get the model they ask for, or why not, and report what is going on", async () => {
+    const { platform } = start();
+    platform.connection.welcome();
+    platform.connection.say(assignment(1, [replicaSpec("r")]));
+    await platform.pass(20);
+    platform.replica().says("starting");
+    platform.replica().events.onMessage({ type: "needModel", id: 1, name: "m", provider: "wasm" });
+    await platform.pass(20);
+    expect(platform.connection.lastReport.replicas).toMatchObject([{ state: "starting", progress: "converting: 50 %" }]);
+    platform.model = () => Promise.reject(new Error("no model is called m"));
+    platform.replica().events.onMessage({ type: "needModel", id: 2, name: "m", provider: "wasm" });
+    await platform.pass(20);
+    expect(platform.replica().told).toEqual([
+      { type: "model", id: 1, model: { kind: "prepared", directory: "/models/x" }, error: null },
+      { type: "model", id: 2, model: null, error: "no model is called m" },
+    ]);
+  });
+
+  it("hear of changed ingresses, once", async () => {
+    const { platform } = await serving();
+    const address = { ingress: "i", host: "h", urls: ["ws://x/link"] };
+    for (const revision of [2, 3]) platform.connection.say({ ...assignment(revision, [replicaSpec("r")]), ingresses: [address] });
+    await platform.pass(20);
+    expect(platform.replica().told).toEqual([{ type: "ingresses", ingresses: [address] }]);
+  });
+});
+
+describe("the ingress", () => {
+  const report = (ingress: string, port: number) => ({ ingress, state: "ready" as const, urls: [`ws://127.0.0.1:${port}/link`], http: { host: "127.0.0.1", port: 8000 }, grpc: null, pid: 1 });
+
+  it("is started, reported, told of changes, and started again at once after a crash, then ever later", async () => {
+    const { platform } = start();
+    platform.connection.welcome();
+    platform.connection.say(assignment(1, [], ingressSpec("i")));
+    await platform.pass(20);
+    platform.ingresses[0]?.events.onMessage({ type: "report", report: report("i", 5) });
+    await platform.pass(20);
+    expect(platform.connection.lastReport.ingress).toMatchObject({ state: "ready", urls: ["ws://127.0.0.1:5/link"] });
+    platform.connection.say(assignment(2, [], ingressSpec("i", 8901)));
+    await platform.pass(20);
+    expect(platform.ingresses[0]?.told).toMatchObject([{ type: "spec", spec: { http: { port: 8901 } } }]);
+    // Without the coordinator, too.
+    platform.connection.break();
+    const at = platform.time;
+    const starts: number[] = [];
+    for (let crash = 0; crash < 4; crash += 1) {
+      const before = platform.ingresses.length;
+      platform.ingresses.at(-1)?.kill();
+      while (platform.ingresses.length === before) await platform.pass(5);
+      starts.push(platform.time);
+    }
+    expect(starts[0]! - at).toBeLessThanOrEqual(10);
+    expect(starts[3]! - starts[2]!).toBeGreaterThanOrEqual(INGRESS_RETRY_BASE_MS * 4);
+  });
+
+  it("can't be on a worker that can only dial out", async () => {
+    const { platform } = start();
+    platform.startIngress = null;
+    platform.connection.welcome();
+    platform.connection.say(assignment(1, [], ingressSpec("i")));
+    await platform.pass(20);
+    expect(platform.connection.lastReport.ingress).toMatchObject({ state: "failed", urls: [] });
+  });
+});
+
+describe("the agent", () => {
+  it("repeats its report, and sends one for many changes of a turn", async () => {
+    const { platform } = await serving();
+    const before = platform.connection.reports.length;
+    for (let i = 0; i < 50; i += 1) platform.replica().says("ready");
+    await platform.pass(20);
+    expect(platform.connection.reports.length - before).toBe(1);
+    for (let second = 0; second < 20; second += 1) {
+      platform.replica().events.onMessage({ type: "alive", ongoing: 0 });
+      await platform.pass(1_000);
+    }
+    expect(platform.connection.reports.length - before - 1).toBeGreaterThanOrEqual(20_000 / (REPORT_INTERVAL_MS + TICK_MS) - 1);
+  });
+
+  it("hands requests for logs on", async () => {
+    const { platform } = await serving();
+    platform.connection.say({ type: "logs", replica: "r", reader: "x", follow: true, tailBytes: 100 });
+    expect(platform.logRequests).toMatchObject([{ replica: "r", reader: "x", follow: true, tailBytes: 100 }]);
+  });
+
+  it("leaves: the ingress drains, then the replicas, then it says goodbye", async () => {
+    const { agent, platform } = start();
+    platform.connection.welcome();
+    platform.connection.say(assignment(1, [replicaSpec("r")], ingressSpec("i")));
+    await platform.pass(20);
+    platform.replica().says("ready");
+    let left = false;
+    void agent.leave("stopped").then(() => (left = true));
+    await platform.pass(20);
+    expect(platform.ingresses[0]?.told).toMatchObject([{ type: "stop" }]);
+    expect(platform.replica().told).toEqual([]);
+    platform.ingresses[0]?.events.onExit("ended");
+    await platform.pass(20);
+    expect(platform.replica().told).toMatchObject([{ type: "stop", waitLoopMs: 0 }]);
+    expect(left).toBe(false);
+    platform.replica().events.onExit("ended");
+    await platform.pass(20);
+    expect(left).toBe(true);
+    expect(platform.connection.received.at(-1)).toMatchObject({ type: "leave", reason: "stopped" });
+    await platform.pass(60_000);
+    expect(platform.connections).toHaveLength(1);
+  });
+
+  it("kills at once when it is told a second time", async () => {
+    const { agent, platform } = await serving();
+    void agent.leave("stopped");
+    agent.kill();
+    expect(platform.replica().killed).toBe(true);
+  });
+});

@@ -1,0 +1,32 @@
+/** Every bound of the agent, with its unit and its reason. */
+
+/** From the opening of a control connection to `welcome`, ms. */
+export const JOIN_TIMEOUT_MS = 5_000;
+/** Reconnecting: full jitter below a bound that doubles from the base to the cap, ms. */
+export const RECONNECT_BASE_MS = 250;
+export const RECONNECT_CAP_MS = 5_000;
+/** Changes within this time, ms, travel as one report. */
+export const REPORT_COALESCE_MS = 5;
+/** A report at least this often, ms: levels are repeated, so a lost one is made good. */
+export const REPORT_INTERVAL_MS = 2_000;
+/** The agent looks after silence, kills that are due and back-offs this often, ms. */
+export const TICK_MS = 500;
+/** Ticks in a row without a sign of life, after which a ready replica is called unhealthy, then killed. Ticks, not times: after the
+ * whole machine slept every replica has been silent for long, but for one tick only. */
+export const SILENT_TICKS_UNHEALTHY = 8;
+export const SILENT_TICKS_KILL = 20;
+/** The same while it starts: importing code and building a model may hold its main thread. */
+export const SILENT_TICKS_KILL_STARTING = 240;
+/** Beyond what it was given to drain, ms, before a process is killed. */
+export const STOP_GRACE_MS = 2_000;
+/** What an ingress may take to finish the requests it has when it is stopped, ms. */
+export const INGRESS_DRAIN_MS = 5_000;
+/** Upper bound for a replica's drain when the whole worker stops, ms: a person waits in front of it. */
+export const LEAVE_DRAIN_MS = 5_000;
+/** A crashed ingress starts again: at once the first time, then after a doubling time up to the cap, ms; a calm while forgets. */
+export const INGRESS_RETRY_BASE_MS = 250;
+export const INGRESS_RETRY_CAP_MS = 5_000;
+export const INGRESS_CALM_MS = 10_000;
+/** Attempts to fetch a bundle, and what lies between them, ms. */
+export const FETCH_ATTEMPTS = 3;
+export const FETCH_RETRY_MS = 500;
