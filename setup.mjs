@@ -4,8 +4,8 @@
  */
 import { spawn, spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { dirname, join } from "node:path";
+import fs, { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { dirname, join, relative } from "node:path";
 import {
   exitCode,
   exited,
@@ -180,6 +180,7 @@ function alive(pid) {
 
 async function npmCi() {
   const started = performance.now();
+  if (freeGb() < diskNeededGb) throw diskFull();
   console.log(`Installing packages into ${join(root, "node_modules")} (about 1 GB; once) ...`);
   const child = spawnNpm([
     "ci",
@@ -235,6 +236,8 @@ async function npmCi() {
       exitCode.interrupted,
     );
   }
+  // Optional packages (our Node is one) that don't fit are left out without a word, and npm says 0.
+  if (/ENOSPC/.test(output)) throw diskFull();
   if (code !== 0) throw npmFailure(output);
   console.log(`Installed in ${Math.round((performance.now() - started) / 1000)} s.`);
 }
@@ -262,7 +265,6 @@ function npmFailure(output) {
     .split("\n")
     .filter((line) => /^npm (error|ERR!)/.test(line) && !/complete log of this run|debug-\d*\.log/.test(line));
   const text = errors.join("\n");
-  if (/ENOSPC/.test(text)) return diskFull();
   if (/\b(EACCES|EPERM|EROFS)\b/.test(text)) return notWritable();
   if (
     /\b(ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ECONNRESET|ENETUNREACH|EHOSTUNREACH|ETIMEDOUT|ERR_SOCKET_TIMEOUT|EIDLETIMEOUT)\b/.test(
@@ -280,7 +282,11 @@ function npmFailure(output) {
 
 /** A Node that is installed but can't run is found here, with its reason, and not in the middle of something else. */
 function checkPinnedNode() {
-  if (!existsSync(pinnedNode())) return;
+  if (!existsSync(pinnedNode())) {
+    const listed = relative(root, dirname(dirname(pinnedNode()))).replaceAll("\\", "/");
+    if (JSON.parse(readFileSync("package-lock.json", "utf8")).packages?.[listed] === undefined) return;
+    throw new SetupError(`npm left out ${listed}, which it could not fetch: repeat the command.`, exitCode.unreachable);
+  }
   const { status, stderr } = spawnSync(pinnedNode(), ["--version"], { encoding: "utf8" });
   if (status === 0) return;
   const missing = /(lib[\w.+-]+\.so[\w.]*)/.exec(stderr ?? "")?.[1];
@@ -290,6 +296,13 @@ function checkPinnedNode() {
       : `The Node in the packages needs ${missing}: install it (Debian: apt-get install ${missing.split(".so")[0]}1), then repeat the command.`,
     exitCode.failed,
   );
+}
+
+/** Free space for the packages; what an earlier install takes is about to be freed. Infinity where this Node can't tell. */
+function freeGb() {
+  if (fs.statfsSync === undefined || existsSync("node_modules")) return Infinity;
+  const { bavail, bsize } = fs.statfsSync(root);
+  return (bavail * bsize) / 1e9;
 }
 
 function diskFull() {

@@ -137,6 +137,25 @@ test.for([
   expect(await setup("install").ended).toMatchObject({ code: 0 });
 });
 
+test("a Node that npm left out is noticed at once", async () => {
+  const { platform, arch } = process;
+  const left = `node_modules/node-${platform.replace("win32", "win")}-${arch}`;
+  await put("package-lock.json", JSON.stringify({ packages: { [left]: {} } }));
+  await put("npm/npm-cli.js", `require("node:fs").mkdirSync("node_modules", { recursive: true });`);
+  expect(await setup("start").ended).toMatchObject({
+    code: 5,
+    output: expect.stringContaining(`left out ${left}`) as string,
+  });
+  await put(
+    "npm/npm-cli.js",
+    `require("node:fs").mkdirSync("node_modules", { recursive: true }); console.error("npm warn tar TAR_ENTRY_ERROR ENOSPC");`,
+  );
+  expect(await setup("start").ended).toMatchObject({
+    code: 1,
+    output: expect.stringContaining("The disk is full") as string,
+  });
+});
+
 test("Ctrl-C while installing leaves no process, and the next run installs", async () => {
   await put("hangs", "");
   const first = setup("start");

