@@ -2,9 +2,10 @@
  * How a child process and its parent agree on starting, readiness and death.
  * The parent holds the other end of a pipe (fd 4): when it dies, however, the kernel closes the pipe and the child ends.
  * A child that runs user code watches on a thread, so that it ends even while its main thread is busy.
+ * Watching never blocks in a read (which a file stream does, on a thread that `process.exit` then waits for): it is a socket.
  */
 import { fork, type ChildProcess } from "node:child_process";
-import { createReadStream } from "node:fs";
+import { Socket } from "node:net";
 import { Worker } from "node:worker_threads";
 import { SkeinError } from "../errors.ts";
 import { PARENT_FD, type Failed, type Ready, type Start } from "../local.ts";
@@ -77,11 +78,12 @@ export class ChildFailed extends Error {
 export function startedByParent<Options>(busy: boolean): Promise<Options> {
   process.on("SIGINT", () => {});
   if (busy) {
-    const watch = `require("node:fs").readSync(${PARENT_FD}, Buffer.alloc(1)); process.kill(process.pid, "SIGKILL");`;
+    const watch = `const end = () => process.kill(process.pid, "SIGKILL");
+      new (require("node:net").Socket)({ fd: ${PARENT_FD}, readable: true, writable: false }).on("error", end).on("close", end).resume();`;
     new Worker(watch, { eval: true, stdout: false, resourceLimits: { maxOldGenerationSizeMb: 16, maxYoungGenerationSizeMb: 2 } }).unref();
   } else {
     const end = (): never => process.exit(1);
-    createReadStream("", { fd: PARENT_FD }).on("data", () => {}).on("error", end).on("close", end);
+    new Socket({ fd: PARENT_FD, readable: true, writable: false }).on("error", end).on("close", end).resume();
   }
   return new Promise((resolve) => {
     const onMessage = (message: Start<Options>): void => {

@@ -1,0 +1,45 @@
+/** Parent and child processes: a child ends when it wants to, and with its parent, even while it computes. */
+import { spawn } from "node:child_process";
+import { readFileSync } from "node:fs";
+import { once } from "node:events";
+import { fileURLToPath } from "node:url";
+import { expect, test } from "vitest";
+import { childReady, spawnChild } from "../../protocol/node/parent.ts";
+
+const childMain = fileURLToPath(new URL("parent-child-main.ts", import.meta.url));
+const parentModule = new URL("../../protocol/node/parent.ts", import.meta.url).href;
+
+test.each(["0", "1"])("a child may exit by itself (busy %s)", { timeout: 30_000 }, async (BUSY) => {
+  const child = spawnChild(childMain, { output: "inherit", env: { ...process.env, BUSY } });
+  await childReady(child, {});
+  const exited = once(child, "exit");
+  child.send({ type: "stop" });
+  expect(await exited).toEqual([7, null]);
+});
+
+test.each([
+  ["0", ""],
+  ["1", `child.send({ type: "spin" });`],
+])("a child ends with its parent (busy %s) %s", { timeout: 30_000 }, async (BUSY, meanwhile) => {
+  const code = `import { spawnChild, childReady } from ${JSON.stringify(parentModule)};
+    const child = spawnChild(${JSON.stringify(childMain)}, { output: "ignore", env: { ...process.env, BUSY: "${BUSY}" } });
+    await childReady(child, {}); ${meanwhile} console.log(child.pid); setInterval(() => {}, 1000);`;
+  const parent = spawn(process.execPath, ["--input-type=module", "--eval", code], { stdio: ["ignore", "pipe", "inherit"] });
+  const [line] = (await once(parent.stdout, "data")) as [Buffer];
+  const pid = Number(line.toString());
+  expect(runs(pid)).toBe(true);
+  parent.kill("SIGKILL");
+  const deadline = performance.now() + 20_000;
+  while (runs(pid) && performance.now() < deadline) await new Promise((resolve) => setTimeout(resolve, 20));
+  expect(runs(pid)).toBe(false);
+});
+
+/** A zombie that nobody has waited for yet doesn't run. */
+function runs(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return process.platform !== "linux" || !/^\d+ \(.*\) Z/.test(readFileSync(`/proc/${pid}/stat`, "utf8"));
+  } catch {
+    return false;
+  }
+}
