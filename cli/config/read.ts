@@ -109,7 +109,7 @@ function inWords(value: unknown): string {
   if (typeof value === "string") return `the text ${JSON.stringify(value.length > 40 ? `${value.slice(0, 40)}…` : value)}`;
   if (value === null) return "nothing";
   if (isMap(value)) return "a mapping";
-  return isCollection(value) ? "a list" : String(value);
+  return isCollection(value) ? "a list" : JSON.stringify(value);
 }
 
 function syntaxMessage(code: string, message: string): string {

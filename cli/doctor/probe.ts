@@ -24,12 +24,15 @@ const PROBES = {
     console.log(JSON.stringify(found)); process.exit(0)`,
 } as const;
 
-export async function probe(dataDir: string, mesh: string | null, stop: AbortSignal): Promise<Facts> {
+/** `mesh`: address of the mesh that answers here, if any. `env`: what the drivers may need. */
+export async function probe(dataDir: string, mesh: string | null, env: NodeJS.ProcessEnv, stop: AbortSignal): Promise<Facts> {
+  const command = (file: string, args: readonly string[]): Promise<Outcome> => run(file, args, env, stop);
+  const inChild = (code: string): Promise<Outcome> => command(process.execPath, ["--input-type=module", "--eval", code]);
   const [native, wasm, webgpu, pip, disk, dataDirTrouble, modelCached] = await Promise.all([
-    inChild(PROBES.native, stop),
-    inChild(PROBES.wasm, stop),
-    inChild(PROBES.webgpu, stop),
-    command("python3", ["-m", "pip", "--version"], stop),
+    inChild(PROBES.native),
+    inChild(PROBES.wasm),
+    inChild(PROBES.webgpu),
+    command("python3", ["-m", "pip", "--version"]),
     nearestFolder(dataDir).then((folder) => statfs(folder)).catch(() => null),
     writable(dataDir),
     modelIn(dataDir),
@@ -61,10 +64,8 @@ export async function probe(dataDir: string, mesh: string | null, stop: AbortSig
 type Outcome = { readonly output: string } | { readonly trouble: string };
 const troubleOf = (outcome: Outcome): string | null => ("trouble" in outcome ? outcome.trouble : null);
 
-const inChild = (code: string, stop: AbortSignal): Promise<Outcome> => command(process.execPath, ["--input-type=module", "--eval", code], stop);
-
-function command(file: string, args: readonly string[], stop: AbortSignal): Promise<Outcome> {
-  const options = { cwd: ROOT, timeout: PROBE_WITHIN_MS, killSignal: "SIGKILL", maxBuffer: OUTPUT_MAX, signal: stop, env: { ...process.env, ORT_DISABLE_TELEMETRY: "1" } } as const;
+function run(file: string, args: readonly string[], env: NodeJS.ProcessEnv, stop: AbortSignal): Promise<Outcome> {
+  const options = { cwd: ROOT, timeout: PROBE_WITHIN_MS, killSignal: "SIGKILL", maxBuffer: OUTPUT_MAX, signal: stop, env: { ...env, ORT_DISABLE_TELEMETRY: "1" } } as const;
   return new Promise((resolve) => {
     execFile(file, [...args], options, (error, stdout, stderr) => {
       if (error === null) resolve({ output: stdout.trim() });

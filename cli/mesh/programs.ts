@@ -18,7 +18,8 @@ const programs = {
 /** Last output that is shown when a program can't start, characters. */
 const TAIL_SHOWN = 2_000;
 
-function launch<Options, Ready>(module: URL, name: string, options: Options, dataDir: string): Life<Ready> {
+/** Starts `module` as a child with these options. `name` is how its log file and messages call it. */
+export function launch<Options, Ready>(module: URL, name: string, options: Options, dataDir: string): Life<Ready> {
   const child = spawnChild(module, { output: "pipe" });
   const log = new LogFile(join(dataDir, "logs"), `${name}.log`);
   for (const stream of [child.stdout, child.stderr]) stream?.on("data", (bytes: Buffer) => log.write(bytes));

@@ -9,7 +9,7 @@ import type { Shell } from "../shell.ts";
 export async function doctor(flags: AddressOptions & { readonly json?: boolean }, shell: Shell): Promise<number> {
   shell.progress.show("Looking at this machine");
   const live = await liveMesh({ ...flags }, shell).catch(() => undefined);
-  const list = checks(await probe(dataDirOf(flags, shell), live?.address ?? null, shell.stop));
+  const list = checks(await probe(dataDirOf(flags, shell), live?.address ?? null, shell.env, shell.stop));
   shell.progress.clear();
   if (shell.stop.aborted) throw new Interrupted();
   shell.out(flags.json === true ? `${JSON.stringify(list, null, 2)}\n` : doctorText(list));

@@ -6,10 +6,10 @@ import { nearest } from "../suggest.ts";
 import type { Shell } from "../shell.ts";
 
 export async function logs(target: string, flags: AddressOptions & { readonly follow?: boolean }, shell: Shell): Promise<number> {
-  const client = await connect(flags, shell);
-  const { applications } = await client.status();
   const [app = "", deployment, ...more] = target.split("/");
   if (app === "" || deployment === "" || more.length > 0) throw new CommandFailed(EXIT.usage, `Expected <app> or <app>/<deployment>, got "${target}".`);
+  const client = await connect(flags, shell);
+  const { applications } = await client.status();
   const found = applications[app];
   if (found === undefined) throw missing("application", app, Object.keys(applications));
   if (deployment !== undefined && found.deployments[deployment] === undefined) throw missing("deployment", deployment, Object.keys(found.deployments));
