@@ -13,8 +13,10 @@ export const GREEDY: SamplingParameters = {
   seed: 0,
 };
 
-/** First guess, in nats below the best logit, of how deep the filters reach; doubled until it is deep enough. */
+/** First guess, in nats below the best, of how deep the filters reach; doubled until it is deep enough, so that few tokens are sorted. */
 const FIRST_DEPTH_NATS = 8;
+/** Deeper than this a weight is 0 in 64-bit arithmetic. */
+const BOTTOM_NATS = 746;
 
 /** Throws a RangeError that names the parameter which makes no sense. */
 export function checkSampling(parameters: SamplingParameters): void {
@@ -82,41 +84,45 @@ function drawAll(scores: Float32Array, temperature: number, highest: number, uni
 }
 
 function drawFiltered(scores: Float32Array, parameters: SamplingParameters, highest: number, uniform: number): number {
-  const { temperature, topK, topP, minP } = parameters;
-  const limit = topK > 0 ? Math.min(topK, scores.length) : scores.length;
-  let candidates = sortedCandidates(scores, temperature, highest, limit);
-  // Top-p counts probability after top-k, so the total is over what top-k left.
-  const weights = candidates.map((token) => weightOf(scores[token]!, highest, temperature));
-  let total = weights.reduce((sum, weight) => sum + weight, 0);
-  let kept = candidates.length;
-  if (topP < 1) {
-    let mass = 0;
-    kept = 0;
-    while (kept < candidates.length && mass < topP * total) mass += weights[kept++]!;
-  }
-  // The best candidate weighs 1, so min-p is a threshold on the weight itself.
+  const { temperature, topP, minP } = parameters;
+  const ranked = rank(scores, parameters, highest);
+  const weights = ranked.tokens.map((token) => weightOf(scores[token]!, highest, temperature));
+  let kept = 0;
+  for (let mass = 0; kept < weights.length && mass < topP * ranked.total; kept++) mass += weights[kept]!;
+  // The best weighs 1, so min-p is a threshold on the weight itself.
   while (kept > 1 && weights[kept - 1]! < minP) kept--;
-  candidates = candidates.slice(0, Math.max(1, kept));
-  weights.length = candidates.length;
-  total = weights.reduce((sum, weight) => sum + weight, 0);
-  return candidates[pick(weights, total * uniform)]!;
+  weights.length = kept;
+  return ranked.tokens[pick(weights, sum(weights) * uniform)]!;
 }
 
 /**
- * The `limit` best tokens, best first, equals by id. Without a limit all of them count for top-p; those too deep to change a
- * 64-bit sum are left out, so that not the whole vocabulary is sorted.
+ * The best tokens, best first, equals by id: as many as top-k allows, or enough for top-p and min-p to cut among them.
+ * `total` is the weight of all that top-k leaves, whether or not it is listed.
  */
-function sortedCandidates(scores: Float32Array, temperature: number, highest: number, limit: number): number[] {
-  const negligibleNats = 80;
-  for (let depth = limit < scores.length ? FIRST_DEPTH_NATS : negligibleNats; ; depth *= 2) {
+function rank(scores: Float32Array, parameters: SamplingParameters, highest: number): { tokens: number[]; total: number } {
+  const { temperature, topK, topP, minP } = parameters;
+  const limit = topK > 0 ? Math.min(topK, scores.length) : scores.length;
+  const isLimited = limit < scores.length;
+  let total = 0;
+  if (!isLimited) for (const score of scores) total += weightOf(score, highest, temperature);
+  for (let depth = FIRST_DEPTH_NATS; ; depth *= 2) {
     const threshold = highest - depth * temperature;
-    const candidates: number[] = [];
-    for (let i = 0; i < scores.length; i++) if (scores[i]! >= threshold) candidates.push(i);
-    if (candidates.length >= limit || depth >= negligibleNats) {
-      return candidates.sort((a, b) => scores[b]! - scores[a]! || a - b).slice(0, limit);
+    let tokens: number[] = [];
+    let mass = 0;
+    for (let i = 0; i < scores.length; i++) {
+      if (scores[i]! < threshold) continue;
+      tokens.push(i);
+      mass += weightOf(scores[i]!, highest, temperature);
     }
+    const isDeepEnough = isLimited ? tokens.length >= limit : mass >= topP * total || Math.exp(-depth) < minP;
+    if (!isDeepEnough && depth < BOTTOM_NATS) continue;
+    tokens = tokens.sort((a, b) => scores[b]! - scores[a]! || a - b).slice(0, limit);
+    if (isLimited) total = sum(tokens.map((token) => weightOf(scores[token]!, highest, temperature)));
+    return { tokens, total };
   }
 }
+
+const sum = (values: readonly number[]): number => values.reduce((left, right) => left + right, 0);
 
 function weightOf(score: number, highest: number, temperature: number): number {
   const weight = Math.exp((score - highest) / temperature);
