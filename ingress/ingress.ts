@@ -146,6 +146,7 @@ export class Ingress {
     await this.#meshListener?.close();
     this.#control.stop();
     await this.#accessLog.flush();
+    await this.#file.settled();
   }
 
   async #listenMesh(again: number): Promise<MeshListener> {

@@ -53,4 +53,9 @@ export class TableFile {
       });
     return this.#writing;
   }
+
+  /** Resolves when nothing is being written. */
+  settled(): Promise<void> {
+    return this.#writing.catch(() => {});
+  }
 }

@@ -237,13 +237,14 @@ export class Exchange implements Reply {
 
   #endStream(): void {
     this.#written += this.#pieceBytes;
-    if (this.#promised !== null && this.#written !== this.#promised) return this.#breakOff(null);
+    if (this.#promised !== null && this.#written > this.#promised) return this.#breakOff(null);
     if (this.#framing && this.#pieceBytes > 0 && this.#pieceBytes <= JOIN_MAX) {
       const text = this.#joined();
       this.#response.end(`${text.length.toString(16)}\r\n${text}\r\n${LAST_CHUNK}`, "latin1");
       return;
     }
     if (this.#pieceBytes > 0) this.#writePieces();
+    if (this.#promised !== null && this.#written < this.#promised) return this.#breakOff(null);
     if (this.#framing) this.#response.end(LAST_CHUNK, "latin1");
     else this.#response.end();
   }
