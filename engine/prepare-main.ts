@@ -13,7 +13,9 @@ import { TARGETS } from "./onnx/target.ts";
 const USAGE = `usage: prepare-main.ts --gguf FILE --target ${TARGETS.join("|")} --cache DIR`;
 
 function readArguments(): Parameters<typeof prepareCached>[0] {
-  const { values } = parseArgs({ options: { gguf: { type: "string" }, target: { type: "string" }, cache: { type: "string" } } });
+  const { values } = parseArgs({
+    options: { gguf: { type: "string" }, target: { type: "string" }, cache: { type: "string" } },
+  });
   const target = TARGETS.find((name) => name === values.target);
   if (!values.gguf || !values.cache || target === undefined) throw new Error("an argument is missing or wrong");
   return { file: values.gguf, target, cache: values.cache, now: Date.now() };

@@ -54,7 +54,9 @@ export async function makePart(part: WeightPart, source: ByteSource): Promise<Ui
   for (const { offset, byteLength } of part.inputs) inputs.push(await source.read(offset, byteLength));
   const made = part.make(inputs);
   if (made.byteLength !== part.byteLength) {
-    throw new Error(`a weight at byte ${part.offset} came out as ${made.byteLength} bytes instead of ${part.byteLength}`);
+    throw new Error(
+      `a weight at byte ${part.offset} came out as ${made.byteLength} bytes instead of ${part.byteLength}`,
+    );
   }
   return made;
 }
@@ -73,7 +75,11 @@ export async function streamWeights(
 }
 
 /** Converts a checkpoint into memory: for tabs, and for small models in tests. */
-export async function prepareInMemory(source: ByteSource, options: EmitOptions, onProgress?: PrepareProgress): Promise<PreparedModel> {
+export async function prepareInMemory(
+  source: ByteSource,
+  options: EmitOptions,
+  onProgress?: PrepareProgress,
+): Promise<PreparedModel> {
   const { layout, ...rest } = await planPreparation(source, options);
   const weights = new Uint8Array(layout.byteLength);
   await streamWeights(layout, source, (offset, bytes) => weights.set(bytes, offset), onProgress);

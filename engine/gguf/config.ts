@@ -11,14 +11,17 @@ const MOST = 16_777_216;
 function number(metadata: Metadata, key: string, fallback?: number): number {
   const value = metadata.get(key) ?? fallback;
   if (typeof value !== "number" || !Number.isFinite(value) || value <= 0 || value > MOST) {
-    throw new CheckpointError(`the metadata value ${key} is ${value === undefined ? "missing" : String(value)}; a positive number is expected`);
+    throw new CheckpointError(
+      `the metadata value ${key} is ${value === undefined ? "missing" : String(value)}; a positive number is expected`,
+    );
   }
   return value;
 }
 
 function count(metadata: Metadata, key: string, fallback?: number): number {
   const value = number(metadata, key, fallback);
-  if (!Number.isInteger(value)) throw new CheckpointError(`the metadata value ${key} is ${value}; a whole number is expected`);
+  if (!Number.isInteger(value))
+    throw new CheckpointError(`the metadata value ${key} is ${value}; a whole number is expected`);
   return value;
 }
 
@@ -29,7 +32,9 @@ function count(metadata: Metadata, key: string, fallback?: number): number {
 export function readModelConfig({ metadata }: GgufHeader): ModelConfig {
   const architecture = metadata.get("general.architecture");
   if (architecture !== "llama") {
-    throw new CheckpointError(`the checkpoint's architecture is ${JSON.stringify(architecture ?? null)}; only "llama" (Llama, SmolLM2, Mistral) is supported`);
+    throw new CheckpointError(
+      `the checkpoint's architecture is ${JSON.stringify(architecture ?? null)}; only "llama" (Llama, SmolLM2, Mistral) is supported`,
+    );
   }
   const heads = count(metadata, "llama.attention.head_count");
   const embedding = count(metadata, "llama.embedding_length");
@@ -49,10 +54,13 @@ export function readModelConfig({ metadata }: GgufHeader): ModelConfig {
     normEpsilon: number(metadata, "llama.attention.layer_norm_rms_epsilon"),
   };
   if (headDim % 2 !== 0 || heads % config.kvHeads !== 0) {
-    throw new CheckpointError(`${heads} heads of ${headDim} with ${config.kvHeads} key-value heads don't fit together: the metadata is damaged`);
+    throw new CheckpointError(
+      `${heads} heads of ${headDim} with ${config.kvHeads} key-value heads don't fit together: the metadata is damaged`,
+    );
   }
   const rotary = count(metadata, "llama.rope.dimension_count", headDim);
-  if (rotary !== headDim) throw new CheckpointError(`rotary embedding of ${rotary} of ${headDim} dimensions is not supported`);
+  if (rotary !== headDim)
+    throw new CheckpointError(`rotary embedding of ${rotary} of ${headDim} dimensions is not supported`);
   const scaling = metadata.get("llama.rope.scaling.type") ?? "none";
   if (scaling !== "none") throw new CheckpointError(`position scaling ${JSON.stringify(scaling)} is not supported`);
   return config;

@@ -55,7 +55,9 @@ export class Cursor {
     const at = this.position;
     const value = this.uint64();
     if (value > BigInt(most)) {
-      throw new CheckpointError(`${what} at byte ${at} is ${value}, more than the ${most} allowed: the file is damaged or not meant for this reader`);
+      throw new CheckpointError(
+        `${what} at byte ${at} is ${value}, more than the ${most} allowed: the file is damaged or not meant for this reader`,
+      );
     }
     return Number(value);
   }

@@ -54,7 +54,9 @@ function parseHeader(cursor: Cursor, fileSize: number): GgufHeader {
   }
   const version = cursor.uint32();
   if (version !== 2 && version !== 3) {
-    throw new CheckpointError(`GGUF version ${version} can't be read, only 2 and 3: convert the file with a current llama.cpp`);
+    throw new CheckpointError(
+      `GGUF version ${version} can't be read, only 2 and 3: convert the file with a current llama.cpp`,
+    );
   }
   const tensorCount = cursor.count("the number of tensors", GGUF_LIMITS.tensors);
   const entryCount = cursor.count("the number of metadata entries", GGUF_LIMITS.metadataEntries);
@@ -68,7 +70,8 @@ function parseMetadata(cursor: Cursor, count: number): Map<string, GgufValue> {
   const budget = { elements: GGUF_LIMITS.arrayElements as number };
   for (let i = 0; i < count; i++) {
     const key = cursor.string("a metadata key", GGUF_LIMITS.nameBytes);
-    if (metadata.has(key)) throw new CheckpointError(`the metadata key ${JSON.stringify(key)} occurs twice: the file is damaged`);
+    if (metadata.has(key))
+      throw new CheckpointError(`the metadata key ${JSON.stringify(key)} occurs twice: the file is damaged`);
     metadata.set(key, parseValue(cursor, key, budget));
   }
   return metadata;
@@ -101,7 +104,9 @@ function exactNumber(value: bigint): number | bigint {
 function scalarOf(kind: number, key: string): ScalarReader {
   const scalar = SCALARS.get(kind);
   if (scalar === undefined) {
-    throw new CheckpointError(`the metadata value ${JSON.stringify(key)} has the unknown type ${kind}${kind === ARRAY_KIND ? " (an array of arrays)" : ""}`);
+    throw new CheckpointError(
+      `the metadata value ${JSON.stringify(key)} has the unknown type ${kind}${kind === ARRAY_KIND ? " (an array of arrays)" : ""}`,
+    );
   }
   return scalar;
 }
@@ -121,7 +126,9 @@ function alignmentOf(metadata: ReadonlyMap<string, GgufValue>): number {
   const alignment = metadata.get("general.alignment") ?? DEFAULT_ALIGNMENT;
   const isPowerOfTwo = typeof alignment === "number" && alignment > 0 && Number.isInteger(Math.log2(alignment));
   if (!isPowerOfTwo || alignment > GGUF_LIMITS.alignment) {
-    throw new CheckpointError(`general.alignment is ${String(alignment)}, not a power of two up to ${GGUF_LIMITS.alignment}: the file is damaged`);
+    throw new CheckpointError(
+      `general.alignment is ${String(alignment)}, not a power of two up to ${GGUF_LIMITS.alignment}: the file is damaged`,
+    );
   }
   return alignment;
 }
@@ -138,7 +145,8 @@ function parseTensors(cursor: Cursor, count: number, alignment: number, fileSize
         `tensor ${JSON.stringify(tensor.name)} ends at byte ${offset + tensor.byteLength}, but the file has ${fileSize}: it is cut off; fetch it again`,
       );
     }
-    if (tensors.has(tensor.name)) throw new CheckpointError(`tensor ${JSON.stringify(tensor.name)} occurs twice: the file is damaged`);
+    if (tensors.has(tensor.name))
+      throw new CheckpointError(`tensor ${JSON.stringify(tensor.name)} occurs twice: the file is damaged`);
     tensors.set(tensor.name, { ...tensor, offset });
   }
   return tensors;
@@ -150,14 +158,17 @@ function parseTensor(cursor: Cursor, fileSize: number): GgufTensor {
   const quoted = JSON.stringify(name);
   const dimensions = cursor.uint32();
   if (dimensions > GGUF_LIMITS.dimensions) {
-    throw new CheckpointError(`tensor ${quoted} has ${dimensions} dimensions, more than ${GGUF_LIMITS.dimensions}: the file is damaged`);
+    throw new CheckpointError(
+      `tensor ${quoted} has ${dimensions} dimensions, more than ${GGUF_LIMITS.dimensions}: the file is damaged`,
+    );
   }
   const shape: number[] = [];
   let elements = 1;
   for (let i = 0; i < dimensions; i++) {
     const size = cursor.count(`a dimension of tensor ${quoted}`, Number.MAX_SAFE_INTEGER);
     elements *= size;
-    if (!Number.isSafeInteger(elements)) throw new CheckpointError(`tensor ${quoted} has too many elements: the file is damaged`);
+    if (!Number.isSafeInteger(elements))
+      throw new CheckpointError(`tensor ${quoted} has too many elements: the file is damaged`);
     shape.unshift(size);
   }
   const id = cursor.uint32();
@@ -170,7 +181,9 @@ function parseTensor(cursor: Cursor, fileSize: number): GgufTensor {
   }
   const perBlock = BLOCK_LAYOUTS[format].elements;
   if ((shape.at(-1) ?? 1) % perBlock !== 0) {
-    throw new CheckpointError(`tensor ${quoted} has rows of ${shape.at(-1)} elements, not a multiple of ${format}'s block of ${perBlock}: the file is damaged`);
+    throw new CheckpointError(
+      `tensor ${quoted} has rows of ${shape.at(-1)} elements, not a multiple of ${format}'s block of ${perBlock}: the file is damaged`,
+    );
   }
   const offset = cursor.count(`the offset of tensor ${quoted}`, fileSize);
   return { name, format, shape, offset, byteLength: byteLengthOf(format, elements) };

@@ -15,7 +15,8 @@ export async function sourceOfFile(file: FileHandle): Promise<ByteSource> {
       let filled = 0;
       while (filled < length) {
         const { bytesRead } = await file.read(bytes, filled, length - filled, offset + filled);
-        if (bytesRead === 0) throw new Error(`the file ended at byte ${offset + filled} while being read: something else is changing it`);
+        if (bytesRead === 0)
+          throw new Error(`the file ended at byte ${offset + filled} while being read: something else is changing it`);
         filled += bytesRead;
       }
       return bytes;

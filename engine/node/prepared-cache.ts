@@ -41,7 +41,13 @@ export function preparedDirectory(cache: string, sha256: string, target: Target)
  * Makes sure that `file` is prepared for `target` under `cache`, and returns the directory for `openPrepared`. `now` is in ms since the
  * epoch. Throws CheckpointError for unusable files; on a full disk nothing is left behind.
  */
-export async function prepareCached({ file, target, cache, now, onProgress }: {
+export async function prepareCached({
+  file,
+  target,
+  cache,
+  now,
+  onProgress,
+}: {
   readonly file: string;
   readonly target: Target;
   readonly cache: string;
@@ -80,7 +86,12 @@ async function hash(source: ByteSource, onProgress: (done: number) => void): Pro
   return digest.digest("hex");
 }
 
-async function write(directory: string, source: ByteSource, target: Target, onProgress: (done: number, total: number) => void): Promise<void> {
+async function write(
+  directory: string,
+  source: ByteSource,
+  target: Target,
+  onProgress: (done: number, total: number) => void,
+): Promise<void> {
   const { graph, layout, tokenizer, config, positions } = await planPreparation(source, { target });
   const weights = await open(join(directory, WEIGHTS_FILE), "wx");
   try {
@@ -100,7 +111,13 @@ async function write(directory: string, source: ByteSource, target: Target, onPr
   }
   await writeFile(join(directory, GRAPH_FILE), graph, { flush: true });
   await writeFile(join(directory, TOKENIZER_FILE), JSON.stringify(tokenizer), { flush: true });
-  const manifest: Manifest = { formatVersion: FORMAT_VERSION, target, config, positions, weightBytes: layout.byteLength };
+  const manifest: Manifest = {
+    formatVersion: FORMAT_VERSION,
+    target,
+    config,
+    positions,
+    weightBytes: layout.byteLength,
+  };
   await writeFile(join(directory, MANIFEST_FILE), JSON.stringify(manifest), { flush: true });
 }
 
@@ -124,7 +141,10 @@ async function removeAbandoned(cache: string, now: number): Promise<void> {
 }
 
 async function exists(path: string): Promise<boolean> {
-  return stat(path).then(() => true, () => false);
+  return stat(path).then(
+    () => true,
+    () => false,
+  );
 }
 
 /** Opens what `prepareCached` made. The weights stay on disk until a provider asks for them. */
@@ -133,14 +153,24 @@ export async function openPrepared(directory: string): Promise<PreparedModel> {
   const { target, config, positions, weightBytes } = manifest;
   const graph = new Uint8Array(await readFile(join(directory, GRAPH_FILE)));
   const tokenizer = JSON.parse(await readFile(join(directory, TOKENIZER_FILE), "utf8")) as PreparedModel["tokenizer"];
-  return { target, config, positions, graph, tokenizer, directory, weights: weightsOfFile(join(directory, WEIGHTS_FILE), weightBytes) };
+  return {
+    target,
+    config,
+    positions,
+    graph,
+    tokenizer,
+    directory,
+    weights: weightsOfFile(join(directory, WEIGHTS_FILE), weightBytes),
+  };
 }
 
 function parseManifest(text: string, directory: string): Manifest {
   const manifest = JSON.parse(text) as Partial<Manifest>;
   const { formatVersion, target } = manifest;
   if (formatVersion !== FORMAT_VERSION || target === undefined || !TARGETS.includes(target)) {
-    throw new Error(`${directory} was prepared by another version of this program (format ${String(formatVersion)}): prepare the checkpoint again`);
+    throw new Error(
+      `${directory} was prepared by another version of this program (format ${String(formatVersion)}): prepare the checkpoint again`,
+    );
   }
   return manifest as Manifest;
 }

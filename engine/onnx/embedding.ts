@@ -7,7 +7,12 @@ import { BLOCK, blockScales, bytesOfFloats, int8Values } from "./pack.ts";
 import type { Dialect } from "./target.ts";
 
 /** Emits `table[ids]` and returns its name: f32 `[batch, sequence, columns]`. Exact in both forms. */
-export function emitEmbedding(graph: GraphBuilder, { rows, columns, format, tensors }: Matrix, ids: string, dialect: Dialect): string {
+export function emitEmbedding(
+  graph: GraphBuilder,
+  { rows, columns, format, tensors }: Matrix,
+  ids: string,
+  dialect: Dialect,
+): string {
   if (format !== "Q8_0" || !dialect.gathersInt8) {
     const table = graph.weight("embedding", "float32", [rows, columns], {
       inputs: tensors,

@@ -94,17 +94,22 @@ export class GraphBuilder {
   /** A small constant, kept in the graph and shared by name. */
   constant(name: string, type: DataType, shape: readonly number[], data: ArrayBufferView): string {
     return this.once(name, () => {
-      this.#fields.push(inlineTensorField(name, type, shape, new Uint8Array(data.buffer, data.byteOffset, data.byteLength)));
+      this.#fields.push(
+        inlineTensorField(name, type, shape, new Uint8Array(data.buffer, data.byteOffset, data.byteLength)),
+      );
     });
   }
 
   /** A tensor of the weights. */
   weight(name: string, type: DataType, shape: readonly number[], recipe: Recipe): string {
-    if (recipe.inputs.length === 0 && recipe.byteLength <= INLINE_BYTES) return this.constant(name, type, shape, recipe.make([]));
+    if (recipe.inputs.length === 0 && recipe.byteLength <= INLINE_BYTES)
+      return this.constant(name, type, shape, recipe.make([]));
     const offset = Math.ceil(this.#end / ALIGNMENT) * ALIGNMENT;
     this.#end = offset + recipe.byteLength;
     this.#parts.push({ ...recipe, offset });
-    this.#fields.push(externalTensorField(name, type, shape, { location: WEIGHTS_FILE, offset, length: recipe.byteLength }));
+    this.#fields.push(
+      externalTensorField(name, type, shape, { location: WEIGHTS_FILE, offset, length: recipe.byteLength }),
+    );
     return name;
   }
 

@@ -62,7 +62,10 @@ class LlamaEmitter {
     this.#config = config;
     this.#dialect = dialect;
     this.positions = Math.min(config.contextLength, MOST_POSITIONS);
-    this.#elements = [...header.tensors.values()].reduce((sum, { shape }) => sum + shape.reduce((product, size) => product * size, 1), 0);
+    this.#elements = [...header.tensors.values()].reduce(
+      (sum, { shape }) => sum + shape.reduce((product, size) => product * size, 1),
+      0,
+    );
   }
 
   emit(): void {
@@ -97,7 +100,10 @@ class LlamaEmitter {
     if (factors && (factors.format !== "F32" || factors.shape.length !== 1 || factors.shape[0] !== half)) {
       throw new CheckpointError(`tensor "rope_freqs.weight" isn't ${half} F32 values`);
     }
-    for (const [name, wave] of [["rotary.cos", Math.cos], ["rotary.sin", Math.sin]] as const) {
+    for (const [name, wave] of [
+      ["rotary.cos", Math.cos],
+      ["rotary.sin", Math.sin],
+    ] as const) {
       this.graph.weight(name, "float32", [this.positions, half], {
         inputs: factors ? [factors] : [],
         byteLength: this.positions * half * 4,
@@ -126,18 +132,39 @@ class LlamaEmitter {
       withSplitRotaryPairs(this.#matrix(blk("attn_k"), kvHeads * headDim, embedding), kvHeads),
       this.#matrix(blk("attn_v"), kvHeads * headDim, embedding),
     ];
-    const [query, key = "", value = ""] = this.#projections(projections, ["query", "key", "value"].map(at), attention.x, at("qkv"));
+    const [query, key = "", value = ""] = this.#projections(
+      projections,
+      ["query", "key", "value"].map(at),
+      attention.x,
+      at("qkv"),
+    );
     const sink = this.#dialect.noSink
       ? ["", "", this.graph.constant("no_sink", "float32", [heads], new Float32Array(heads).fill(NO_SINK))]
       : [];
     this.graph.contrib(
       "GroupQueryAttention",
-      [query!, key, value, `past.${layer}.k`, `past.${layer}.v`, "seqlens_k", "total_len", "rotary.cos", "rotary.sin", ...sink],
+      [
+        query!,
+        key,
+        value,
+        `past.${layer}.k`,
+        `past.${layer}.v`,
+        "seqlens_k",
+        "total_len",
+        "rotary.cos",
+        "rotary.sin",
+        ...sink,
+      ],
       [at("attended"), `present.${layer}.k`, `present.${layer}.v`],
       { num_heads: heads, kv_num_heads: kvHeads, do_rotary: 1 },
     );
     this.#linear(at("attention_output"), at("attended"), this.#matrix(blk("attn_output"), embedding, heads * headDim));
-    const feedForward = this.#norm(at("feed_forward_norm"), blk("ffn_norm"), attention.residual, at("attention_output"));
+    const feedForward = this.#norm(
+      at("feed_forward_norm"),
+      blk("ffn_norm"),
+      attention.residual,
+      at("attention_output"),
+    );
     this.#feedForward(layer, feedForward.x);
     return [feedForward.residual, at("feed_forward_output")];
   }
@@ -148,7 +175,10 @@ class LlamaEmitter {
     const { graph } = this;
     const at = (part: string): string => `layer.${layer}.${part}`;
     const blk = (part: string): string => `blk.${layer}.${part}.weight`;
-    const matrices = [this.#matrix(blk("ffn_gate"), feedForward, embedding), this.#matrix(blk("ffn_up"), feedForward, embedding)];
+    const matrices = [
+      this.#matrix(blk("ffn_gate"), feedForward, embedding),
+      this.#matrix(blk("ffn_up"), feedForward, embedding),
+    ];
     const outputs = this.#projections(matrices, [at("gate"), at("up")], x, at("gate_up"));
     if (outputs.length === 1) graph.node("Split", outputs, [at("gate"), at("up")], { axis: -1, num_outputs: 2 });
     if (this.#dialect.fuses) {
@@ -172,11 +202,18 @@ class LlamaEmitter {
   }
 
   /** Root-mean-square norm of the residual stream after adding `branch` to it. */
-  #norm(name: string, tensorName: string, residual: string, branch: string | undefined): { x: string; residual: string } {
+  #norm(
+    name: string,
+    tensorName: string,
+    residual: string,
+    branch: string | undefined,
+  ): { x: string; residual: string } {
     const { embedding, normEpsilon } = this.#config;
     const tensor = this.#tensor(tensorName);
     if (tensor.shape.length !== 1 || tensor.shape[0] !== embedding) {
-      throw new CheckpointError(`tensor ${JSON.stringify(tensorName)} has the shape [${tensor.shape.join(", ")}], but the metadata asks for [${embedding}]`);
+      throw new CheckpointError(
+        `tensor ${JSON.stringify(tensorName)} has the shape [${tensor.shape.join(", ")}], but the metadata asks for [${embedding}]`,
+      );
     }
     const weight = this.graph.weight(`${name}.weight`, "float32", [embedding], {
       inputs: [tensor],
@@ -188,7 +225,12 @@ class LlamaEmitter {
       this.graph.node("SimplifiedLayerNormalization", [residual, weight], [name], { axis: -1, epsilon, stash_type: 1 });
       return { x: name, residual };
     }
-    this.graph.contrib("SkipSimplifiedLayerNormalization", [residual, branch, weight], [name, "", "", `${name}.residual`], { epsilon });
+    this.graph.contrib(
+      "SkipSimplifiedLayerNormalization",
+      [residual, branch, weight],
+      [name, "", "", `${name}.residual`],
+      { epsilon },
+    );
     return { x: name, residual: `${name}.residual` };
   }
 
@@ -201,7 +243,12 @@ class LlamaEmitter {
     graph.node("Reshape", [x, shape], ["hidden"]);
     graph.node("Gather", ["hidden", "sel"], ["selected"], { axis: 0 });
     const tied = !this.#header.tensors.has("output.weight");
-    this.#linear("logits", "selected", this.#matrix(tied ? "token_embd.weight" : "output.weight", vocabulary, embedding), "head");
+    this.#linear(
+      "logits",
+      "selected",
+      this.#matrix(tied ? "token_embd.weight" : "output.weight", vocabulary, embedding),
+      "head",
+    );
     graph.output("logits", "float32", ["rows", 1, vocabulary]);
   }
 
@@ -216,7 +263,10 @@ class LlamaEmitter {
 
   #tensor(name: string): GgufTensor {
     const tensor = this.#header.tensors.get(name);
-    if (tensor === undefined) throw new CheckpointError(`the checkpoint has no tensor ${JSON.stringify(name)}: it is incomplete, or not a llama model`);
+    if (tensor === undefined)
+      throw new CheckpointError(
+        `the checkpoint has no tensor ${JSON.stringify(name)}: it is incomplete, or not a llama model`,
+      );
     return tensor;
   }
 }

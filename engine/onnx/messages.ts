@@ -53,7 +53,12 @@ const tensorHead = (name: string, type: DataType, shape: readonly number[]): Uin
 ];
 
 /** TensorProto with its data inside, as an initialiser of the graph. */
-export function inlineTensorField(name: string, type: DataType, shape: readonly number[], data: Uint8Array): Uint8Array {
+export function inlineTensorField(
+  name: string,
+  type: DataType,
+  shape: readonly number[],
+  data: Uint8Array,
+): Uint8Array {
   return messageField(5, [...tensorHead(name, type, shape), bytesField(9, data)]);
 }
 
@@ -74,7 +79,9 @@ const GRAPH_INPUT = 11;
 const GRAPH_OUTPUT = 12;
 
 function valueInfoField(field: number, name: string, type: DataType, shape: readonly Dimension[]): Uint8Array {
-  const dimensions = shape.map((size) => messageField(1, [typeof size === "string" ? stringField(2, size) : integerField(1, size)]));
+  const dimensions = shape.map((size) =>
+    messageField(1, [typeof size === "string" ? stringField(2, size) : integerField(1, size)]),
+  );
   const tensorType = messageField(1, [integerField(1, DATA_TYPE[type]), messageField(2, dimensions)]);
   return messageField(field, [stringField(1, name), messageField(2, [tensorType])]);
 }
@@ -97,7 +104,8 @@ export function sequenceOutputField(name: string, type: DataType): Uint8Array {
 
 /** A whole ModelProto from the graph's fields. */
 export function encodeModel(graphFields: readonly Uint8Array[]): Uint8Array {
-  const opset = (domain: string, version: number): Uint8Array => messageField(8, [stringField(1, domain), integerField(2, version)]);
+  const opset = (domain: string, version: number): Uint8Array =>
+    messageField(8, [stringField(1, domain), integerField(2, version)]);
   return concat([
     integerField(1, IR_VERSION),
     stringField(2, PRODUCER),

@@ -48,7 +48,11 @@ export function packNibbles(format: "Q4_0" | "Q4_1", rows: Uint8Array): Uint8Arr
 export function blockScales(format: "Q4_0" | "Q4_1" | "Q8_0", rows: Uint8Array): Uint8Array {
   const blockBytes = BLOCK_LAYOUTS[format].bytes;
   const view = viewOf(rows);
-  return bytesOf(Float32Array.from({ length: rows.byteLength / blockBytes }, (_, block) => view.getFloat16(block * blockBytes, true)));
+  return bytesOf(
+    Float32Array.from({ length: rows.byteLength / blockBytes }, (_, block) =>
+      view.getFloat16(block * blockBytes, true),
+    ),
+  );
 }
 
 /**

@@ -69,19 +69,38 @@ export interface Step {
 }
 
 /** The step of `Runner.prefill`; throws a RangeError where it would leave the slot. */
-export function prefillStep({ slots, slotLength }: KvLayout, config: ModelConfig, slot: number, tokens: Int32Array, start: number): Step {
+export function prefillStep(
+  { slots, slotLength }: KvLayout,
+  config: ModelConfig,
+  slot: number,
+  tokens: Int32Array,
+  start: number,
+): Step {
   assertWhole("slot", slot, 0, slots - 1);
   assertWhole("the number of tokens", tokens.length, 1, slotLength);
   assertWhole("start", start, 0, slotLength - tokens.length);
   assertTokens(tokens, config);
   const last = start + tokens.length - 1;
-  return { firstSlot: slot, rows: 1, sequence: tokens.length, tokens, lastPositions: Int32Array.of(last), longest: last + 1 };
+  return {
+    firstSlot: slot,
+    rows: 1,
+    sequence: tokens.length,
+    tokens,
+    lastPositions: Int32Array.of(last),
+    longest: last + 1,
+  };
 }
 
 /** The step of `Runner.decode`; throws a RangeError where it would leave a slot. */
-export function decodeStep({ slots, slotLength }: KvLayout, config: ModelConfig, tokens: Int32Array, positions: Int32Array): Step {
+export function decodeStep(
+  { slots, slotLength }: KvLayout,
+  config: ModelConfig,
+  tokens: Int32Array,
+  positions: Int32Array,
+): Step {
   assertWhole("the number of rows", tokens.length, 1, slots);
-  if (positions.length !== tokens.length) throw new RangeError(`${tokens.length} tokens came with ${positions.length} positions`);
+  if (positions.length !== tokens.length)
+    throw new RangeError(`${tokens.length} tokens came with ${positions.length} positions`);
   let longest = 0;
   for (const position of positions) {
     assertWhole("a position", position, 0, slotLength - 1);
@@ -101,7 +120,8 @@ export function assertCopy({ slots, slotLength }: KvLayout, from: number, to: nu
 /** Checked here because a provider names neither the token nor the sequence when it fails. */
 function assertTokens(tokens: Int32Array, { vocabulary }: ModelConfig): void {
   for (const token of tokens) {
-    if (token < 0 || token >= vocabulary) throw new RangeError(`token ${token} is outside the vocabulary of ${vocabulary}`);
+    if (token < 0 || token >= vocabulary)
+      throw new RangeError(`token ${token} is outside the vocabulary of ${vocabulary}`);
   }
 }
 

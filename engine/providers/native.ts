@@ -8,7 +8,16 @@ import type { InferenceSession, Tensor } from "onnxruntime-node";
 import { COPY_STOP, WEIGHTS_FILE } from "../onnx/graph.ts";
 import type { PreparedModel } from "../prepare.ts";
 import type { Runner } from "../types.ts";
-import { assertCopy, assertOptions, decodeStep, kvLayout, lastOfEachRow, prefillStep, type RunnerOptions, type Step } from "./kv.ts";
+import {
+  assertCopy,
+  assertOptions,
+  decodeStep,
+  kvLayout,
+  lastOfEachRow,
+  prefillStep,
+  type RunnerOptions,
+  type Step,
+} from "./kv.ts";
 
 type Runtime = typeof import("onnxruntime-node");
 
@@ -21,12 +30,17 @@ const NO_TELEMETRY = "ORT_DISABLE_TELEMETRY";
  */
 export async function loadNativeRuntime(): Promise<Runtime> {
   if (process.env[NO_TELEMETRY] !== "1") {
-    throw new Error(`start this process with ${NO_TELEMETRY}=1 in its environment: without it ONNX Runtime contacts its makers`);
+    throw new Error(
+      `start this process with ${NO_TELEMETRY}=1 in its environment: without it ONNX Runtime contacts its makers`,
+    );
   }
   try {
     return await import("onnxruntime-node");
   } catch (cause) {
-    throw new Error(`the native provider is not available on ${process.platform}-${process.arch}: use the wasm provider`, { cause });
+    throw new Error(
+      `the native provider is not available on ${process.platform}-${process.arch}: use the wasm provider`,
+      { cause },
+    );
   }
 }
 
@@ -47,8 +61,11 @@ export async function createNativeRunner(prepared: PreparedModel, options: Runne
     let tensors = kvTensors.get(key);
     if (tensors === undefined) {
       const { slotElements } = layout;
-      const part = (buffer: Float32Array): Float32Array => buffer.subarray(firstSlot * slotElements, (firstSlot + rows) * slotElements);
-      tensors = new Map([...buffers].map(([name, buffer]) => [name, new runtime.Tensor("float32", part(buffer), layout.shape(rows))]));
+      const part = (buffer: Float32Array): Float32Array =>
+        buffer.subarray(firstSlot * slotElements, (firstSlot + rows) * slotElements);
+      tensors = new Map(
+        [...buffers].map(([name, buffer]) => [name, new runtime.Tensor("float32", part(buffer), layout.shape(rows))]),
+      );
       kvTensors.set(key, tensors);
     }
     return tensors;
@@ -70,7 +87,10 @@ export async function createNativeRunner(prepared: PreparedModel, options: Runne
       total_len: new runtime.Tensor("int32", Int32Array.of(step.longest), [1]),
       sel: new runtime.Tensor("int64", BigInt64Array.from(selected, BigInt), [rows]),
     };
-    const fetches: Record<string, Tensor | null> = { [COPY_STOP]: null, logits: new runtime.Tensor("float32", values, [rows, 1, config.vocabulary]) };
+    const fetches: Record<string, Tensor | null> = {
+      [COPY_STOP]: null,
+      logits: new runtime.Tensor("float32", values, [rows, 1, config.vocabulary]),
+    };
     for (const [name, tensor] of kvOf(step.firstSlot, rows)) {
       feeds[`past.${name}`] = tensor;
       fetches[`present.${name}`] = tensor;
@@ -93,7 +113,9 @@ export async function createNativeRunner(prepared: PreparedModel, options: Runne
       assertCopy(layout, from, to, length);
       const targets = layout.ranges(to, length);
       for (const buffer of buffers.values()) {
-        layout.ranges(from, length).forEach(({ start, end }, head) => buffer.copyWithin(targets[head]!.start, start, end));
+        layout
+          .ranges(from, length)
+          .forEach(({ start, end }, head) => buffer.copyWithin(targets[head]!.start, start, end));
       }
     },
     async release() {
@@ -108,7 +130,11 @@ export async function createNativeRunner(prepared: PreparedModel, options: Runne
 const STOPPED = "Non tensor type";
 
 /** Runs into the memory of `fetches`. A binding that could represent COPY_STOP would only be slower: it would copy every output. */
-async function runInPlace(session: InferenceSession, feeds: Record<string, Tensor>, fetches: Record<string, Tensor | null>): Promise<void> {
+async function runInPlace(
+  session: InferenceSession,
+  feeds: Record<string, Tensor>,
+  fetches: Record<string, Tensor | null>,
+): Promise<void> {
   try {
     await session.run(feeds, fetches);
   } catch (error) {
@@ -117,7 +143,11 @@ async function runInPlace(session: InferenceSession, feeds: Record<string, Tenso
 }
 
 /** From the directory where there is one, so that the weights never pass through JavaScript. */
-function createSession(runtime: Runtime, { directory, graph, weights }: PreparedModel, threads: number): Promise<InferenceSession> {
+function createSession(
+  runtime: Runtime,
+  { directory, graph, weights }: PreparedModel,
+  threads: number,
+): Promise<InferenceSession> {
   const options: InferenceSession.SessionOptions = {
     executionProviders: ["cpu"],
     graphOptimizationLevel: "all",
@@ -125,6 +155,8 @@ function createSession(runtime: Runtime, { directory, graph, weights }: Prepared
     interOpNumThreads: 1,
     // Shapes change from step to step: a pattern would be planned anew for each.
     enableMemPattern: false,
+    // Threads that wait by spinning halve the speed as soon as something else wants the cores, and gain nothing when nothing does.
+    extra: { session: { intra_op: { allow_spinning: "0" } } },
     logSeverityLevel: 3,
   };
   if (directory !== undefined) return runtime.InferenceSession.create(`${directory}/model.onnx`, options);

@@ -19,7 +19,10 @@ export interface OrtWasm {
   stringToUTF8(text: string, pointer: Pointer, capacity: number): void;
   UTF8ToString(pointer: Pointer): string;
   /** What external data named `path` is read from: anything with a length and `subarray`. */
-  mountExternalData(path: string, data: { readonly byteLength: number; subarray(start: number, end: number): Uint8Array }): void;
+  mountExternalData(
+    path: string,
+    data: { readonly byteLength: number; subarray(start: number, end: number): Uint8Array },
+  ): void;
   unmountExternalData(): void;
   /** Zero is success here and below; handles are never zero. */
   _OrtInit(threads: number, logLevel: number): number;
@@ -39,7 +42,14 @@ export interface OrtWasm {
   _OrtReleaseSessionOptions(options: number): number;
   _OrtCreateSession(model: Pointer, byteLength: number, options: number): number | Promise<number>;
   _OrtReleaseSession(session: number): number;
-  _OrtCreateTensor(type: number, data: Pointer, byteLength: number, shape: Pointer, rank: number, location: number): number;
+  _OrtCreateTensor(
+    type: number,
+    data: Pointer,
+    byteLength: number,
+    shape: Pointer,
+    rank: number,
+    location: number,
+  ): number;
   _OrtReleaseTensor(tensor: number): number;
   _OrtRun(
     session: number,
@@ -54,7 +64,10 @@ export interface OrtWasm {
 }
 
 /** What the build's module exports. `numThreads` - 1 workers are started. */
-export type OrtWasmFactory = (settings: { readonly numThreads: number; readonly locateFile?: (name: string) => string }) => Promise<OrtWasm>;
+export type OrtWasmFactory = (settings: {
+  readonly numThreads: number;
+  readonly locateFile?: (name: string) => string;
+}) => Promise<OrtWasm>;
 
 /** OrtLoggingLevel: errors. */
 export const LOG_ERRORS = 3;
@@ -80,7 +93,9 @@ export function assertOrt(module: OrtWasm, ok: boolean, doing: string): void {
 export function allocate(module: OrtWasm, byteLength: number, purpose: string): Pointer {
   const pointer = module._malloc(byteLength) >>> 0;
   if (pointer === 0) {
-    throw new Error(`the WASM heap has no room for ${Math.ceil(byteLength / 1e6)} MB of ${purpose}: use fewer or shorter slots, or a smaller model`);
+    throw new Error(
+      `the WASM heap has no room for ${Math.ceil(byteLength / 1e6)} MB of ${purpose}: use fewer or shorter slots, or a smaller model`,
+    );
   }
   return pointer;
 }

@@ -81,7 +81,18 @@ async function loadPackagedModule(): Promise<OrtWasmFactory> {
 
 /** The weights are mounted, not copied: the runtime takes one tensor at a time from them. */
 async function createSession(module: OrtWasm, { graph, weights }: PreparedModel): Promise<number> {
-  const options = module._OrtCreateSessionOptions(OPTIMISE_ALL, false, false, SEQUENTIAL, false, 0, 0, LOG_ERRORS, 0, 0);
+  const options = module._OrtCreateSessionOptions(
+    OPTIMISE_ALL,
+    false,
+    false,
+    SEQUENTIAL,
+    false,
+    0,
+    0,
+    LOG_ERRORS,
+    0,
+    0,
+  );
   assertOrt(module, options !== 0, "to take its options");
   const model = allocate(module, graph.byteLength, "graph");
   module.HEAPU8.set(graph, model);
@@ -178,8 +189,15 @@ class StepRunner {
   copySlot(from: number, to: number, length: number): void {
     const targets = this.#layout.ranges(to, length);
     for (const pointer of this.#kv) {
-      this.#layout.ranges(from, length).forEach(({ start, end }, head) =>
-        this.#module.HEAPU8.copyWithin(pointer + targets[head]!.start * FLOAT, pointer + start * FLOAT, pointer + end * FLOAT));
+      this.#layout
+        .ranges(from, length)
+        .forEach(({ start, end }, head) =>
+          this.#module.HEAPU8.copyWithin(
+            pointer + targets[head]!.start * FLOAT,
+            pointer + start * FLOAT,
+            pointer + end * FLOAT,
+          ),
+        );
     }
   }
 
@@ -206,7 +224,14 @@ class StepRunner {
     const stack = module.stackSave();
     const dimensions = module.stackAlloc(shape.length * POINTER);
     shape.forEach((size, i) => module.setValue(dimensions + i * POINTER, size, "i32"));
-    const tensor = module._OrtCreateTensor(DATA_TYPE[type], data, elements * (type === "int64" ? INT64 : FLOAT), dimensions, shape.length, IN_HEAP);
+    const tensor = module._OrtCreateTensor(
+      DATA_TYPE[type],
+      data,
+      elements * (type === "int64" ? INT64 : FLOAT),
+      dimensions,
+      shape.length,
+      IN_HEAP,
+    );
     module.stackRestore(stack);
     assertOrt(module, tensor !== 0, "to make a tensor");
     return tensor;

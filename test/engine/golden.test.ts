@@ -27,7 +27,9 @@ interface Case {
   readonly greedy: readonly number[];
   readonly marginNats: readonly number[];
 }
-const { cases } = JSON.parse(readFileSync(new URL("../fixtures/smollm2-greedy.json", import.meta.url), "utf8")) as { cases: readonly Case[] };
+const { cases } = JSON.parse(readFileSync(new URL("../fixtures/smollm2-greedy.json", import.meta.url), "utf8")) as {
+  cases: readonly Case[];
+};
 const POSITIONS = cases.reduce((sum, { greedy }) => sum + greedy.length, 0);
 const OPTIONS = { threads: 2, slots: cases.length, slotLength: 128 };
 
@@ -52,7 +54,8 @@ async function teacherForced(runner: Runner): Promise<Float32Array[][]> {
   return logits;
 }
 
-const argmax = (logits: Float32Array): number => logits.reduce((best, value, i) => (value > logits[best]! ? i : best), 0);
+const argmax = (logits: Float32Array): number =>
+  logits.reduce((best, value, i) => (value > logits[best]! ? i : best), 0);
 
 function logSumExp(logits: Float32Array): number {
   const most = logits.reduce((a, b) => Math.max(a, b), -Infinity);
@@ -103,15 +106,23 @@ describe("SmolLM2-135M-Instruct", () => {
   test.each([
     ["native", createNativeRunner],
     ["wasm", createWasmRunner],
-  ] as const)("%s: as it ships, its distributions are those of f32", async (target, load) => {
-    const shipped = await run(target, load);
-    const divergences = exact.flatMap((positions, row) => positions.map((logits, position) => divergence(logits, shipped[row]![position]!)));
-    expect(divergences).toHaveLength(POSITIONS);
-    const mean = divergences.reduce((sum, value) => sum + value, 0) / POSITIONS;
-    const most = Math.max(...divergences);
-    console.log(`${target}: mean divergence ${mean.toExponential(2)}, largest ${most.toExponential(2)} nats over ${POSITIONS} positions`);
-    expect(mean).toBeLessThanOrEqual(0.01);
-    expect(most).toBeLessThanOrEqual(0.05);
-    if (target === "wasm") expect(most).toBeLessThan(1e-5);
-  }, TIMEOUT_MS);
+  ] as const)(
+    "%s: as it ships, its distributions are those of f32",
+    async (target, load) => {
+      const shipped = await run(target, load);
+      const divergences = exact.flatMap((positions, row) =>
+        positions.map((logits, position) => divergence(logits, shipped[row]![position]!)),
+      );
+      expect(divergences).toHaveLength(POSITIONS);
+      const mean = divergences.reduce((sum, value) => sum + value, 0) / POSITIONS;
+      const most = Math.max(...divergences);
+      console.log(
+        `${target}: mean divergence ${mean.toExponential(2)}, largest ${most.toExponential(2)} nats over ${POSITIONS} positions`,
+      );
+      expect(mean).toBeLessThanOrEqual(0.01);
+      expect(most).toBeLessThanOrEqual(0.05);
+      if (target === "wasm") expect(most).toBeLessThan(1e-5);
+    },
+    TIMEOUT_MS,
+  );
 });

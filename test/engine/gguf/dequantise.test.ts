@@ -19,7 +19,10 @@ test.each(["F32", "Q8_0", "Q4_1"] as const)("%s: what a writer stored is read ba
 });
 
 test("rows may begin anywhere in a larger buffer", () => {
-  const { bytes, values: stored } = quantise(Float32Array.from({ length: 64 }, (_, i) => i - 20), "F32");
+  const { bytes, values: stored } = quantise(
+    Float32Array.from({ length: 64 }, (_, i) => i - 20),
+    "F32",
+  );
   const shifted = new Uint8Array(bytes.length + 1);
   shifted.set(bytes, 1);
   expect(dequantise("F32", shifted.subarray(1))).toEqual(stored);

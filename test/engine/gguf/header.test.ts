@@ -16,7 +16,11 @@ describe("a well-formed file", () => {
       const header = await readGgufHeader(source);
       expect(readModelConfig(header)).toEqual({ ...tiny.config, normEpsilon: Math.fround(tiny.config.normEpsilon) });
       expect(readTokenizerMetadata(header)).toEqual(tiny.tokenizerMetadata);
-      expect(header.tensors.get("blk.1.attn_k.weight")).toMatchObject({ format: "Q4_1", shape: [32, 64], byteLength: (32 * 64 * 20) / 32 });
+      expect(header.tensors.get("blk.1.attn_k.weight")).toMatchObject({
+        format: "Q4_1",
+        shape: [32, 64],
+        byteLength: (32 * 64 * 20) / 32,
+      });
       expect(header.tensors.size).toBe(2 * 9 + 3);
     }
   });
@@ -45,7 +49,9 @@ function file(...parts: readonly (number | bigint | string)[]): Uint8Array {
   const bytes: number[] = [];
   for (const part of parts) {
     if (typeof part === "string") bytes.push(...new TextEncoder().encode(part));
-    else for (let i = 0; i < (typeof part === "bigint" ? 8 : 4); i++) bytes.push(Number((BigInt.asUintN(64, BigInt(part)) >> BigInt(8 * i)) & 255n));
+    else
+      for (let i = 0; i < (typeof part === "bigint" ? 8 : 4); i++)
+        bytes.push(Number((BigInt.asUintN(64, BigInt(part)) >> BigInt(8 * i)) & 255n));
   }
   return Uint8Array.from(bytes);
 }
@@ -71,12 +77,20 @@ describe("a hostile file is refused, saying what is wrong", () => {
     ["alignment 0", file(MAGIC, 3, 0n, 1n, ...text("general.alignment"), 4, 0), /alignment/],
     ["alignment 33", file(MAGIC, 3, 0n, 1n, ...text("general.alignment"), 4, 33), /alignment/],
     ["nine dimensions", file(MAGIC, 3, 1n, 0n, ...text("t"), 9, 0, 0n, 0n, 0n), /9 dimensions/],
-    ["a size that overflows", file(MAGIC, 3, 1n, 0n, ...text("t"), 2, 1n << 40n, 1n << 40n, 0, 0n), /too many elements/],
+    [
+      "a size that overflows",
+      file(MAGIC, 3, 1n, 0n, ...text("t"), 2, 1n << 40n, 1n << 40n, 0, 0n),
+      /too many elements/,
+    ],
     ["a format that isn't read", file(MAGIC, 3, 1n, 0n, ...text("t"), 1, 256n, 12, 0n), /Q4_K.*use a file with/],
     ["half a block", file(MAGIC, 3, 1n, 0n, ...text("t"), 1, 33n, 8, 0n), /multiple of Q8_0's block/],
     ["a tensor beyond the end", file(MAGIC, 3, 1n, 0n, ...text("t"), 1, 256n, 0, 0n), /cut off; fetch it again/],
     ["an offset beyond the end", file(MAGIC, 3, 1n, 0n, ...text("t"), 1, 1n, 0, HUGE), /offset of tensor "t"/],
-    ["a tensor twice", file(MAGIC, 3, 2n, 0n, ...text("t"), 1, 0n, 0, 0n, ...text("t"), 1, 0n, 0, 0n, 0n, 0n, 0n, 0n), /"t" occurs twice/],
+    [
+      "a tensor twice",
+      file(MAGIC, 3, 2n, 0n, ...text("t"), 1, 0n, 0, 0n, ...text("t"), 1, 0n, 0, 0n, 0n, 0n, 0n, 0n),
+      /"t" occurs twice/,
+    ],
   ])("%s", async (_, bytes, message) => {
     const error: unknown = await read(bytes).catch((reason: unknown) => reason);
     expect(error).toBeInstanceOf(CheckpointError);
@@ -85,8 +99,12 @@ describe("a hostile file is refused, saying what is wrong", () => {
 
   test("arrays that are too long only together", async () => {
     const array = (key: string): Uint8Array[] => [file(...text(key), 9, 0, 3_000_000n), new Uint8Array(3_000_000)];
-    const bytes = new Uint8Array(await new Blob([file(MAGIC, 3, 0n, 2n), ...array("one"), ...array("two")] as BlobPart[]).arrayBuffer());
-    await expect(read(bytes)).rejects.toThrow(/the length of "two" at byte \d+ is 3000000, more than the 1194304 allowed/);
+    const bytes = new Uint8Array(
+      await new Blob([file(MAGIC, 3, 0n, 2n), ...array("one"), ...array("two")] as BlobPart[]).arrayBuffer(),
+    );
+    await expect(read(bytes)).rejects.toThrow(
+      /the length of "two" at byte \d+ is 3000000, more than the 1194304 allowed/,
+    );
   });
 
   test("wherever it is cut off", async () => {
@@ -110,7 +128,8 @@ describe("a hostile file is refused, saying what is wrong", () => {
         try {
           const header = await read(bytes);
           readModelConfig(header);
-          for (const { offset, byteLength } of header.tensors.values()) expect(offset + byteLength).toBeLessThanOrEqual(bytes.length);
+          for (const { offset, byteLength } of header.tensors.values())
+            expect(offset + byteLength).toBeLessThanOrEqual(bytes.length);
           outcomes.read++;
         } catch (error) {
           expect(error).toBeInstanceOf(CheckpointError);
@@ -136,7 +155,8 @@ describe("metadata that makes no model", () => {
     "llama.attention.layer_norm_rms_epsilon": { kind: "float32", value: 1e-5 },
     "llama.vocab_size": uint32(100),
   };
-  const config = async (changes: Record<string, GgufValue>): Promise<unknown> => readModelConfig(await read(writeGguf({ ...good, ...changes }, [])));
+  const config = async (changes: Record<string, GgufValue>): Promise<unknown> =>
+    readModelConfig(await read(writeGguf({ ...good, ...changes }, [])));
 
   test("defaults are llama.cpp's", async () => {
     expect(await config({})).toMatchObject({ kvHeads: 4, headDim: 16, ropeTheta: 10_000, vocabulary: 100 });
@@ -145,7 +165,11 @@ describe("metadata that makes no model", () => {
   test.each([
     ["another architecture", { "general.architecture": { kind: "string", value: "gemma3" } }, /"gemma3".*only "llama"/],
     ["no layers", { "llama.block_count": uint32(0) }, /block_count is 0/],
-    ["a text for a number", { "llama.block_count": { kind: "string", value: "2" } }, /block_count is 2; a positive number/],
+    [
+      "a text for a number",
+      { "llama.block_count": { kind: "string", value: "2" } },
+      /block_count is 2; a positive number/,
+    ],
     ["half a layer", { "llama.block_count": { kind: "float32", value: 1.5 } }, /whole number/],
     ["absurd sizes", { "llama.embedding_length": uint32(4_000_000_000) }, /embedding_length/],
     ["heads that don't divide", { "llama.attention.head_count_kv": uint32(3) }, /don't fit together/],

@@ -31,7 +31,11 @@ const prepare = (onProgress?: (progress: CacheProgress) => void): Promise<string
 function program(...args: readonly string[]): Promise<{ code: number; lines: unknown[]; stderr: string }> {
   return new Promise((resolve) => {
     execFile(process.execPath, [PROGRAM, ...args], (error, stdout, stderr) => {
-      const lines = stdout.trim().split("\n").filter((line) => line !== "").map((line): unknown => JSON.parse(line));
+      const lines = stdout
+        .trim()
+        .split("\n")
+        .filter((line) => line !== "")
+        .map((line): unknown => JSON.parse(line));
       resolve({ code: typeof error?.code === "number" ? error.code : 0, lines, stderr });
     });
   });

@@ -18,7 +18,8 @@ const ROWS = 3;
 const COLUMNS = 2 * BLOCK;
 const BLOCKS = COLUMNS / BLOCK;
 const matrix = fc.float32Array({ minLength: ROWS * COLUMNS, maxLength: ROWS * COLUMNS, noNaN: true, min: -4, max: 4 });
-const floats = (bytes: Uint8Array): Float32Array => new Float32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4);
+const floats = (bytes: Uint8Array): Float32Array =>
+  new Float32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4);
 const nibble = (quants: Uint8Array, i: number): number => (i % 2 === 0 ? quants[i >> 1]! & 15 : quants[i >> 1]! >> 4);
 
 /** MatMulNBits' meaning of 4-bit and 8-bit weights without zero points. */
@@ -27,7 +28,8 @@ const meaning4 = (quants: Uint8Array, scales: Float32Array): Float32Array =>
 const meaning8 = (quants: Uint8Array, scales: Float32Array): Float32Array =>
   Float32Array.from(quants, (quant, i) => (quant - 128) * scales[Math.floor(i / BLOCK)]!);
 
-const mostDifference = (a: Float32Array, b: Float32Array): number => a.reduce((most, value, i) => Math.max(most, Math.abs(value - b[i]!)), 0);
+const mostDifference = (a: Float32Array, b: Float32Array): number =>
+  a.reduce((most, value, i) => Math.max(most, Math.abs(value - b[i]!)), 0);
 
 describe("MatMulNBits' weights mean what GGUF's do", () => {
   test("Q8_0, exactly", () => {
@@ -75,7 +77,9 @@ describe("MatMulNBits' weights mean what GGUF's do", () => {
       fc.property(matrix, (values) => {
         const scales = roundedScales(values);
         const packed = meaning8(roundedQuants(values), scales);
-        values.forEach((value, i) => expect(Math.abs(packed[i]! - value)).toBeLessThanOrEqual(scales[Math.floor(i / BLOCK)]! * 0.501));
+        values.forEach((value, i) =>
+          expect(Math.abs(packed[i]! - value)).toBeLessThanOrEqual(scales[Math.floor(i / BLOCK)]! * 0.501),
+        );
       }),
     );
   });
@@ -87,7 +91,8 @@ test("a transposed matrix has each value at [column, row], for sizes that no til
       const values = Float32Array.from({ length: rows * columns }, (_, i) => i);
       const transposed = floats(transpose(values, rows, columns));
       for (let row = 0; row < rows; row++) {
-        for (let column = 0; column < columns; column++) expect(transposed[column * rows + row]).toBe(values[row * columns + column]);
+        for (let column = 0; column < columns; column++)
+          expect(transposed[column * rows + row]).toBe(values[row * columns + column]);
       }
     }),
   );

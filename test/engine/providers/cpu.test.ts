@@ -38,8 +38,10 @@ const PROVIDERS: readonly Provider[] = [
 ];
 
 const PROMPTS = [9, 70, 33].map((length, row) => Int32Array.from({ length }, (_, i) => (17 * i + 5 * row + 3) % 512));
-const mostDifference = (a: Float32Array, b: Float32Array): number => a.reduce((most, value, i) => Math.max(most, Math.abs(value - b[i]!)), 0);
-const argmax = (logits: Float32Array): number => logits.reduce((best, value, i) => (value > logits[best]! ? i : best), 0);
+const mostDifference = (a: Float32Array, b: Float32Array): number =>
+  a.reduce((most, value, i) => Math.max(most, Math.abs(value - b[i]!)), 0);
+const argmax = (logits: Float32Array): number =>
+  logits.reduce((best, value, i) => (value > logits[best]! ? i : best), 0);
 
 describe.each(PROVIDERS)("$name", ({ format, target, load, tolerance }) => {
   const tiny = makeTinyGguf({ format });
@@ -108,14 +110,18 @@ describe.each(PROVIDERS)("$name", ({ format, target, load, tolerance }) => {
 
 test("a slot longer than the rotary tables is refused", async () => {
   const prepared = await prepareInMemory(sourceOfBytes(makeTinyGguf().bytes), { target: "f32" });
-  await expect(createNativeRunner(prepared, { threads: 1, slots: 1, slotLength: 513 })).rejects.toThrow(/slotLength is 513; a whole number from 1 to 512/);
+  await expect(createNativeRunner(prepared, { threads: 1, slots: 1, slotLength: 513 })).rejects.toThrow(
+    /slotLength is 513; a whole number from 1 to 512/,
+  );
 });
 
 test("damaged weights are an error of loading, in both providers", async () => {
   const prepared = await prepareInMemory(sourceOfBytes(makeTinyGguf().bytes), { target: "f32" });
   const damaged = { ...prepared, weights: new Uint8Array(100) };
   await expect(createNativeRunner(damaged, { threads: 1, slots: 1, slotLength: 16 })).rejects.toThrow();
-  await expect(createWasmRunner(damaged, { threads: 1, slots: 1, slotLength: 16 })).rejects.toThrow(/failed to load the model/);
+  await expect(createWasmRunner(damaged, { threads: 1, slots: 1, slotLength: 16 })).rejects.toThrow(
+    /failed to load the model/,
+  );
 });
 
 test.each(["native", "wasm"] as const)("%s runs in a worker thread, which can end afterwards", async (provider) => {
