@@ -1,0 +1,215 @@
+/**
+ * The coordinator, put together: store, loop, sessions, two listeners. Time, chance and the host's facts come in as arguments.
+ */
+import { existsSync, mkdirSync, writeFileSync, readFileSync } from "node:fs";
+import type { Server } from "node:http";
+import { join } from "node:path";
+import { createAdaptorServer } from "@hono/node-server";
+import { createServer as createTlsServer } from "node:https";
+import type { HttpOptions } from "../protocol/config.ts";
+import { httpOptionsSchema } from "../protocol/config.ts";
+import { EXIT, SkeinError } from "../protocol/errors.ts";
+import type { HostId } from "../protocol/ids.ts";
+import { RECOVERY_MS } from "../protocol/limits.ts";
+import type { CoordinatorOptions, CoordinatorReady } from "../protocol/local.ts";
+import { isLoopbackHost } from "./api/guard.ts";
+import { LogReaders } from "./api/logs.ts";
+import { operatorApi } from "./api/operators.ts";
+import { FolderBlobs } from "./blobs.ts";
+import { Builds, type Build } from "./builds.ts";
+import { loadSigner, newSecret, readOrCreate } from "./keys.ts";
+import { listen } from "./listen.ts";
+import { Loop } from "./loop.ts";
+import { meshHttp } from "./mesh/http.ts";
+import { meshUpgrade } from "./mesh/upgrade.ts";
+import { coordinatorMetrics } from "./metrics.ts";
+import { deploymentsAtStart } from "./operators.ts";
+import { Service } from "./service.ts";
+import { Sessions, type Gate } from "./sessions.ts";
+import { emptyDesired, initialState, type DesiredState } from "./state.ts";
+import { DesiredStore } from "./store/desired.ts";
+import { SqliteStore } from "./store/sqlite.ts";
+import { JoinTokens } from "./tokens.ts";
+
+/** How often time is looked at, ms: heartbeats, resends, autoscaling. What happens is acted on at once. */
+const TICK_MS = 250;
+
+export interface Surroundings {
+  now(): number;
+  random(): number;
+  readonly pid: number;
+  readonly version: string;
+  /** Addresses of this machine that others can reach, for a mesh that listens on all of them. */
+  addresses(): readonly string[];
+  readonly build: Build;
+  readonly locateModel: (name: string) => Promise<string | null>;
+  readonly pageFolder: string | null;
+  log(level: "info" | "warn" | "error", message: string, cause?: unknown): void;
+  /** An operator asked for the end of the mesh. */
+  shutdown(): void;
+}
+
+export interface Coordinator {
+  readonly ready: CoordinatorReady;
+  readonly loop: Loop;
+  stop(): Promise<void>;
+}
+
+/** An error whose exit code the command passes on. */
+export class StartFailed extends Error {
+  readonly exit: number;
+  constructor(exit: number, message: string) {
+    super(message);
+    this.exit = exit;
+  }
+}
+
+function checkOptions(options: CoordinatorOptions): void {
+  if (options.insecureLocalApi && !isLoopbackHost(options.operators.host))
+    throw new StartFailed(EXIT.usage, `--insecure-local-api is for loopback only, but the operators' API would listen on ${options.operators.host}. Leave one of the two out.`);
+  if (!isLoopbackHost(options.mesh.host) && options.mesh.cert === undefined && !options.mesh.insecure)
+    throw new StartFailed(EXIT.usage, `The mesh would listen on ${options.mesh.host} without encryption. Give --cert and --key, or allow it with --insecure.`);
+}
+
+export async function startCoordinator(options: CoordinatorOptions, around: Surroundings): Promise<Coordinator> {
+  checkOptions(options);
+  const folder = join(options.dataDir, "coordinator");
+  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  const store = new SqliteStore(join(folder, "state.db"));
+  const { desired: stored, term, stored: saved } = await DesiredStore.open(store);
+  const desired = atStart(stored, options);
+  if (desired !== stored) await saved.save(desired);
+  const signer = loadSigner(folder);
+  const adminTokenFile = join(options.dataDir, "admin-token");
+  const adminToken = readOrCreate(adminTokenFile, newSecret);
+  const hostId = hostIdOf(options.dataDir, around.random);
+  const tokens = await JoinTokens.open(store, options.requireApproval);
+  const localJoinToken = tokens.local(hostId);
+  const blobs = new FolderBlobs(join(folder, "blobs"));
+  mkdirSync(blobs.folder, { recursive: true, mode: 0o700 });
+
+  const gate: Gate = {
+    kid: signer.kid,
+    keys: signer.keys,
+    sign: (claims) => signer.sign(claims),
+    ticket: (text) => signer.verify(text, around.now()),
+    redeem: (token, host) => tokens.redeem(token, host, around.now()),
+    approval: (worker, peer) => tokens.approval(worker, { host: peer.host, name: peer.capabilities?.name ?? "" }),
+  };
+  let meshUrls: readonly string[] = [];
+  const sessions: Sessions = new Sessions(() => loop, gate, () => around.now());
+  const start = { term, random: Math.floor(around.random() * 2 ** 32), headHost: hostId as HostId, desired, nowMs: around.now(), recoveryMs: RECOVERY_MS };
+  const builds = new Builds(around.build, { appDir: options.appDir, blobs: blobs.folder }, (event) => void loop.dispatch(event).catch((error: unknown) => around.log("error", "A build's result could not be stored.", error)));
+  const loop: Loop = new Loop(
+    { ...initialState(start), deployments: deploymentsAtStart(desired) },
+    {
+      now: () => around.now(),
+      send: (peer, message) => sessions.send(peer, message),
+      sign: (claims) => signer.sign(claims),
+      kid: signer.kid,
+      keys: signer.keys,
+      save: (next) => saved.save(next),
+      relays: (ingress) => meshUrls.map((url) => `${url.replace(/^http/, "ws")}/relay/${encodeURIComponent(ingress)}`),
+      build: (app, generation, config) => builds.start(app, generation, config),
+      problem: (message, cause) => around.log("error", message, cause),
+    },
+  );
+  const logs = new LogReaders(loop, (worker, message) => sessions.ask(worker, message));
+
+  const operators = createAdaptorServer({
+    overrideGlobalObjects: false,
+    fetch: operatorApi({
+      service: new Service(loop, blobs, () => around.now()),
+      tokens, logs, adminToken,
+      insecure: options.insecureLocalApi,
+      listensOn: options.operators.host,
+      info: () => ({ pid: around.pid, startedAtMs: start.nowMs, revision: loop.revision }),
+      metrics: coordinatorMetrics(() => loop, () => sessions.size),
+      meshUrls: () => meshUrls,
+      shutdown: () => around.shutdown(),
+      version: around.version,
+      now: () => around.now(),
+    }).fetch,
+  }) as Server;
+  const tls = options.mesh.cert !== undefined && options.mesh.key !== undefined ? { cert: readFileSync(options.mesh.cert), key: readFileSync(options.mesh.key) } : null;
+  const guardedBy = { listensOn: options.mesh.host, advertised: () => meshUrls };
+  const meshFetch = meshHttp({ gate, blobs, locateModel: around.locateModel, pageFolder: around.pageFolder, ...guardedBy }).fetch;
+  const mesh = createAdaptorServer({ overrideGlobalObjects: false, fetch: meshFetch, ...(tls === null ? {} : { createServer: createTlsServer, serverOptions: tls }) }) as Server;
+  mesh.on("upgrade", meshUpgrade({ sessions, gate, logs, ingressUrl: (id) => ingressUrl(loop, id, hostId), ...guardedBy }));
+
+  const closing = async (): Promise<void> => {
+    clearInterval(timer);
+    sessions.closeAll();
+    for (const server of [operators, mesh]) {
+      server.close();
+      server.closeAllConnections();
+    }
+    store.close();
+    await Promise.resolve();
+  };
+  const timer = setInterval(() => {
+    sessions.tick();
+    void loop.tick().catch((error: unknown) => around.log("error", "A plan could not be stored.", error));
+  }, TICK_MS);
+  try {
+    const operatorsPort = await listen(operators, options.operators, "the operators' API", "--dashboard-port");
+    const meshPort = await listen(mesh, options.mesh, "the mesh", "--mesh-port");
+    const scheme = tls === null ? "http" : "https";
+    meshUrls = advertised(options, scheme, meshPort, around.addresses());
+    const operatorsUrl = `http://${urlHost(options.operators.host)}:${operatorsPort}`;
+    const ready: CoordinatorReady = { operatorsUrl, meshUrl: `${scheme}://${urlHost(options.mesh.host)}:${meshPort}`, adminTokenFile, localJoinToken, hostId };
+    around.log("info", `Term ${term}. Operators at ${operatorsUrl}, mesh at ${meshUrls.join(", ")}.`);
+    await loop.tick();
+    return { ready, loop, stop: closing };
+  } catch (error) {
+    await closing();
+    throw error;
+  }
+}
+
+/** Stored state, or none where a run of its own begins; listeners that the parent asked for stay whatever is deployed. */
+function atStart(stored: DesiredState, options: CoordinatorOptions): DesiredState {
+  const desired: DesiredState = options.fresh ? { ...emptyDesired, generation: stored.generation } : stored;
+  if (options.http === null || desired.options.http !== null) return desired;
+  const http: HttpOptions = httpOptionsSchema.parse(options.http);
+  return { ...desired, options: { ...desired.options, http, pinned: true } };
+}
+
+/** One id per data directory, shared with the worker of this machine: it runs this coordinator's ingress. */
+function hostIdOf(dataDir: string, random: () => number): string {
+  const file = join(dataDir, "host-id");
+  const hex = (): string => Math.floor(random() * 2 ** 32).toString(16).padStart(8, "0");
+  if (!existsSync(file)) {
+    try {
+      writeFileSync(file, `host-${hex()}${hex()}${hex()}${hex()}\n`, { flag: "wx" });
+    } catch (error) {
+      if (!existsSync(file)) throw error;
+    }
+  }
+  return readFileSync(file, "utf8").trim();
+}
+
+const urlHost = (host: string): string => (host === "0.0.0.0" || host === "::" ? "127.0.0.1" : host.includes(":") ? `[${host}]` : host);
+
+function advertised(options: CoordinatorOptions, scheme: string, port: number, addresses: readonly string[]): string[] {
+  if (options.mesh.advertise.length > 0) return options.mesh.advertise.map((url) => url.replace(/^ws/, "http").replace(/\/+$/, ""));
+  const hosts = options.mesh.host === "0.0.0.0" || options.mesh.host === "::" ? [...addresses, "127.0.0.1"] : [options.mesh.host];
+  return hosts.map((host) => `${scheme}://${urlHost(host)}:${port}`);
+}
+
+function ingressUrl(loop: Loop, id: string, hostId: string): string | null {
+  const holder = Object.values(loop.state.workers).find((w) => w.ingress?.ingress === id);
+  const urls = holder?.ingress?.urls ?? [];
+  const own = holder?.host === hostId;
+  return urls.find((url) => own || !isLoopbackHost(URL.parse(url)?.hostname ?? "localhost")) ?? null;
+}
+
+/** One sentence and an exit code for whatever keeps the coordinator from starting. */
+export function startProblem(error: unknown): { exit: number; message: string } {
+  if (error instanceof StartFailed) return { exit: error.exit, message: error.message };
+  const code = (error as NodeJS.ErrnoException).code;
+  if (code === "ENOSPC") return { exit: EXIT.failed, message: "The disk is full: the coordinator can't store its state. Free some space, or choose another data directory with SKEIN_DATA_DIR." };
+  if (code === "EACCES" || code === "EROFS") return { exit: EXIT.notAllowed, message: `The data directory can't be written: ${(error as Error).message}. Choose another with SKEIN_DATA_DIR.` };
+  if (error instanceof SkeinError) return { exit: EXIT.failed, message: error.message };
+  return { exit: EXIT.failed, message: `The coordinator could not start: ${error instanceof Error ? error.message : String(error)}` };
+}
