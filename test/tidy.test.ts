@@ -34,7 +34,7 @@ describe("this repository", () => {
 describe("planted violations are found", () => {
   test("arrows, by every kind of import", () => {
     const tree = plant({
-      "protocol/frame.ts": `import { z } from "zod"; export const a = 1;`,
+      "protocol/frame.ts": `import { z } from "zod"; import manifest from "../package.json" with { type: "json" }; export const a = 1;`,
       "protocol/bad.ts": `import ws from "ws"; import type { B } from "../engine/b.ts"; import "node:fs";`,
       "engine/b.ts": `export interface B {}\nexport * from "../protocol/frame.ts";`,
       "worker/agent.ts": `const b = await import("../coordinator/plan.ts"); let a: import("../engine/b.ts").B;`,

@@ -15,6 +15,8 @@ interface Folder {
 /** Programs of their own and folders named `node` run in Node, wherever they are. */
 const NODE_FILES = /(^|\/)(node\/|main\.ts$|[\w-]+-main\.ts$)/;
 const EVERYTHING = /./;
+/** Any program may read the version it is. */
+const MANIFEST = "package.json";
 
 export const FOLDERS: Readonly<Record<string, Folder>> = {
   protocol: { ours: [], packages: ["zod", "msgpackr"], nodeOnly: NODE_FILES },
@@ -49,7 +51,8 @@ export function wrongArrows({ sources }: SourceTree): string[] {
       const wrong = (why: string) => [`${file.path}:${line}: imports ${specifier}: ${why}`];
       if (target !== undefined) {
         const to = folderOf(target);
-        const allowed = to === from || rules.ours.includes(to) || rules.files?.test(target) === true;
+        const allowed =
+          to === from || target === MANIFEST || rules.ours.includes(to) || rules.files?.test(target) === true;
         if (!allowed) return wrong(`${from}/ may import ${["itself", ...rules.ours].join(", ")}`);
         if (from === "web" && /^worker\/(node|models)\//.test(target))
           return wrong("web/ may import the worker's core, not its Node side");
