@@ -14,10 +14,8 @@ const ERROR_SHOWN = 4_000;
 
 export interface JoinToken {
   readonly id: string;
-  readonly created_at_ms?: number;
-  readonly expires_at_ms: number | null;
-  readonly uses_left: number | null;
-  readonly [other: string]: unknown;
+  readonly expires_at_ms: number;
+  readonly uses_left: number;
 }
 
 interface Call {
@@ -96,28 +94,35 @@ export class Client {
   }
 
   /** The answer holds the only copy of the token. */
-  async createJoinToken(options: { expires_in_s: number; max_uses: number | null }): Promise<{ token: string; url?: string } & JoinToken> {
+  async createJoinToken(options: { expires_in_s?: number; max_uses?: number }): Promise<{ token: string; url?: string; link?: string } & JoinToken> {
     return (await (await this.#call("/api/skein/join-tokens", { method: "POST", json: options })).json()) as { token: string } & JoinToken;
   }
 
   async joinTokens(): Promise<JoinToken[]> {
-    const answer = (await (await this.#call("/api/skein/join-tokens")).json()) as JoinToken[] | { tokens: JoinToken[] };
-    return Array.isArray(answer) ? answer : answer.tokens;
+    return ((await (await this.#call("/api/skein/join-tokens")).json()) as { tokens: JoinToken[] }).tokens;
   }
 
   async revokeJoinToken(id: string): Promise<void> {
     await (await this.#call(`/api/skein/join-tokens/${encodeURIComponent(id)}`, { method: "DELETE" })).arrayBuffer();
   }
 
-  /** Whether a mesh answers at all, credentials apart. */
+  /** Whether a mesh answers at all, credentials apart. Another program may have taken the port of one that is gone. */
   async alive(withinMs: number): Promise<boolean> {
     try {
-      const response = await this.#fetch(`${this.address}/api/ray/version`, { signal: AbortSignal.any([this.#stop, AbortSignal.timeout(withinMs)]) });
-      await response.arrayBuffer();
-      return response.status < 500;
+      const response = await this.#fetch(`${this.address}/api/ray/version`, {
+        headers: this.#authorization,
+        redirect: "error",
+        signal: AbortSignal.any([this.#stop, AbortSignal.timeout(withinMs)]),
+      });
+      const text = await response.text();
+      return response.status === 401 || (response.ok && text.includes('"skein-'));
     } catch {
       return false;
     }
+  }
+
+  get #authorization(): Record<string, string> {
+    return this.#token === null ? {} : { authorization: `Bearer ${this.#token}` };
   }
 
   async #call(path: string, call: Call = {}): Promise<Response> {
@@ -128,7 +133,7 @@ export class Client {
       response = await this.#fetch(url, {
         method: call.method ?? "GET",
         headers: {
-          ...(this.#token === null ? {} : { authorization: `Bearer ${this.#token}` }),
+          ...this.#authorization,
           ...(call.json === undefined ? {} : { "content-type": "application/json" }),
         },
         redirect: "error",

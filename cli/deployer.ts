@@ -8,7 +8,7 @@ import { build, upload, type Built } from "./build.ts";
 import type { Client } from "./client.ts";
 import { explain, Interrupted } from "./failure.ts";
 import type { Shell } from "./shell.ts";
-import { appDirOf, type ApplicationInput, type Target } from "./target.ts";
+import { appDirOf, withoutLocalFolder, type ApplicationInput, type Target } from "./target.ts";
 
 /** An editor writes a file in several steps: wait this long for more, ms. */
 const EDIT_SETTLES_MS = 100;
@@ -60,7 +60,7 @@ export class Deployer {
     for (const { application, built } of done) {
       await upload(built, client, (sent) => progress.show(`Uploading ${Math.ceil(sent / 1024)} KB`));
       await built.dispose();
-      applications.push({ ...application, artefact: built.artefact });
+      applications.push({ ...withoutLocalFolder(application), artefact: built.artefact });
     }
     progress.show("Deploying");
     if (whole) (await client.deploy({ ...(this.target.kind === "config" ? this.target.input : {}), applications })).forEach(note);

@@ -114,8 +114,8 @@ export function program(done: (verb: Verb) => void): Command {
   const token = skein.command("join-token").description("tokens with which machines join").helpCommand(false);
   reading(token.command("create"))
     .description("make a token; it is shown once")
-    .option("--expires <seconds>", "seconds until it expires (default: a day)", positive)
-    .option("--uses <n>", "how many joins it allows (default: any number)", positive)
+    .option("--expires <seconds>", "seconds until it expires (default: an hour)", positive)
+    .option("--uses <n>", "how many workers it admits (default: 1)", positive)
     .action((flags) => done(async (shell) => (await import("./verbs/join-token.ts")).createToken(flags, shell)));
   reading(token.command("list"))
     .description("tokens that are valid now")

@@ -85,9 +85,22 @@ export function readArguments(args: readonly string[]): Record<string, string> {
   );
 }
 
+/** A working_dir on this machine; undefined for an address, or none. */
+function localWorkingDir(application: ApplicationInput): string | undefined {
+  const own = application.runtime_env?.["working_dir"];
+  return typeof own === "string" && !own.includes("://") ? own : undefined;
+}
+
+/** As it is sent: a folder of this machine means nothing elsewhere, and what was in it is in the artefact. */
+export function withoutLocalFolder(application: ApplicationInput): ApplicationInput {
+  if (localWorkingDir(application) === undefined) return application;
+  const { working_dir: _, ...runtimeEnv } = application.runtime_env ?? {};
+  return { ...application, runtime_env: runtimeEnv };
+}
+
 /** Folder in which an application's modules are looked up: its own `working_dir`, else `--app-dir`, else the working directory (as in Ray). */
 export function appDirOf(application: ApplicationInput, target: Target, appDir: string | undefined, cwd: string): string {
-  const own = application.runtime_env?.["working_dir"];
-  if (typeof own === "string" && !own.includes("://")) return resolve(target.kind === "config" ? dirname(target.file) : cwd, own);
+  const own = localWorkingDir(application);
+  if (own !== undefined) return resolve(target.kind === "config" ? dirname(target.file) : cwd, own);
   return resolve(cwd, appDir ?? ".");
 }

@@ -11,15 +11,17 @@ interface CreateFlags extends AddressOptions {
   readonly json?: boolean;
 }
 
-const DAY_S = 86_400;
-
 export async function createToken(flags: CreateFlags, shell: Shell): Promise<number> {
-  const made = await (await connect(flags, shell)).createJoinToken({ expires_in_s: flags.expires ?? DAY_S, max_uses: flags.uses ?? null });
+  const made = await (await connect(flags, shell)).createJoinToken({
+    ...(flags.expires === undefined ? {} : { expires_in_s: flags.expires }),
+    ...(flags.uses === undefined ? {} : { max_uses: flags.uses }),
+  });
   if (flags.json === true) shell.out(`${JSON.stringify(made)}\n`);
   else {
     // Only the token on stdout, so that TOKEN=$(skein join-token create) works.
     shell.out(`${made.token}\n`);
-    shell.note(`Join with:  skein worker join ${made.url ?? "<mesh url>"} --token <the line above>`);
+    shell.note(`A machine joins with:  skein worker join ${made.url ?? "<mesh url>"} --token <that token>`);
+    if (made.link !== undefined) shell.note(`A browser joins at:    ${made.link}`);
   }
   return EXIT.ok;
 }
@@ -28,8 +30,7 @@ export async function listTokens(flags: AddressOptions & { readonly json?: boole
   const tokens = await (await connect(flags, shell)).joinTokens();
   if (flags.json === true) shell.out(`${JSON.stringify(tokens, null, 2)}\n`);
   else {
-    const when = (ms: number | null): string => (ms === null ? "never" : new Date(ms).toISOString());
-    shell.out(table(["ID", "EXPIRES", "USES LEFT"], tokens.map((t) => [t.id, when(t.expires_at_ms), t.uses_left === null ? "any" : String(t.uses_left)])));
+    shell.out(table(["ID", "EXPIRES", "USES LEFT"], tokens.map((t) => [t.id, new Date(t.expires_at_ms).toISOString(), String(t.uses_left)])));
   }
   return EXIT.ok;
 }

@@ -223,12 +223,12 @@ describe("against a coordinator", () => {
 
   test("join tokens: made, listed, revoked; only the token goes to stdout", async () => {
     await using operators = await fakeOperators(({ method }) => {
-      if (method === "POST") return [200, { id: "t1", token: "the-token", url: "http://127.0.0.1:8266", expires_at_ms: null, uses_left: 3 }];
-      return method === "GET" ? [200, { tokens: [{ id: "t1", expires_at_ms: 0, uses_left: null }] }] : [204];
+      if (method === "POST") return [200, { id: "t1", token: "the-token", url: "http://127.0.0.1:8266", expires_at_ms: 0, uses_left: 3 }];
+      return method === "GET" ? [200, { tokens: [{ id: "t1", expires_at_ms: 0, uses_left: 2 }] }] : [204];
     });
     expect(await skein(`join-token create --uses 3 --expires 60 -a ${operators.url}`)).toMatchObject({ exit: 0, out: "the-token\n" });
     expect(operators.asked[0]).toMatchObject({ method: "POST", body: '{"expires_in_s":60,"max_uses":3}' });
-    expect((await skein(`join-token list -a ${operators.url}`)).out).toBe("ID  EXPIRES                   USES LEFT\nt1  1970-01-01T00:00:00.000Z  any\n");
+    expect((await skein(`join-token list -a ${operators.url}`)).out).toBe("ID  EXPIRES                   USES LEFT\nt1  1970-01-01T00:00:00.000Z  2\n");
     expect(await skein(`join-token revoke t1 -a ${operators.url}`)).toMatchObject({ exit: 0, out: "" });
     expect(operators.asked.at(-1)).toMatchObject({ method: "DELETE", path: "/api/skein/join-tokens/t1" });
   });

@@ -10,7 +10,7 @@ import { meshOptions, workerOptions } from "../../cli/mesh/options.ts";
 import { requirePorts } from "../../cli/mesh/ports.ts";
 import { Progress } from "../../cli/progress.ts";
 import { nearest } from "../../cli/suggest.ts";
-import { appDirOf, readArguments, readTarget } from "../../cli/target.ts";
+import { appDirOf, readArguments, readTarget, withoutLocalFolder } from "../../cli/target.ts";
 import { SkeinError } from "../../protocol/errors.ts";
 import { ChildFailed } from "../../protocol/node/parent.ts";
 
@@ -104,6 +104,8 @@ describe("targets", () => {
     expect(appDirOf({ import_path: "llm:chat" }, target, "apps", "/w")).toBe("/w/apps");
     expect(appDirOf({ import_path: "llm:chat", runtime_env: { working_dir: "here" } }, target, "apps", "/w")).toBe("/w/here");
     expect(appDirOf({ import_path: "llm:chat", runtime_env: { working_dir: "s3://x/y.zip" } }, target, undefined, "/w")).toBe("/w");
+    expect(withoutLocalFolder({ import_path: "llm:chat", runtime_env: { working_dir: "here", env_vars: { A: "1" } } }).runtime_env).toEqual({ env_vars: { A: "1" } });
+    expect(withoutLocalFolder({ import_path: "llm:chat", runtime_env: { working_dir: "s3://x/y.zip" } }).runtime_env).toEqual({ working_dir: "s3://x/y.zip" });
   });
 });
 
