@@ -60,6 +60,7 @@ export class Replica implements IngressLinkOwner, WorkOwner, Links {
   readonly #started = Promise.withResolvers<void>();
   /** Configurations one after another, from the start on. */
   #configuring: Promise<void> = this.#started.promise;
+  #failure = "";
   #reportedLoad = 0;
   #turn = 0;
   #requests = 0;
@@ -102,7 +103,8 @@ export class Replica implements IngressLinkOwner, WorkOwner, Links {
     } catch (error) {
       this.#state = "failed";
       this.log("error", `${spec.replica} could not start: ${stackOf(error)}`);
-      this.#status({ error: messageOf(error) });
+      this.#failure = messageOf(error);
+      this.#status({ error: this.#failure });
       return false;
     }
     // A stop may have come while user code was starting.
@@ -167,6 +169,11 @@ export class Replica implements IngressLinkOwner, WorkOwner, Links {
     await Promise.race([disposed, this.#pause(DISPOSE_TIMEOUT_MS)]);
     for (const link of this.#links.values()) link.close(CLOSE.goingAway, "The replica has stopped.");
     this.#links.clear();
+  }
+
+  /** Why it could not start. */
+  get failure(): string {
+    return this.#failure;
   }
 
   get ongoing(): number {

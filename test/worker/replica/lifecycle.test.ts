@@ -66,7 +66,7 @@ test("what user code throws at the start is told, with where", async () => {
       throw new TypeError("no weights");
     }
   }
-  const { told, ready } = await bench(deployment(Broken as never, { name: "D" }).bind() as never);
+  const { told, ready } = await bench(deployment(Broken, { name: "D" }).bind() as never);
   expect(ready).toBe(false);
   expect(lastStatus(told)).toMatchObject({ state: "failed", error: expect.stringMatching(/TypeError: no weights\n.*lifecycle\.test\.ts/) });
 });

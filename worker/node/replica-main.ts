@@ -1,0 +1,97 @@
+/** The process of one replica: started by the agent, told what to do over IPC, its output is the replica's log. */
+import type { ProviderName } from "../../engine/index.ts";
+import { spawnNodeEngine } from "../../engine/spawn-node.ts";
+import packageJson from "../../package.json" with { type: "json" };
+import type { Failed, FromReplica, LocatedModel, Ready, ReplicaOptions, ToReplica } from "../../protocol/local.ts";
+import { startedByParent, tellParent } from "../../protocol/node/parent.ts";
+import { runtime } from "../../serve/runtime.ts";
+import { ReplicaEngineHost } from "../replica/engine-host.ts";
+import { Replica } from "../replica/replica.ts";
+import { nodeReplicaPlatform } from "./replica-platform.ts";
+import { installRuntime } from "./runtime-modules.ts";
+
+/** ms between signs of life from the main thread. */
+const ALIVE_MS = 1_000;
+
+const tell = (message: FromReplica): void => tellParent(message);
+const log = (level: "info" | "warn" | "error", text: string): void => tell({ type: "log", level, text });
+
+// Messages that come right behind `start` wait for the replica.
+let receive: (message: ToReplica) => void = (message) => void early.push(message);
+const early: ToReplica[] = [];
+process.on("message", (message: ToReplica | { readonly type: "start" }) => void (message.type !== "start" && receive(message)));
+
+// A promise that user code forgot must not take the requests of others with it.
+process.on("unhandledRejection", (reason) => log("error", `Unhandled rejection: ${reason instanceof Error ? (reason.stack ?? reason.message) : String(reason)}`));
+
+const options = await startedByParent<ReplicaOptions>(true);
+process.setSourceMapsEnabled(true);
+installRuntime();
+
+const platform = nodeReplicaPlatform(log);
+const replica = new Replica({ platform, options, build: packageJson.version, tell });
+
+const located = new Map<number, { resolve(model: LocatedModel): void; reject(error: Error): void }>();
+let questions = 0;
+const locate = (name: string, provider: ProviderName): Promise<LocatedModel> =>
+  new Promise((resolve, reject) => {
+    const id = ++questions;
+    located.set(id, { resolve, reject });
+    tell({ type: "needModel", id, name, provider });
+  });
+
+const engines = new ReplicaEngineHost({
+  options,
+  available: async (gpu) => [...(gpu ? (["webgpu"] as const) : []), ...(hasNative() ? (["native"] as const) : []), "wasm"],
+  locate,
+  open: async (model) => {
+    if (model.kind !== "prepared") throw new Error("a replica in Node needs a prepared model");
+    return { directory: model.directory };
+  },
+  spawn: () => spawnNodeEngine(),
+  after: platform.after,
+  onProgress: (text) => replica.progress(text),
+  onLoaded: (slots) => replica.limitFromEngine(slots),
+  onDead: (reason) => {
+    // Nothing that is asked of it will be answered: the agent starts a new replica.
+    replica.unhealthy(`The engine is gone: ${reason}.`);
+    console.error(`The engine is gone: ${reason}.`);
+    setTimeout(() => process.exit(1), 50);
+  },
+  log,
+});
+runtime().engine = engines;
+
+receive = (message) => {
+  if (message.type === "model") {
+    const question = located.get(message.id);
+    located.delete(message.id);
+    if (message.model !== null) question?.resolve(message.model);
+    else question?.reject(new Error(message.error ?? "the model could not be found"));
+  } else if (message.type === "stop") void stop(message.timeoutMs);
+  else replica.receive(message);
+};
+for (const message of early.splice(0)) receive(message);
+
+setInterval(() => tell({ type: "alive", ongoing: replica.ongoing }), ALIVE_MS);
+
+if (await replica.start()) tellParent({ type: "ready", result: null } satisfies Ready<null>);
+else {
+  tellParent({ type: "failed", exit: 1, message: replica.failure } satisfies Failed);
+  // The pipes must drain before the process goes.
+  setTimeout(() => process.exit(1), 100);
+}
+
+async function stop(timeoutMs: number): Promise<void> {
+  await replica.stop(timeoutMs);
+  await engines.close();
+  process.exit(0);
+}
+
+function hasNative(): boolean {
+  try {
+    return import.meta.resolve("onnxruntime-node") !== "";
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,46 @@
+/** A replica's platform in Node: clock, timers, WebSocket client, import. */
+import { pathToFileURL } from "node:url";
+import { WebSocket } from "ws";
+import { LINK_MESSAGE_MAX } from "../../protocol/limits.ts";
+import type { Connection, ConnectionEvents, ReplicaPlatform } from "../replica/platform.ts";
+
+export function nodeReplicaPlatform(log: ReplicaPlatform["log"]): ReplicaPlatform {
+  return {
+    now: Date.now,
+    random: Math.random,
+    after: (ms, callback) => {
+      const timer = setTimeout(callback, ms);
+      return () => clearTimeout(timer);
+    },
+    afterTurn: (callback) => void setImmediate(callback),
+    connect,
+    importBundle: (path) => import(pathToFileURL(path).href) as Promise<Record<string, unknown>>,
+    log,
+  };
+}
+
+/** As performance.md has it: no compression, no delay (ws's default), no check of UTF-8 in binary frames. */
+function connect(url: string, events: ConnectionEvents): Connection {
+  let socket: WebSocket;
+  try {
+    socket = new WebSocket(url, { perMessageDeflate: false, maxPayload: LINK_MESSAGE_MAX, skipUTF8Validation: true });
+  } catch (error) {
+    setImmediate(() => events.onClose(1006, error instanceof Error ? error.message : String(error)));
+    return { send: () => {}, close: () => {} };
+  }
+  let failure = "";
+  socket.on("open", () => events.onOpen());
+  socket.on("message", (data, isBinary) => {
+    if (isBinary) events.onMessage(data as Buffer);
+    else socket.close(1003, "Only binary messages are links.");
+  });
+  socket.on("error", (error) => void (failure = error.message));
+  socket.on("close", (code, reason) => events.onClose(code, reason.toString() || failure));
+  return {
+    send: (message) => void (socket.readyState === WebSocket.OPEN && socket.send(message)),
+    close: (code, reason) => {
+      if (socket.readyState === WebSocket.CONNECTING) socket.terminate();
+      else socket.close(code, reason);
+    },
+  };
+}

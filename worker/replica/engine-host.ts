@@ -1,0 +1,95 @@
+/**
+ * The engine behind `LanguageModel` in a replica: which provider, where the model is, one engine thread per model.
+ * Platform-neutral: how a thread is started and a model is opened are arguments. Replicas never download or convert.
+ */
+import { EngineClient, type EngineThread, type LoadSpec, type ProviderName } from "../../engine/index.ts";
+import type { EngineHost, EngineModel, ModelRequest } from "../../llm/host.ts";
+import { SkeinError } from "../../protocol/errors.ts";
+import type { ReplicaOptions, LocatedModel } from "../../protocol/local.ts";
+
+/** Chats at a time when nobody says: a slot of 2,048 tokens of a 135M model is 94 MB when full, and memory is taken as it fills. */
+const SLOTS_DEFAULT = 4;
+
+export interface EngineHostParts {
+  readonly options: Pick<ReplicaOptions, "spec" | "device" | "allowSoftwareGpu">;
+  /** Providers that this platform can run, best first; `webgpu` is asked for only when the replica may use a GPU. */
+  available(gpu: boolean): Promise<readonly ProviderName[]>;
+  /** Asks the agent; resolves when the model is on this machine in the provider's form. */
+  locate(name: string, provider: ProviderName): Promise<LocatedModel>;
+  open(model: LocatedModel, provider: ProviderName): Promise<LoadSpec["prepared"][ProviderName]>;
+  spawn(): EngineThread;
+  after(ms: number, callback: () => void): () => void;
+  onProgress(text: string): void;
+  onLoaded(slots: number): void;
+  /** The engine's thread died or hung: nothing of it will be answered. */
+  onDead(reason: string): void;
+  log(level: "info" | "warn", text: string): void;
+}
+
+export class ReplicaEngineHost implements EngineHost {
+  readonly #parts: EngineHostParts;
+  readonly #clients = new Set<EngineClient>();
+
+  constructor(parts: EngineHostParts) {
+    this.#parts = parts;
+  }
+
+  async load(request: ModelRequest): Promise<EngineModel> {
+    const { options, log } = this.#parts;
+    const failures: string[] = [];
+    for (const provider of await this.#candidates(request)) {
+      try {
+        const model = await this.#loadWith(provider, request);
+        for (const failure of failures) log("warn", failure);
+        return model;
+      } catch (error) {
+        failures.push(`${provider}: ${error instanceof Error ? error.message : String(error)}`);
+      }
+    }
+    throw new SkeinError("UNAVAILABLE", `The model "${request.name}" could not be loaded on ${options.spec.replica.split("#").slice(0, 2).join("#")}. ${failures.join(" ") || `No provider of this worker may be used for device "${request.device}".`}`);
+  }
+
+  /** Ends every engine thread in good order. */
+  async close(): Promise<void> {
+    await Promise.all([...this.#clients].map((client) => client.close()));
+  }
+
+  async #candidates(request: ModelRequest): Promise<readonly ProviderName[]> {
+    const { options, available } = this.#parts;
+    const device = request.device === "auto" ? options.device : request.device;
+    if (device !== "auto") return [device];
+    const gpu = options.spec.gpus > 0;
+    return (await available(gpu)).filter((provider) => gpu || provider !== "webgpu");
+  }
+
+  async #loadWith(provider: ProviderName, request: ModelRequest): Promise<EngineModel> {
+    const { options, locate, open, spawn, after, onProgress, onLoaded, onDead, log } = this.#parts;
+    onProgress(`waiting for model ${request.name}`);
+    const reference = await open(await locate(request.name, provider), provider);
+    const client = await EngineClient.start({ spawn, after, onDead });
+    this.#clients.add(client);
+    const close = async (): Promise<void> => {
+      this.#clients.delete(client);
+      await client.close();
+    };
+    try {
+      const loaded = await client.load(
+        {
+          prepared: { [provider]: reference },
+          provider,
+          threads: Math.max(1, Math.floor(options.spec.cpus)),
+          slots: request.slots ?? SLOTS_DEFAULT,
+          slotLength: request.slotLength,
+          allowSoftwareGpu: options.allowSoftwareGpu,
+        },
+        (progress) => onProgress(`loading model ${request.name}: ${progress.stage}`),
+      );
+      for (const note of loaded.notes) log("info", note);
+      onLoaded(loaded.slots);
+      return { provider: loaded.provider, slots: loaded.slots, slotLength: loaded.slotLength, generate: (generation) => client.generate(generation), close };
+    } catch (error) {
+      await close();
+      throw error;
+    }
+  }
+}
