@@ -27,8 +27,8 @@ export interface ControlLinkEvents {
   onDown(reason: string): void;
 }
 
-/** Refusals that another attempt may overcome. */
-const PASSING: ReadonlySet<string> = new Set(["UNAVAILABLE", "BUSY", "BACKPRESSURE", "TIMEOUT", "INTERNAL"]);
+/** Refusals that another attempt can't overcome. Any other is a connection that went wrong: replicas must not die of it. */
+const FINAL: ReadonlySet<string> = new Set(["UNAUTHENTICATED", "PERMISSION_DENIED", "INCOMPATIBLE", "CONFLICT"]);
 
 export class ControlLink {
   readonly #urls: readonly string[];
@@ -161,7 +161,7 @@ export class ControlLink {
     if (this.#ticket !== null && this.#token !== "" && !this.#welcomed && (code === "UNAUTHENTICATED" || code === "PERMISSION_DENIED")) {
       this.#ticket = null;
       this.#drop(message, 0);
-    } else if (PASSING.has(code)) this.#drop(message);
+    } else if (!FINAL.has(code)) this.#drop(message);
     else {
       this.stop("Refused.");
       this.#events.onRefused(new SkeinError(isErrorCode(code) ? code : "PERMISSION_DENIED", message));

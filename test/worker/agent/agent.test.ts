@@ -82,6 +82,12 @@ describe("the control link", () => {
     expect(waits[0]).toBeGreaterThanOrEqual(RECONNECT_BASE_MS * 0.5);
     expect(waits[0]).toBeLessThanOrEqual(RECONNECT_BASE_MS * 1.5);
     expect(waits.at(-1)).toBe(RECONNECT_CAP_MS * platform.chance);
+    // Once it was in, the next wait is short again.
+    platform.connection.welcome();
+    const before = platform.connections.length;
+    platform.connection.break();
+    await platform.pass(RECONNECT_BASE_MS);
+    expect(platform.connections.length).toBe(before + 1);
   });
 
   it("answers pings, and leaves a coordinator that is silent", async () => {
@@ -104,6 +110,19 @@ describe("the control link", () => {
     first.welcome();
     first.say("{");
     expect(first.closed).toMatch(/not JSON/);
+  });
+
+  it("tries again after a refusal that may pass", async () => {
+    const { platform, refused } = await serving();
+    for (const code of ["PROTOCOL", "UNAVAILABLE", "INTERNAL"]) {
+      platform.connection.say({ type: "refused", code, message: "not now" });
+      await platform.pass(RECONNECT_CAP_MS);
+      platform.connection.welcome();
+    }
+    expect(refused).toEqual([]);
+    expect(platform.connections).toHaveLength(4);
+    platform.connection.say({ type: "refused", code: "CONFLICT", message: "a newer process" });
+    expect(refused.map((error) => error.code)).toEqual(["CONFLICT"]);
   });
 
   it("joins again with new capabilities", async () => {

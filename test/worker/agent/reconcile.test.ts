@@ -30,6 +30,7 @@ describe("reconcile", () => {
   it("reports a failed replica until it leaves the assignment, and never starts it again by itself", () => {
     const ended: HeldReplica = { ...live(), phase: "ended" };
     expect(reconcile(assignment(1, [replicaSpec("r")]), held([ended]), 0)).toEqual([]);
+    expect(reconcile(assignment(1, [replicaSpec("r", { userConfigVersion: 2 })]), held([ended]), 0)).toEqual([]);
     expect(reconcile(assignment(2, []), held([ended]), 0)).toEqual([{ do: "forgetReplica", replica: "r" }]);
   });
 

@@ -1,0 +1,100 @@
+/**
+ * Manifests and bundles of applications on this disk, fetched from the mesh port by SHA-256, verified, shared by all workers of the
+ * data directory. Content-addressed: what is there and has its hash is never fetched again.
+ */
+import { randomUUID } from "node:crypto";
+import { mkdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { get as getHttp, type IncomingMessage } from "node:http";
+import { get as getHttps } from "node:https";
+import { join } from "node:path";
+import { manifestSchema, sha256Hex, type Manifest } from "../../protocol/artefact.ts";
+import { SkeinError } from "../../protocol/errors.ts";
+import { BLOB_MAX } from "../../protocol/limits.ts";
+import { BLOB_TIMEOUT_MS } from "./limits.ts";
+
+const HASH = /^[0-9a-f]{64}$/;
+
+export class BlobCache {
+  readonly folder: string;
+  readonly #meshUrls: readonly string[];
+  /** Fetches under way, so that replicas that start together fetch once. */
+  readonly #fetching = new Map<string, Promise<string>>();
+
+  /** `meshUrls`: http(s) URLs of the mesh port, tried in turn. */
+  constructor(folder: string, meshUrls: readonly string[]) {
+    this.folder = folder;
+    this.#meshUrls = meshUrls;
+  }
+
+  async manifest(artefact: string, ticket: string): Promise<Manifest> {
+    const text = await readFile(await this.path(artefact, "json", ticket), "utf8");
+    const parsed = manifestSchema.safeParse(JSON.parse(text));
+    if (!parsed.success) throw new SkeinError("INCOMPATIBLE", `The application's manifest ${artefact.slice(0, 12)} has a form that this worker doesn't know; is the worker older than the mesh?`);
+    return parsed.data;
+  }
+
+  /** Path of the blob's file. Throws UNAVAILABLE where no URL has it, PROTOCOL for wrong content. */
+  path(sha256: string, extension: "json" | "mjs", ticket: string): Promise<string> {
+    if (!HASH.test(sha256)) throw new SkeinError("PROTOCOL", "A blob is named by something that is not a SHA-256.");
+    const path = join(this.folder, `${sha256}.${extension}`);
+    let fetching = this.#fetching.get(path);
+    if (fetching === undefined) {
+      fetching = this.#ensure(path, sha256, ticket).finally(() => this.#fetching.delete(path));
+      this.#fetching.set(path, fetching);
+    }
+    return fetching;
+  }
+
+  async #ensure(path: string, sha256: string, ticket: string): Promise<string> {
+    const there = await readFile(path).catch(() => null);
+    if (there !== null && (await sha256Hex(there)) === sha256) return path;
+    const bytes = await this.#fetch(sha256, ticket);
+    if ((await sha256Hex(bytes)) !== sha256) throw new SkeinError("PROTOCOL", `The mesh sent other content than ${sha256.slice(0, 12)} asks for.`);
+    await mkdir(this.folder, { recursive: true });
+    const partial = `${path}.partial-${randomUUID()}`;
+    try {
+      await writeFile(partial, bytes);
+      await rename(partial, path);
+    } finally {
+      await rm(partial, { force: true });
+    }
+    return path;
+  }
+
+  async #fetch(sha256: string, ticket: string): Promise<Uint8Array> {
+    let last: unknown = new SkeinError("UNAVAILABLE", "No URL of the mesh is known.");
+    for (const base of this.#meshUrls) {
+      try {
+        return await download(new URL(`/blobs/${sha256}`, base), ticket);
+      } catch (thrown) {
+        last = thrown;
+      }
+    }
+    throw last;
+  }
+}
+
+function download(url: URL, ticket: string): Promise<Uint8Array> {
+  return new Promise((resolve, reject) => {
+    const fail = (why: string): void => reject(new SkeinError("UNAVAILABLE", `The application's code could not be fetched from ${url.origin}: ${why}.`));
+    const get = url.protocol === "https:" ? getHttps : getHttp;
+    const request = get(url, { headers: { authorization: `Bearer ${ticket}` }, timeout: BLOB_TIMEOUT_MS }, (response: IncomingMessage) => {
+      if (response.statusCode !== 200) {
+        response.resume();
+        fail(`it answered ${response.statusCode}`);
+        return;
+      }
+      const parts: Buffer[] = [];
+      let bytes = 0;
+      response.on("data", (part: Buffer) => {
+        bytes += part.byteLength;
+        if (bytes > BLOB_MAX) request.destroy(new Error(`it is larger than ${BLOB_MAX} bytes`));
+        else parts.push(part);
+      });
+      response.on("end", () => (response.complete ? resolve(Buffer.concat(parts)) : fail("the connection broke")));
+      response.on("error", (error) => fail(error.message));
+    });
+    request.on("timeout", () => request.destroy(new Error(`nothing came for ${BLOB_TIMEOUT_MS / 1000} s`)));
+    request.on("error", (error) => fail(error.message));
+  });
+}

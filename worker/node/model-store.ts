@@ -1,0 +1,92 @@
+/**
+ * Models for this worker's replicas: fetched and converted once, by the agent, under a lock; replicas only read what is ready.
+ * The conversion runs in a child, because it takes seconds of one core and reads files from elsewhere.
+ */
+import { spawn } from "node:child_process";
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
+import { preparedDirectory } from "../../engine/node/prepared-cache.ts";
+import { SkeinError } from "../../protocol/errors.ts";
+import type { LocatedModel } from "../../protocol/local.ts";
+import { findModel } from "../models/catalogue.ts";
+import { describeProgress } from "../models/progress.ts";
+import { ensureModel } from "./ensure-model.ts";
+import { LAST_WORDS_MAX } from "./limits.ts";
+
+type Provider = "webgpu" | "native" | "wasm";
+
+const PREPARE = fileURLToPath(new URL("../../engine/prepare-main.ts", import.meta.url));
+
+export class ModelStore {
+  /** Prepared models, one directory each. */
+  readonly folder: string;
+  readonly #dataDir: string;
+  /** One piece of work per model and provider, however many replicas ask; each listens to its progress. */
+  readonly #underWay = new Map<string, { readonly listeners: Set<(doing: string) => void>; readonly directory: Promise<string> }>();
+
+  constructor(dataDir: string) {
+    this.#dataDir = dataDir;
+    this.folder = join(dataDir, "prepared");
+  }
+
+  async locate(name: string, provider: Provider, onProgress: (doing: string) => void): Promise<LocatedModel> {
+    const known = this.#alreadyPrepared(name, provider);
+    if (known !== null) return { kind: "prepared", directory: known };
+    const key = `${provider} ${name}`;
+    let work = this.#underWay.get(key);
+    if (work === undefined) {
+      const listeners = new Set<(doing: string) => void>();
+      const tell = (doing: string): void => listeners.forEach((listener) => listener(doing));
+      work = { listeners, directory: this.#make(name, provider, tell).finally(() => this.#underWay.delete(key)) };
+      this.#underWay.set(key, work);
+    }
+    work.listeners.add(onProgress);
+    try {
+      return { kind: "prepared", directory: await work.directory };
+    } finally {
+      work.listeners.delete(onProgress);
+    }
+  }
+
+  /** A model of the catalogue has one content, whose conversion has one place: what is there is whole (it was renamed into place). */
+  #alreadyPrepared(name: string, provider: Provider): string | null {
+    const model = findModel(name);
+    if (model === undefined) return null;
+    const directory = preparedDirectory(this.folder, model.sha256, provider);
+    return existsSync(directory) ? directory : null;
+  }
+
+  async #make(name: string, provider: Provider, tell: (doing: string) => void): Promise<string> {
+    tell(`looking for model ${name}`);
+    const path = await ensureModel(name, { dataDir: this.#dataDir, onProgress: (progress) => tell(`model ${name} ${describeProgress(progress)}`) });
+    return prepare(path, provider, this.folder, (stage, percent) => tell(`${stage === "hash" ? "checking" : "converting"} model ${name}: ${percent} %`));
+  }
+}
+
+/** Runs engine/prepare-main.ts to its end; resolves with the directory that its last line names. */
+function prepare(gguf: string, provider: Provider, cache: string, onPercent: (stage: string, percent: number) => void): Promise<string> {
+  return new Promise((resolve, reject) => {
+    // Its progress goes into a pipe of ours: when this process dies, its next line ends it.
+    const child = spawn(process.execPath, [PREPARE, "--gguf", gguf, "--target", provider, "--cache", cache], {
+      stdio: ["ignore", "pipe", "pipe"],
+      detached: process.platform !== "win32",
+    });
+    let directory: string | null = null;
+    let errors = "";
+    createInterface({ input: child.stdout }).on("line", (line) => {
+      const said = JSON.parse(line) as { prepared?: string; stage?: string; done?: number; total?: number };
+      if (said.prepared !== undefined) directory = said.prepared;
+      else if (said.stage !== undefined) onPercent(said.stage, Math.floor((100 * (said.done ?? 0)) / (said.total || 1)));
+    });
+    child.stderr.setEncoding("utf8").on("data", (text: string) => {
+      errors = (errors + text).slice(-LAST_WORDS_MAX);
+    });
+    child.on("error", (cause) => reject(new SkeinError("INTERNAL", `The model can't be converted: ${cause.message}`, { cause })));
+    child.on("close", (code, signal) => {
+      if (code === 0 && directory !== null) resolve(directory);
+      else reject(new SkeinError("INTERNAL", errors.trim() || `The model's conversion ended (${signal ?? `exit code ${code}`}) without saying why.`));
+    });
+  });
+}
