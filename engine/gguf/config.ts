@@ -71,7 +71,10 @@ export type TokenizerMetadata = Readonly<Record<string, unknown>>;
 
 /** The header's `tokenizer.*` entries. */
 export function readTokenizerMetadata({ metadata }: GgufHeader): TokenizerMetadata {
-  return Object.fromEntries(
-    [...metadata].filter(([key, value]) => key.startsWith("tokenizer.") && typeof value !== "bigint"),
-  );
+  return Object.fromEntries([...metadata].filter(([key, value]) => key.startsWith("tokenizer.") && isJson(value)));
+}
+
+/** No tokenizer needs integers beyond 2^53, and JSON has none. */
+function isJson(value: GgufValue): boolean {
+  return !(Array.isArray(value) ? value : [value]).some((scalar) => typeof scalar === "bigint");
 }

@@ -67,6 +67,8 @@ export async function prepareCached({
       await mkdir(partial);
       await write(partial, source, target, (done, total) => onProgress?.({ stage: "convert", done, total }));
       await publish(partial, directory);
+    } catch (error) {
+      throw explained(error, cache);
     } finally {
       await rm(partial, { recursive: true, force: true });
     }
@@ -138,6 +140,16 @@ async function removeAbandoned(cache: string, now: number): Promise<void> {
     const { mtimeMs } = await stat(path).catch(() => ({ mtimeMs: now }));
     if (now - mtimeMs > ABANDONED_MS) await rm(path, { recursive: true, force: true });
   }
+}
+
+/** A full disk, with what was being attempted where. */
+function explained(error: unknown, cache: string): unknown {
+  const isFull = error instanceof Error && "code" in error && (error.code === "ENOSPC" || error.code === "EDQUOT");
+  return isFull
+    ? new Error(`the disk is full: the prepared model doesn't fit under ${cache}; make room or use another folder`, {
+        cause: error,
+      })
+    : error;
 }
 
 async function exists(path: string): Promise<boolean> {
