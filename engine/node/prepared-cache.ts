@@ -3,7 +3,7 @@
  * and renamed when whole: a reader sees all of it or nothing, and of two processes that prepare the same, one wins and both succeed.
  */
 import { createHash, randomUUID } from "node:crypto";
-import { mkdir, open, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
+import { type FileHandle, mkdir, open, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { ByteSource } from "../gguf/source.ts";
 import { WEIGHTS_FILE } from "../onnx/graph.ts";
@@ -100,9 +100,7 @@ async function write(
     await streamWeights(
       layout,
       source,
-      async (offset, bytes) => {
-        await weights.write(bytes, 0, bytes.byteLength, offset);
-      },
+      (offset, bytes) => writeAll(weights, bytes, offset),
       ({ done, total }) => onProgress(done, total),
     );
     await weights.truncate(layout.byteLength);
@@ -121,6 +119,15 @@ async function write(
     weightBytes: layout.byteLength,
   };
   await writeFile(join(directory, MANIFEST_FILE), JSON.stringify(manifest), { flush: true });
+}
+
+/** A file handle may write less than it was given. */
+async function writeAll(file: FileHandle, bytes: Uint8Array, offset: number): Promise<void> {
+  let written = 0;
+  while (written < bytes.byteLength) {
+    const { bytesWritten } = await file.write(bytes, written, bytes.byteLength - written, offset + written);
+    written += bytesWritten;
+  }
 }
 
 /** Renames, unless another process was first: then its work is as good as ours. */
