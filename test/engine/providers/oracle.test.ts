@@ -12,11 +12,12 @@ import { GREEDY } from "../../../engine/sampler.ts";
 import { Tokenizer } from "../../../engine/tokenizer/tokenizer.ts";
 import { browserKitProblem, swiftshaderEnv } from "../../support/browser-kit.ts";
 import type { ProviderRun } from "../../support/provider-tokens-main.ts";
-import { makeTinyGguf } from "../../support/tiny-gguf.ts";
+import { makeTinyGguf, type TinyModel } from "../../support/tiny-gguf.ts";
 
 const MAIN = fileURLToPath(new URL("../../support/provider-tokens-main.ts", import.meta.url));
-const { bytes, config, weights, tokenizerMetadata } = makeTinyGguf();
-const tokenizer = Tokenizer.fromGguf(tokenizerMetadata);
+/** Q8_0 weights mean the same to the GPU's n-bit kernels and to the oracle; on `native` those kernels round activations. */
+const MODELS = { F32: makeTinyGguf(), Q8_0: makeTinyGguf({ format: "Q8_0" }) };
+const tokenizer = Tokenizer.fromGguf(MODELS.F32.tokenizerMetadata);
 const ask = (content: string): { messages: { role: string; content: string }[] } => ({ messages: [{ role: "user", content }] });
 
 /** More than slots; prompts on both sides of 32 and beyond one chunk of 256; greedy and seeded. */
@@ -28,7 +29,7 @@ const REQUESTS: readonly GenerateRequest[] = [
 ];
 
 /** What the f32 oracle says, each alone. */
-async function expected(request: GenerateRequest): Promise<number[]> {
+async function expected({ config, weights }: TinyModel, request: GenerateRequest): Promise<number[]> {
   const promptTokens = "messages" in request ? tokenizer.encodeChat(request.messages) : tokenizer.encode("prompt" in request ? request.prompt : "");
   const loop = new EngineLoop({
     runner: createReferenceRunner(config, weights, { slots: 1, slotLength: 448 }),
@@ -47,18 +48,20 @@ async function expected(request: GenerateRequest): Promise<number[]> {
 }
 
 let folder: string;
-let oracle: number[][];
+const oracle = { F32: [] as number[][], Q8_0: [] as number[][] };
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), "skein-oracle-"));
-  await writeFile(join(folder, "tiny.gguf"), bytes);
-  oracle = await Promise.all(REQUESTS.map(expected));
+  for (const format of ["F32", "Q8_0"] as const) {
+    await writeFile(join(folder, `${format}.gguf`), MODELS[format].bytes);
+    oracle[format] = await Promise.all(REQUESTS.map((request) => expected(MODELS[format], request)));
+  }
 });
 afterAll(() => rm(folder, { recursive: true, force: true }));
 
-async function runOn(provider: string, env: NodeJS.ProcessEnv): Promise<ProviderRun> {
+async function runOn(provider: string, format: keyof typeof MODELS, env: NodeJS.ProcessEnv): Promise<ProviderRun> {
   const { stdout } = await promisify(execFile)(
     process.execPath,
-    [MAIN, join(folder, "tiny.gguf"), join(folder, "cache"), provider, JSON.stringify(REQUESTS)],
+    [MAIN, join(folder, `${format}.gguf`), join(folder, "cache"), provider, JSON.stringify(REQUESTS)],
     { env, timeout: 240_000 },
   );
   return JSON.parse(stdout) as ProviderRun;
@@ -67,24 +70,24 @@ async function runOn(provider: string, env: NodeJS.ProcessEnv): Promise<Provider
 describe("tokens equal the f32 oracle's, batched, chunked, behind a real thread", () => {
   test("the oracle's answers differ from each other and are not trivial", () => {
     expect(tokenizer.encode((REQUESTS[2] as { prompt: string }).prompt).length).toBeGreaterThan(256);
-    for (const tokens of oracle) expect(new Set(tokens).size).toBeGreaterThan(5);
-    expect(new Set(oracle.map((tokens) => tokens.join())).size).toBe(REQUESTS.length);
+    for (const tokens of oracle.F32) expect(new Set(tokens).size).toBeGreaterThan(3);
+    expect(new Set(oracle.F32.map((tokens) => tokens.join())).size).toBe(REQUESTS.length);
   });
 
   test.each(["native", "wasm"])("%s", { timeout: 120_000 }, async (provider) => {
-    const run = await runOn(provider, process.env);
+    const run = await runOn(provider, "F32", process.env);
     expect(run).toMatchObject({ provider, notes: [] });
     expect(run.providers).toEqual(expect.arrayContaining(["native", "wasm"]));
-    expect(run.answers.map(({ tokens }) => tokens)).toEqual(oracle);
-    expect(run.answers.map(({ text }) => text)).toEqual(oracle.map((tokens) => tokenizer.decode(tokens)));
+    expect(run.answers.map(({ tokens }) => tokens)).toEqual(oracle.F32);
+    expect(run.answers.map(({ text }) => text)).toEqual(oracle.F32.map((tokens) => tokenizer.decode(tokens)));
   });
 
   const problem = browserKitProblem();
   test.skipIf(problem)(`webgpu on SwiftShader${problem ? ` (skipped: ${problem})` : ""}`, { timeout: 300_000 }, async () => {
-    const run = await runOn("webgpu", await swiftshaderEnv());
+    const run = await runOn("webgpu", "Q8_0", await swiftshaderEnv());
     expect(run.provider).toBe("webgpu");
     expect(run.stages).toContain("self-test (webgpu)");
     expect(run.providers[0]).toBe("webgpu");
-    expect(run.answers.map(({ tokens }) => tokens)).toEqual(oracle);
+    expect(run.answers.map(({ tokens }) => tokens)).toEqual(oracle.Q8_0);
   });
 });
