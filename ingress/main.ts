@@ -1,6 +1,7 @@
 /** The ingress process: started by the agent, ends with it. The only file of the ingress that makes clocks, chance and outgoing sockets. */
 import { randomUUID } from "node:crypto";
 import { WebSocket } from "ws";
+import packageJson from "../package.json" with { type: "json" };
 import { SkeinError, OUTSIDE } from "../protocol/errors.ts";
 import { CONTROL_MESSAGE_MAX } from "../protocol/limits.ts";
 import type { FromIngress, IngressOptions, ToIngress } from "../protocol/local.ts";
@@ -8,7 +9,6 @@ import { startedByParent, tellParent } from "../protocol/node/parent.ts";
 import type { ControlConnection, ControlEvents } from "./control.ts";
 import { Ingress } from "./ingress.ts";
 
-const BUILD = "0.1.0";
 const TICK_MS = 250;
 
 /** A control link's socket. `url`: the coordinator's mesh URL, http(s) or ws(s). */
@@ -41,7 +41,7 @@ const ingress = new Ingress(options, {
   },
   freshId: randomUUID,
   connect,
-  build: BUILD,
+  build: packageJson.version,
   pid: process.pid,
   incarnation: Date.now(),
   onReport: (r) => report({ type: "report", report: r }),

@@ -2,9 +2,8 @@
  * What one ingress knows: the routing table, the replicas linked to it, a pool per deployment.
  * A replica is used when the table lists it as ready and its link is up, in whatever order the two come.
  */
-import { deploymentId } from "../protocol/ids.ts";
 import type { IngressStats } from "../protocol/control.ts";
-import { compareVersions } from "../protocol/ids.ts";
+import { compareVersions, deploymentId } from "../protocol/ids.ts";
 import type { ReplicaTicket } from "../protocol/ticket.ts";
 import type { RoutingTable } from "../protocol/routes.ts";
 import { Peer, type Opener } from "./peer.ts";

@@ -3,8 +3,7 @@
  * Knows sockets; what to do with a request is in serve.ts.
  */
 import { readFileSync } from "node:fs";
-import { createServer as createHttp, type RequestListener, type Server, type ServerOptions } from "node:http";
-import { createServer as createHttps } from "node:https";
+import type { RequestListener, Server, ServerOptions } from "node:http";
 import type { Duplex } from "node:stream";
 import type { HttpOptions } from "../../protocol/config.ts";
 import { SkeinError } from "../../protocol/errors.ts";
@@ -12,6 +11,7 @@ import { CLIENT_SOCKETS_MAX, HTTP_HEAD_MAX, HTTP_HEAD_TIMEOUT_MS, HTTP_HEADERS_M
 import { MALFORMED } from "./answers.ts";
 import type { HttpContext } from "./context.ts";
 import { isLoopback } from "./guard.ts";
+import { nodeHttp, nodeHttps } from "./node-http.ts";
 import { serveRequest, serveUpgrade } from "./serve.ts";
 import { answerRaw } from "./websocket.ts";
 
@@ -48,7 +48,7 @@ export async function listenHttp(options: HttpOptions, outer: ListenerContext): 
     noDelay: true,
     shouldUpgradeCallback: (request) => request.method === "GET" && request.headers.upgrade?.toLowerCase() === "websocket",
   };
-  const server: Server = secure ? createHttps({ ...limits, ...tlsFiles(options) }, onRequest) : createHttp(limits, onRequest);
+  const server: Server = secure ? nodeHttps().createServer({ ...limits, ...tlsFiles(options) }, onRequest) : nodeHttp.createServer(limits, onRequest);
   // One more than allowed, so that a request with too many is refused instead of losing some silently.
   server.maxHeadersCount = HTTP_HEADERS_MAX + 1;
   server.maxConnections = CLIENT_SOCKETS_MAX;

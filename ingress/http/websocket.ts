@@ -3,7 +3,6 @@
  * then messages pass both ways with credit and the close code goes through.
  */
 import type { IncomingMessage } from "node:http";
-import { STATUS_CODES } from "node:http";
 import type { Duplex } from "node:stream";
 import { WebSocketServer, type RawData, type WebSocket } from "ws";
 import type { EndHead, FailHead, OpenHttp, ResponseHead } from "../../protocol/heads.ts";
@@ -15,6 +14,7 @@ import type { Match } from "../routes.ts";
 import { failAnswer, type Answer } from "./answers.ts";
 import { remoteOf, type HttpContext } from "./context.ts";
 import { responseHeaders, type RequestHeaders } from "./headers.ts";
+import { nodeHttp } from "./node-http.ts";
 
 /** Body of an answer that refuses an upgrade, bytes. */
 const REFUSAL_MAX = 64 * 1024;
@@ -29,7 +29,7 @@ const server = new WebSocketServer({ noServer: true, perMessageDeflate: false, m
 /** Writes a whole HTTP answer to a socket that is not node:http's any more. */
 export function answerRaw(socket: Duplex, answer: { status: number; lines: readonly string[]; body: Uint8Array | string }): void {
   if (!socket.writable) return;
-  let head = `HTTP/1.1 ${answer.status} ${STATUS_CODES[answer.status] ?? ""}\r\n`;
+  let head = `HTTP/1.1 ${answer.status} ${nodeHttp.STATUS_CODES[answer.status] ?? ""}\r\n`;
   for (let i = 0; i + 1 < answer.lines.length; i += 2) head += `${answer.lines[i]}: ${answer.lines[i + 1]}\r\n`;
   socket.write(`${head}content-length: ${Buffer.byteLength(answer.body)}\r\nconnection: close\r\n\r\n`, "latin1");
   socket.end(answer.body);

@@ -2,11 +2,12 @@
  * The mesh listener: replicas' WebSockets at `/link`, and `/metrics` for this machine only.
  * Compression is off, messages are bounded, text is never validated: frames are binary.
  */
-import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Duplex } from "node:stream";
 import { WebSocketServer, type WebSocket } from "ws";
 import { HTTP_HEAD_MAX, HELLO_TIMEOUT_MS, LINK_MESSAGE_MAX } from "../../protocol/limits.ts";
 import { bind } from "../http/listener.ts";
+import { nodeHttp } from "../http/node-http.ts";
 import type { Sessions } from "./session.ts";
 
 /** Connections of replicas at one ingress. */
@@ -26,7 +27,7 @@ export interface MeshListenerContext {
 }
 
 export async function listenMesh(host: string, port: number, context: MeshListenerContext): Promise<MeshListener> {
-  const http = createServer({ maxHeaderSize: HTTP_HEAD_MAX, headersTimeout: HELLO_TIMEOUT_MS, noDelay: true }, (request, response) => void serveOwn(context, request, response));
+  const http = nodeHttp.createServer({ maxHeaderSize: HTTP_HEAD_MAX, headersTimeout: HELLO_TIMEOUT_MS, noDelay: true }, (request, response) => void serveOwn(context, request, response));
   const sockets = new WebSocketServer({
     noServer: true, perMessageDeflate: false, maxPayload: LINK_MESSAGE_MAX, skipUTF8Validation: true, clientTracking: false,
   });

@@ -1,49 +1,9 @@
-import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import type { EndHead, FailHead, OpenHttp, ResponseHead } from "../../protocol/heads.ts";
 import { REPLAY_BODY_MAX, STREAM_WINDOW } from "../../protocol/limits.ts";
-import type { ChunkType } from "../../protocol/stream.ts";
-import { Forward, type Reply } from "../../ingress/forward.ts";
+import { Forward } from "../../ingress/forward.ts";
 import { repeatable } from "../../ingress/retry.ts";
+import { answer, bytes, Client, httpHead } from "./client.ts";
 import { routed, table, TestMesh, type TableOptions } from "./harness.ts";
-
-const httpHead = (over: Partial<OpenHttp> = {}): OpenHttp => ({
-  kind: "http", app: "app", deployment: "D", requestId: "r", deadlineMs: null, epoch: 0, hops: 1, model: "", method: "GET", path: "/", mount: "",
-  scheme: "http", headers: [], remote: "", upgrade: false, ...over,
-});
-
-class Client implements Reply {
-  heads: ResponseHead[] = [];
-  text = "";
-  ended: EndHead | null = null;
-  failed: FailHead | null = null;
-  writable = 0;
-  owed = 0;
-  forward!: Forward;
-  hold = false;
-  onHead(head: ResponseHead): void {
-    this.heads.push(head);
-  }
-  onChunk(payload: Uint8Array, _type: ChunkType, _more: boolean, charge: number): void {
-    this.text += Buffer.from(payload).toString();
-    if (this.hold) this.owed += charge;
-    else this.forward.consumed(charge);
-  }
-  onEnd(end: EndHead): void {
-    if (this.over) throw new Error("a second end");
-    this.ended = end;
-  }
-  onFail(fail: FailHead): void {
-    if (this.over) throw new Error("a second end");
-    this.failed = fail;
-  }
-  onWritable(): void {
-    this.writable += 1;
-  }
-  get over(): boolean {
-    return this.ended !== null || this.failed !== null;
-  }
-}
 
 function ask(t: TestMesh, over: { method?: string; key?: boolean; deadline?: number; ended?: boolean; model?: string } = {}): Client {
   const method = over.method ?? "GET";
@@ -61,13 +21,6 @@ function mesh(replicas: string[], deployment: NonNullable<TableOptions["deployme
   return t;
 }
 
-const bytes = (text: string): Uint8Array => Buffer.from(text);
-const answer = (taken: { stream: import("../../protocol/stream.ts").Stream }, text: string): void => {
-  taken.stream.accept();
-  taken.stream.head({ status: 200, headers: [] });
-  taken.stream.write("bytes", bytes(text));
-  taken.stream.end();
-};
 const allTaken = (t: TestMesh) => t.replicas.flatMap((r) => r.taken);
 
 describe("one request", () => {
@@ -334,92 +287,5 @@ describe("limits", () => {
     client.forward.consumed(client.owed);
     t.settle();
     expect(taken!.stream.writable).toBe(true);
-  });
-});
-
-describe("random schedules", () => {
-  const action = fc.oneof(
-    fc.record({ kind: fc.constant("ask" as const), method: fc.constantFrom("GET", "POST"), body: fc.boolean() }),
-    fc.record({ kind: fc.constantFrom("answer" as const, "busy" as const, "half" as const, "throw" as const), at: fc.nat(50) }),
-    fc.record({ kind: fc.constantFrom("die" as const, "link" as const), at: fc.nat(3) }),
-    fc.record({ kind: fc.constantFrom("leave" as const, "expire" as const), at: fc.nat(50) }),
-    fc.record({ kind: fc.constant("tick" as const) }),
-    fc.record({ kind: fc.constant("step" as const), at: fc.nat(10) }),
-  );
-
-  it("every request ends exactly once with its own answer, counts return to zero, POSTs reach one replica only", () => {
-    fc.assert(
-      fc.property(fc.array(action, { maxLength: 80 }), fc.integer(), (actions, seed) => {
-        let state = seed >>> 0;
-        const random = (): number => ((state = (Math.imul(state, 1664525) + 1013904223) >>> 0) / 2 ** 32);
-        const t = new TestMesh(random);
-        const names = ["a", "b", "c"];
-        t.mesh.apply(table({ deployments: [{ maxOngoingRequests: 2, maxQueuedRequests: 4, replicas: names.map((n) => routed(n)) }] }));
-        for (const name of names) t.link(name);
-        const clients: { client: Client; id: string; method: string; gone: boolean }[] = [];
-        const live = () => t.replicas.filter((r) => r.pair.dialler.state === "ready");
-        const open = () => live().flatMap((r) => r.taken).filter((x) => !x.stream.closed && x.cancelled === null);
-        const act = (a: (typeof actions)[number]): void => {
-          if (a.kind === "ask") {
-            const client = new Client();
-            const id = `${clients.length}`;
-            client.forward = new Forward(t.mesh.pool("app", "D")!, { head: httpHead({ method: a.method, requestId: id }), repeatable: repeatable(a.method, false), deadline: null, ended: !a.body }, client);
-            clients.push({ client, id, method: a.method, gone: false });
-            client.forward.start();
-            if (a.body) {
-              client.forward.write("bytes", bytes(id), false);
-              client.forward.end();
-            }
-          } else if (a.kind === "answer" || a.kind === "busy" || a.kind === "half" || a.kind === "throw") {
-            const taken = open()[a.at];
-            if (taken === undefined) return;
-            if (a.kind === "answer") answer(taken, taken.head.requestId);
-            else if (a.kind === "busy") taken.stream.busy();
-            else if (a.kind === "throw") taken.stream.fail({ code: "APPLICATION_ERROR", message: "x" });
-            else {
-              taken.stream.accept();
-              taken.stream.head({ status: 200, headers: [] });
-            }
-          } else if (a.kind === "die") live()[a.at]?.die();
-          else if (a.kind === "link") t.link(names[a.at % 3]!);
-          else if (a.kind === "leave") {
-            const found = clients[a.at];
-            if (found === undefined || found.client.over) return;
-            found.gone = true;
-            found.client.forward.cancel("left");
-          } else if (a.kind === "expire") {
-            const found = clients[a.at];
-            if (found?.gone === false) found.client.forward.expire();
-          } else if (a.kind === "tick") {
-            t.now += 700;
-            t.mesh.tick();
-          } else for (let i = 0; i < a.at; i++) for (const r of t.replicas) r.pair.step(() => random() < 0.5);
-        };
-        for (const a of actions) act(a);
-        for (let round = 0; round < 200 && clients.some((c) => !c.client.over && !c.gone); round++) {
-          if (live().length === 0) t.link("a");
-          t.settle();
-          for (const taken of open()) answer(taken, taken.head.requestId);
-          t.now += 1_100;
-          t.mesh.tick();
-        }
-        t.settle();
-        for (const { client, id, gone } of clients) {
-          if (gone) continue;
-          expect(client.over).toBe(true);
-          if (client.ended !== null) expect(client.text).toBe(id);
-        }
-        const pool = t.mesh.pool("app", "D")!;
-        expect([pool.ongoing, pool.queued]).toEqual([0, 0]);
-        expect(pool.peers.every((p) => p.inFlight === 0)).toBe(true);
-        for (const { id, method } of clients) {
-          const runs = t.replicas.flatMap((r) => r.taken).filter((x) => x.head.requestId === id);
-          if (method === "GET") continue;
-          const epochs = runs.map((r) => r.head.epoch);
-          expect(new Set(epochs).size).toBe(epochs.length);
-        }
-      }),
-      { numRuns: 300 },
-    );
   });
 });

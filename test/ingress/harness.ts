@@ -2,7 +2,7 @@
  * An ingress's pure core beside replicas that a test plays by hand: real links joined in memory, virtual time, no sockets.
  */
 import type { OpenHead } from "../../protocol/heads.ts";
-import { Link } from "../../protocol/link.ts";
+import type { Link } from "../../protocol/link.ts";
 import type { RoutedDeployment, RoutingTable } from "../../protocol/routes.ts";
 import { routingTableSchema } from "../../protocol/routes.ts";
 import type { Stream, StreamEvents } from "../../protocol/stream.ts";
