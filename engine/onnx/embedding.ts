@@ -3,7 +3,7 @@ import { dequantise } from "../gguf/dequantise.ts";
 import type { GraphBuilder } from "./graph.ts";
 import type { Matrix } from "./matrix.ts";
 import { DATA_TYPE } from "./messages.ts";
-import { BLOCK, blockScales, bytesOfFloats, int8Values } from "./pack.ts";
+import { BLOCK, blockScales, bytesOf, int8Values } from "./pack.ts";
 import type { Dialect } from "./target.ts";
 
 /** Emits `table[ids]` and returns its name: f32 `[batch, sequence, columns]`. Exact in both forms. */
@@ -17,7 +17,7 @@ export function emitEmbedding(
     const table = graph.weight("embedding", "float32", [rows, columns], {
       inputs: tensors,
       byteLength: rows * columns * 4,
-      make: ([bytes]) => bytesOfFloats(dequantise(format, bytes!)),
+      make: ([bytes]) => bytesOf(dequantise(format, bytes!)),
     });
     graph.node("Gather", [table, ids], ["embedded"]);
     return "embedded";

@@ -6,7 +6,7 @@ import {
   BLOCK,
   blockCorrections,
   blockScales,
-  bytesOfFloats,
+  bytesOf,
   int8Values,
   offsetInt8,
   packNibbles,
@@ -73,7 +73,7 @@ export function emitLinear(
       exact ? offsetInt8(int8Values(bytes)) : roundedQuants(dequantise(format, bytes)),
     );
     const scales = from(rows * blocks * 4, (bytes) =>
-      exact ? blockScales(format, bytes) : bytesOfFloats(roundedScales(dequantise(format, bytes))),
+      exact ? blockScales(format, bytes) : bytesOf(roundedScales(dequantise(format, bytes))),
     );
     return nBits(8, quants, scales, y);
   }

@@ -15,7 +15,7 @@ import { emitEmbedding } from "./embedding.ts";
 import { GraphBuilder, type WeightLayout } from "./graph.ts";
 import { emitLinear } from "./linear.ts";
 import { canStack, type Matrix, matrixOf, stack, withSplitRotaryPairs } from "./matrix.ts";
-import { bytesOfFloats } from "./pack.ts";
+import { bytesOf } from "./pack.ts";
 import { type Dialect, dialectOf, formOf, type Target } from "./target.ts";
 
 /** Rows of the rotary tables at most: contexts beyond need 2 x 4 x headDim / 2 bytes a position, on every load. */
@@ -115,7 +115,7 @@ class LlamaEmitter {
               out[position * half + i] = wave(position / Math.pow(ropeTheta, (2 * i) / headDim) / (stretch?.[i] ?? 1));
             }
           }
-          return bytesOfFloats(out);
+          return bytesOf(out);
         },
       });
     }
@@ -218,7 +218,7 @@ class LlamaEmitter {
     const weight = this.graph.weight(`${name}.weight`, "float32", [embedding], {
       inputs: [tensor],
       byteLength: embedding * 4,
-      make: ([bytes]) => bytesOfFloats(dequantise(tensor.format, bytes!)),
+      make: ([bytes]) => bytesOf(dequantise(tensor.format, bytes!)),
     });
     const epsilon = { float: normEpsilon };
     if (branch === undefined) {

@@ -11,7 +11,9 @@ export const BLOCK = 32;
 const INT8_MOST = 127;
 const INT4_OFFSET = 8;
 
-const bytesOf = (array: Float32Array): Uint8Array => new Uint8Array(array.buffer, array.byteOffset, array.byteLength);
+/** The bytes under an f32 array, not copied. */
+export const bytesOf = (array: Float32Array): Uint8Array =>
+  new Uint8Array(array.buffer, array.byteOffset, array.byteLength);
 const viewOf = (bytes: Uint8Array): DataView => new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 
 /** `[rows, columns]` to `[columns, rows]`, as MatMul wants it. In tiles, to stay within the cache. */
@@ -111,6 +113,3 @@ export function roundedQuants(values: Float32Array): Uint8Array {
   }
   return out;
 }
-
-/** The bytes under an f32 array. */
-export { bytesOf as bytesOfFloats };

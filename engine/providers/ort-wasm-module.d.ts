@@ -1,6 +1,5 @@
 /** onnxruntime-web exports this module without types. */
 declare module "onnxruntime-web/ort-wasm-simd-threaded.mjs" {
-  import type { OrtWasmFactory } from "./ort-wasm.ts";
-  const factory: OrtWasmFactory;
+  const factory: import("./ort-wasm.ts").OrtWasmFactory;
   export default factory;
 }
