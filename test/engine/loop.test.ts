@@ -206,14 +206,13 @@ describe("together", () => {
 test("cancelling during a step, even an admission, drops its result and harms nobody", async () => {
   for (const during of ["prefill", "decode"] as const) {
     const runner = makeRunner(2);
-    let loop: EngineLoop | undefined;
     let calls = 0;
     const intercepted: Runner = {
       ...runner,
-      prefill: (...call) => (during === "prefill" && ++calls === 2 && loop!.cancel(2), runner.prefill(...call)),
-      decode: (...call) => (during === "decode" && ++calls === 2 && loop!.cancel(2), runner.decode(...call)),
+      prefill: (...call) => (during === "prefill" && ++calls === 2 && loop.cancel(2), runner.prefill(...call)),
+      decode: (...call) => (during === "decode" && ++calls === 2 && loop.cancel(2), runner.decode(...call)),
     };
-    loop = new EngineLoop({ runner: intercepted, text, yieldTurn });
+    const loop: EngineLoop = new EngineLoop({ runner: intercepted, text, yieldTurn });
     const [stays, goes] = [new Collector(), new Collector()];
     loop.submit(1, request([5]), stays);
     loop.submit(2, request([6]), goes);

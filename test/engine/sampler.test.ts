@@ -98,6 +98,16 @@ describe("sample", () => {
     );
   });
 
+  test("filters reach as deep as they must, however unlikely the tokens there", () => {
+    const nearlyOne = 1 - 2 ** -53;
+    expect(sample(Float32Array.of(0, -10, -20, -30), sampling({ topK: 3 }), [], nearlyOne)).toBe(2);
+    expect(sample(Float32Array.of(0, -10, -20, -30), sampling({ minP: 1e-10 }), [], nearlyOne)).toBe(2);
+    // One likely token, and a tail of 40,000 that together weigh 4.9 times as much.
+    const tail = new Float32Array(40_001).fill(-9);
+    tail[0] = 0;
+    expect(sample(tail, sampling({ topP: 0.9 }), [], 0.5)).toBeGreaterThan(0);
+  });
+
   test("is deterministic in its arguments and does not change them", () => {
     fc.assert(
       fc.property(arbitraryLogits, uniform, (logits, u) => {
