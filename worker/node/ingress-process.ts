@@ -12,18 +12,18 @@ export const INGRESS_PROGRAM = fileURLToPath(new URL("../../ingress/main.ts", im
 const FAILED_EXIT_MS = 500;
 
 export class IngressStarter {
-  readonly #program: string;
+  readonly #start: { readonly program: string; readonly environment: NodeJS.ProcessEnv };
   readonly #options: Omit<IngressOptions, "spec">;
   /** Of the last report: what "any port" has become. */
   #last: IngressReport | null = null;
 
-  constructor(options: Omit<IngressOptions, "spec">, program = INGRESS_PROGRAM) {
+  constructor(options: Omit<IngressOptions, "spec">, start: { readonly program: string; readonly environment: NodeJS.ProcessEnv }) {
     this.#options = options;
-    this.#program = program;
+    this.#start = start;
   }
 
   start(spec: IngressSpec, events: ChildEvents<FromIngress>): Child<ToIngress> {
-    const child = spawnChild(this.#program, { output: "inherit" });
+    const child = spawnChild(this.#start.program, { output: "inherit", env: this.#start.environment });
     child.on("message", (message: FromIngress | Failed | { readonly type: "ready" }) => {
       if (message.type === "failed") {
         events.onMessage({ type: "report", report: { ingress: spec.ingress, state: "failed", error: message.message, urls: [], http: null, grpc: null, pid: child.pid ?? null } });

@@ -1,18 +1,16 @@
 /**
  * Models for this worker's replicas: fetched and converted once, by the agent, under a lock; replicas only read what is ready.
  * The conversion runs in a child, because it takes seconds of one core and reads files from elsewhere.
+ * What this needs of the engine is loaded when the first model is asked for: many workers never are.
  */
 import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
-import { preparedDirectory } from "../../engine/node/prepared-cache.ts";
 import { SkeinError } from "../../protocol/errors.ts";
 import type { LocatedModel } from "../../protocol/local.ts";
 import { findModel } from "../models/catalogue.ts";
-import { describeProgress } from "../models/progress.ts";
-import { ensureModel } from "./ensure-model.ts";
 import { LAST_WORDS_MAX } from "./limits.ts";
 
 type Provider = "webgpu" | "native" | "wasm";
@@ -32,7 +30,7 @@ export class ModelStore {
   }
 
   async locate(name: string, provider: Provider, onProgress: (doing: string) => void): Promise<LocatedModel> {
-    const known = this.#alreadyPrepared(name, provider);
+    const known = await this.#alreadyPrepared(name, provider);
     if (known !== null) return { kind: "prepared", directory: known };
     const key = `${provider} ${name}`;
     let work = this.#underWay.get(key);
@@ -51,15 +49,17 @@ export class ModelStore {
   }
 
   /** A model of the catalogue has one content, whose conversion has one place: what is there is whole (it was renamed into place). */
-  #alreadyPrepared(name: string, provider: Provider): string | null {
+  async #alreadyPrepared(name: string, provider: Provider): Promise<string | null> {
     const model = findModel(name);
     if (model === undefined) return null;
+    const { preparedDirectory } = await import("../../engine/node/prepared-cache.ts");
     const directory = preparedDirectory(this.folder, model.sha256, provider);
     return existsSync(directory) ? directory : null;
   }
 
   async #make(name: string, provider: Provider, tell: (doing: string) => void): Promise<string> {
     tell(`looking for model ${name}`);
+    const [{ ensureModel }, { describeProgress }] = await Promise.all([import("./ensure-model.ts"), import("../models/progress.ts")]);
     const path = await ensureModel(name, { dataDir: this.#dataDir, onProgress: (progress) => tell(`model ${name} ${describeProgress(progress)}`) });
     return prepare(path, provider, this.folder, (stage, percent) => tell(`${stage === "hash" ? "checking" : "converting"} model ${name}: ${percent} %`));
   }

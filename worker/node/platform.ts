@@ -39,10 +39,12 @@ export function nodePlatform(place: NodePlace): AgentPlatform {
   });
   const blobs = new BlobCache(join(dataDir, "bundles"), origins);
   const models = new ModelStore(dataDir);
+  const compileCache = join(dataDir, "cache", "compile");
+  mkdirSync(compileCache, { recursive: true, mode: 0o700 });
   const { host, port, advertise, disabled } = options.ingressMesh;
   const ingress = new IngressStarter(
     { dataDir: home.folder, host: place.hostId, coordinatorUrls: origins, mesh: { host, port, advertise }, logLevel: options.logLevel },
-    place.ingressProgram ?? INGRESS_PROGRAM,
+    { program: place.ingressProgram ?? INGRESS_PROGRAM, environment: { ...place.environment, NODE_COMPILE_CACHE: compileCache } },
   );
   let started = 0;
   return {
@@ -62,6 +64,7 @@ export function nodePlatform(place: NodePlace): AgentPlatform {
         environment: place.environment,
         read: [blobs.folder, models.folder],
         scratch: join(scratch, String((started += 1))),
+        compileCache,
         logs,
       }),
     startIngress: disabled ? null : (spec, events) => ingress.start(spec, events),

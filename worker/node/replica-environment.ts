@@ -25,8 +25,9 @@ export function driverEnvironment(environment: Environment): Record<string, stri
 }
 
 /** `declared`: env_vars of the deployment. ONNX Runtime must be kept from calling home by whoever starts the process. */
-export function replicaEnvironment(environment: Environment, declared: Readonly<Record<string, string>>, scratch: string): Record<string, string> {
-  return { ...driverEnvironment(environment), TMPDIR: scratch, TEMP: scratch, TMP: scratch, ...declared, ORT_DISABLE_TELEMETRY: "1" };
+export function replicaEnvironment(environment: Environment, declared: Readonly<Record<string, string>>, folders: Pick<ReplicaFolders, "scratch" | "compileCache">): Record<string, string> {
+  const { scratch, compileCache } = folders;
+  return { ...driverEnvironment(environment), TMPDIR: scratch, TEMP: scratch, TMP: scratch, ...declared, ORT_DISABLE_TELEMETRY: "1", NODE_COMPILE_CACHE: compileCache };
 }
 
 /** System folders that programs read as a matter of course: certificates, host names, time zones, libraries, facts about the CPU. */
@@ -39,10 +40,23 @@ export interface ReplicaFolders {
   readonly read: readonly string[];
   /** The replica's own: its working directory and temporary folder. The only place that it may write to. */
   readonly scratch: string;
+  /**
+   * Node's cache of compiled modules, shared by all our processes: it halves a replica's start. It is writable only until user code is
+   * imported (`seal`), else one application could write what another one runs.
+   */
+  readonly compileCache: string;
+}
+
+/** Takes back what a replica needed for its own start only. Call in the replica's process before any user code is imported. */
+export function seal(compileCache: string | undefined, flush: () => void, permission: { drop(scope: string, reference?: string): void } | undefined): void {
+  if (compileCache === undefined || permission === undefined) return;
+  flush();
+  permission.drop("fs.write", join(compileCache, "*"));
 }
 
 /** It may listen to and dial what it likes, start threads and load add-ons; it may not start processes nor read or write elsewhere. */
 export function permissionFlags(folders: ReplicaFolders): string[] {
-  const read = [folders.program, ...folders.read, folders.scratch, ...SYSTEM_FOLDERS].map((folder) => `--allow-fs-read=${join(folder, "*")}`);
-  return ["--permission", ...read, `--allow-fs-write=${join(folders.scratch, "*")}`, "--allow-worker", "--allow-addons", "--allow-net", "--allow-wasi"];
+  const read = [folders.program, ...folders.read, folders.scratch, folders.compileCache, ...SYSTEM_FOLDERS].map((folder) => `--allow-fs-read=${join(folder, "*")}`);
+  const write = [folders.scratch, folders.compileCache].map((folder) => `--allow-fs-write=${join(folder, "*")}`);
+  return ["--permission", ...read, ...write, "--allow-worker", "--allow-addons", "--allow-net", "--allow-wasi"];
 }

@@ -1,4 +1,5 @@
 /** The process of one replica: started by the agent, told what to do over IPC, its output is the replica's log. */
+import { flushCompileCache } from "node:module";
 import type { ProviderName } from "../../engine/index.ts";
 import { spawnNodeEngine } from "../../engine/spawn-node.ts";
 import packageJson from "../../package.json" with { type: "json" };
@@ -7,6 +8,7 @@ import { startedByParent, tellParent } from "../../protocol/node/parent.ts";
 import { runtime } from "../../serve/runtime.ts";
 import { ReplicaEngineHost } from "../replica/engine-host.ts";
 import { Replica } from "../replica/replica.ts";
+import { seal } from "./replica-environment.ts";
 import { nodeReplicaPlatform } from "./replica-platform.ts";
 import { installRuntime } from "./runtime-modules.ts";
 
@@ -24,6 +26,8 @@ process.on("message", (message: ToReplica | { readonly type: "start" }) => void 
 // A promise that user code forgot must not take the requests of others with it.
 process.on("unhandledRejection", (reason) => log("error", `Unhandled rejection: ${reason instanceof Error ? (reason.stack ?? reason.message) : String(reason)}`));
 
+// Everything of ours is loaded; from here on the process may do no more than user code may.
+seal(process.env["NODE_COMPILE_CACHE"], flushCompileCache, process.permission);
 const options = await startedByParent<ReplicaOptions>(true);
 process.setSourceMapsEnabled(true);
 installRuntime();

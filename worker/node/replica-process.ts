@@ -17,6 +17,7 @@ export interface ReplicaPlace {
   readonly read: readonly string[];
   /** Folder of its own, made here and deleted at its end. */
   readonly scratch: string;
+  readonly compileCache: string;
   readonly logs: LogFolder;
 }
 
@@ -31,9 +32,9 @@ export function startReplicaProcess(options: ReplicaOptions, events: ChildEvents
   const child = spawnChild(place.program, {
     output: "pipe",
     cwd: place.scratch,
-    env: replicaEnvironment(place.environment, envVars, place.scratch),
+    env: replicaEnvironment(place.environment, envVars, place),
     // Flags that make Node's own warning about the permission flags go away, and the one about --allow-net.
-    execArgv: [...permissionFlags({ program: ROOT, read: place.read, scratch: place.scratch }), "--disable-warning=SecurityWarning", "--disable-warning=ExperimentalWarning"],
+    execArgv: [...permissionFlags({ program: ROOT, read: place.read, scratch: place.scratch, compileCache: place.compileCache }), "--disable-warning=SecurityWarning", "--disable-warning=ExperimentalWarning"],
   });
   let lastWords = "";
   child.stdout?.setEncoding("utf8").on("data", (text: string) => log.write("out", text));

@@ -1,9 +1,12 @@
 /** Stands in for a replica's process: does what its user config says, and tells what it could see. */
 import { readFileSync, writeFileSync } from "node:fs";
 import { execSync } from "node:child_process";
+import { flushCompileCache } from "node:module";
 import type { FromReplica, ReplicaOptions } from "../../../protocol/local.ts";
 import { startedByParent, tellParent } from "../../../protocol/node/parent.ts";
+import { seal } from "../../../worker/node/replica-environment.ts";
 
+seal(process.env["NODE_COMPILE_CACHE"], flushCompileCache, process.permission);
 const options = await startedByParent<ReplicaOptions>(true);
 const tell = (message: FromReplica): void => tellParent(message);
 const plan = options.spec.userConfig as { print?: string; complain?: string; exit?: number; spin?: boolean; read?: string };
@@ -30,6 +33,7 @@ tell({
     cwd: process.cwd(),
     writeHere: outcome(() => writeFileSync("mine.txt", "x")),
     writeElsewhere: outcome(() => writeFileSync(`${options.bundle}.stolen`, "x")),
+    writeCache: outcome(() => writeFileSync(`${process.env["NODE_COMPILE_CACHE"]}/stolen`, "x")),
     readBundle: outcome(() => readFileSync(options.bundle)),
     readSecret: outcome(() => readFileSync(plan.read ?? "/nowhere")),
     startProgram: outcome(() => execSync("true")),

@@ -27,6 +27,8 @@ function run(userConfig: object, environment: Record<string, string | undefined>
   writeFileSync(secret, "ticket");
   const logs = new LogFolder(join(folder, "logs"), { time: () => Date.now(), soon: (callback) => void setTimeout(callback, 5) });
   const scratch = join(folder, "scratch", "1");
+  const compileCache = join(folder, "cache");
+  mkdirSync(compileCache);
   const messages: FromReplica[] = [];
   let onReady: (seen: Record<string, unknown>) => void = () => {};
   let onExit: (how: string) => void = () => {};
@@ -42,7 +44,7 @@ function run(userConfig: object, environment: Record<string, string | undefined>
       },
       onExit: (how) => onExit(how),
     },
-    { program: PROGRAM, environment, read: [join(folder, "bundles")], scratch, logs },
+    { program: PROGRAM, environment, read: [join(folder, "bundles")], scratch, compileCache, logs },
   );
   children.push(child);
   return { child, ready, exit, messages, scratch, bundle, log: () => readFileSync(logs.pathOf("app#D#x"), "utf8") };
@@ -53,8 +55,8 @@ describe("a replica's process", () => {
     const { ready, scratch, bundle } = run({}, { PATH: process.env["PATH"], HOME: "/root", OPENAI_API_KEY: "secret", SKEIN_ADMIN_TOKEN: "secret", NODE_OPTIONS: "--no-warnings", VK_ICD_FILENAMES: "/x.json" });
     const seen = await ready;
     const names = (seen["environment"] as string[]).filter((name) => !["NODE_CHANNEL_FD", "NODE_CHANNEL_SERIALIZATION_MODE"].includes(name));
-    expect(names).toEqual(["DECLARED", "HOME", "ORT_DISABLE_TELEMETRY", "PATH", "TEMP", "TMP", "TMPDIR", "VK_ICD_FILENAMES"]);
-    expect(seen).toMatchObject({ cwd: scratch, writeHere: "done", readBundle: "done", writeElsewhere: "ERR_ACCESS_DENIED", readSecret: "ERR_ACCESS_DENIED", startProgram: "ERR_ACCESS_DENIED" });
+    expect(names).toEqual(["DECLARED", "HOME", "NODE_COMPILE_CACHE", "ORT_DISABLE_TELEMETRY", "PATH", "TEMP", "TMP", "TMPDIR", "VK_ICD_FILENAMES"]);
+    expect(seen).toMatchObject({ cwd: scratch, writeHere: "done", readBundle: "done", writeElsewhere: "ERR_ACCESS_DENIED", writeCache: "ERR_ACCESS_DENIED", readSecret: "ERR_ACCESS_DENIED", startProgram: "ERR_ACCESS_DENIED" });
     expect(existsSync(`${bundle}.stolen`)).toBe(false);
   });
 
