@@ -40,7 +40,22 @@ export class Generation implements AsyncIterable<string>, PromiseLike<string>, S
     return this.usage.then((usage) => usage.finishReason);
   }
 
-  async *[Symbol.asyncIterator](): AsyncGenerator<string, void, undefined> {
+  /** Its `return()` stops the engine even while a piece is awaited, which a plain generator's can't. */
+  [Symbol.asyncIterator](): AsyncIterableIterator<string, undefined, undefined> {
+    const pieces = this.#pieces();
+    return {
+      [Symbol.asyncIterator]() {
+        return this;
+      },
+      next: () => pieces.next() as Promise<IteratorResult<string, undefined>>,
+      return: () => {
+        this.#output?.cancel();
+        return pieces.return(undefined) as Promise<IteratorResult<string, undefined>>;
+      },
+    };
+  }
+
+  async *#pieces(): AsyncGenerator<string, void, undefined> {
     if (this.#taken) throw new TypeError("A Generation can be consumed once: it has been iterated or awaited already.");
     this.#taken = true;
     try {

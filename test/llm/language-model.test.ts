@@ -108,3 +108,25 @@ test("outside of a replica loading says what to do", async () => {
   delete runtime().engine;
   await expect(LanguageModel.load("m")).rejects.toThrow(/runs inside a replica: start the application with `skein run`/);
 });
+
+test("return() stops the engine while a piece is awaited", async () => {
+  const never = Promise.withResolvers<IteratorResult<{ text: string; tokens: number[] }>>();
+  let cancelled = false;
+  const end = { promptTokens: 0, completionTokens: 0, finishReason: "cancelled" as const };
+  runtime().engine = {
+    load: async () => ({
+      provider: "fake", slots: 1, slotLength: 8, close: async () => {},
+      generate: () => ({
+        end: Promise.resolve(end),
+        promptTokens: Promise.resolve([]),
+        cancel: () => ((cancelled = true), never.resolve({ done: true, value: undefined })),
+        [Symbol.asyncIterator]: () => ({ next: () => never.promise }),
+      }),
+    }),
+  };
+  const pieces = (await LanguageModel.load("m")).complete("go")[Symbol.asyncIterator]();
+  const next = pieces.next();
+  await pieces.return!();
+  expect(cancelled).toBe(true);
+  expect(await next).toMatchObject({ done: true });
+});

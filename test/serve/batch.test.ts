@@ -20,6 +20,8 @@ test("a batch waits its time for others, no longer", async () => {
     await vi.advanceTimersByTimeAsync(1);
     expect(await Promise.all([a, b])).toEqual(["a", "b"]);
     expect(run).toHaveBeenCalledTimes(1);
+    const full = batch(run, { maxBatchSize: 2, batchWaitTimeoutS: 1000 });
+    expect(await Promise.all([full("c"), full("d")])).toEqual(["c", "d"]);
   } finally {
     vi.useRealTimers();
   }

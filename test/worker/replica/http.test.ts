@@ -81,7 +81,7 @@ test("an upload is pulled: an unread body holds back its sender at the window", 
     return String(read);
   });
   const sent = ingress.http({}, new Uint8Array(4 * STREAM_WINDOW));
-  await turns(20);
+  await turns(100);
   expect(sent.stream.writable).toBe(false);
   go.resolve();
   await sent.done;
@@ -109,6 +109,21 @@ test("cancelling aborts ctx.signal first, then returns the generator, and frees 
   sent.stream.cancel("the client is gone");
   await turns();
   expect(log).toEqual(["signal", "finally"]);
+  expect(replica.ongoing).toBe(0);
+});
+
+test("cancelling calls return() of an iterator that is waiting for its next piece", async () => {
+  const wait = Promise.withResolvers<IteratorResult<string>>();
+  const { ingress, replica } = await served(() => ({
+    [Symbol.asyncIterator]: () => ({
+      next: () => wait.promise,
+      return: async () => (wait.resolve({ done: true, value: undefined }), { done: true, value: undefined }),
+    }),
+  }));
+  const sent = ingress.http();
+  await turns();
+  sent.stream.cancel("the client is gone");
+  await expect(Promise.race([wait.promise, turns(50)])).resolves.toMatchObject({ done: true });
   expect(replica.ongoing).toBe(0);
 });
 
@@ -143,15 +158,15 @@ test("above max_ongoing_requests the replica says busy and runs nothing; a cance
   const third = ingress.http();
   await turns();
   expect(third.reply.accepted).toBe(true);
+  third.stream.cancel("gone");
   for (let i = 0; i < 20; i++) {
     const sent = ingress.http();
-    await turns(3);
-    two.push(sent);
-    two.shift()!.stream.cancel("gone");
-    await turns(3);
+    await turns(4);
+    sent.stream.cancel("gone");
+    await turns(4);
   }
-  // Abandoned requests are bounded too: 2 running and 4 x 2 that ignore their signal.
-  expect(started).toBeLessThanOrEqual(11);
+  // Abandoned requests are bounded too: one that runs, and 4 x 2 that ignore their signal.
+  expect(started).toBe(9);
 });
 
 test("a Response with a body streams it; url and context are the request's", async () => {

@@ -101,6 +101,14 @@ test("a new config applies while requests run (C113), in order; a refused one ke
   expect(after.text()).toBe('{"v":3}');
 });
 
+test("a config of the version in force is not applied again", async () => {
+  const { ingress, replica } = await bench(app, { spec: { userConfig: { v: 1 } } });
+  replica.receive(config(1, { v: "again" }));
+  const sent = ingress.http();
+  await sent.done;
+  expect(sent.text()).toBe('{"v":1}');
+});
+
 test("a new limit and ticket count at once", async () => {
   const { ingress, replica } = await bench(app);
   replica.receive(config(1, null, { maxOngoingRequests: 1 }));
@@ -137,15 +145,18 @@ test("ingresses come and go with the assignment; handle calls prefer the own hos
   const made = await bench(app);
   const other = new FakeIngress(made.time);
   made.listeners.set("ws://two", other);
-  const first = { ingress: "i", host: "host-1", urls: ["ws://one"] };
-  made.replica.receive({ type: "ingresses", ingresses: [{ ingress: "j", host: "host-2", urls: ["ws://two"] }, first] });
+  const local = { ingress: "i", host: "host-1", urls: ["ws://one"] };
+  const remote = { ingress: "j", host: "host-2", urls: ["ws://two"] };
+  made.replica.receive({ type: "ingresses", ingresses: [remote] });
   await made.time.advance(10);
   expect(other.tickets).toEqual(["ticket-1"]);
-  const local = made.replica.pick();
-  made.replica.receive({ type: "ingresses", ingresses: [{ ingress: "j", host: "host-2", urls: ["ws://two"] }] });
-  await turns();
   expect(made.ingress.closes).toHaveLength(1);
-  expect(made.replica.pick()).not.toBe(local);
+  const far = made.replica.pick();
+  expect(far).toBeDefined();
+  made.replica.receive({ type: "ingresses", ingresses: [remote, local] });
+  await made.time.advance(10);
+  const near = made.replica.pick();
+  expect([near !== undefined, near === far, made.replica.pick() === near]).toEqual([true, false, true]);
 });
 
 test("a silent ingress is noticed and dialled again", async () => {
