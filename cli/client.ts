@@ -68,6 +68,11 @@ export class Client {
     await (await this.#call("/api/serve/applications/", { method: "DELETE" })).arrayBuffer();
   }
 
+  /** Takes every application away and asks the command that started the mesh to end it. */
+  async endMesh(): Promise<void> {
+    await (await this.#call("/api/skein/shutdown", { method: "POST" })).arrayBuffer();
+  }
+
   /** Adds or replaces one application and leaves the others alone. Returns warnings. */
   async putApplication(name: string, application: unknown): Promise<string[]> {
     return warningsOf(await this.#call(`/api/skein/applications/${encodeURIComponent(name)}`, { method: "PUT", json: application }));

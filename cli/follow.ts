@@ -44,7 +44,9 @@ function messageOf(application: ApplicationDetails): string {
 export function urlOf(status: InstanceDetails, name: string): string | undefined {
   const app = status.applications[name];
   if (app === undefined || app.route_prefix === null) return undefined;
-  const target = status.target_groups.find((group) => group.protocol === "HTTP" && group.app_name === name)?.targets[0];
+  // As in Ray, one group stands for all applications, unless a group is for this one.
+  const groups = status.target_groups.filter((group) => group.protocol === "HTTP");
+  const target = (groups.find((group) => group.app_name === name) ?? groups.find((group) => group.app_name === ""))?.targets[0];
   const { host, port, root_path, ssl_certfile } = (status.http_options ?? {}) as { host?: string; port?: number; root_path?: string; ssl_certfile?: string | null };
   const at = target ?? (host === undefined || port === undefined || port === 0 ? undefined : { ip: host, port });
   if (at === undefined || status.proxy_location === "Disabled") return undefined;

@@ -90,8 +90,9 @@ export function program(done: (verb: Verb) => void): Command {
     .action((paths: string[], flags) => done(async (shell) => (await import("./verbs/build-config.ts")).buildConfig(paths, flags, shell)));
 
   addressOptions(skein.command("shutdown"))
-    .description("take every application away (the mesh itself ends with the command that started it)")
+    .description("take every application away; with --mesh end the mesh too")
     .option("-y, --yes", "don't ask")
+    .option("--mesh", "end the mesh too, on every machine that only serves it")
     .action((flags) => done(async (shell) => (await import("./verbs/shutdown.ts")).shutdown(flags, shell)));
 
   addressOptions(skein.command("logs"))
@@ -171,8 +172,10 @@ const workerOptions = (command: Command): Command =>
 
 const meshOptions = (command: Command): Command =>
   workerOptions(command)
+    .on("option:port", (text: string) => command.setOptionValue("dashboardPort", port(text)))
     .option("--dashboard-host <host>", "where the operators' API listens (default: 127.0.0.1)")
-    .option("--dashboard-port, --port <port>", "its port (default: 8265)", port)
+    .option("--dashboard-port <port>", "its port (default: 8265)", port)
+    .addOption(new Option("--port <port>", "the same").argParser(port).hideHelp())
     .option("--mesh-host <host>", "where workers join (default: 127.0.0.1)")
     .option("--mesh-port <port>", "its port (default: 8266)", port)
     .option("--advertise <url>", "URL under which other machines reach the mesh port; may be repeated", collect)

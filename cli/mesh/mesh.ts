@@ -76,10 +76,11 @@ export class Mesh {
     }
   }
 
-  /** Serves until stopped: always throws, `Interrupted`, or what went wrong when a program can't be kept running. */
-  async stay(stop: AbortSignal): Promise<never> {
+  /** Serves until an operator ends the mesh: exit code 0. Throws `Interrupted`, or what went wrong when a program can't be kept running. */
+  async stay(stop: AbortSignal): Promise<number> {
     const gaveUp = Promise.race([this.#coordinator.gaveUp, ...(this.#worker === undefined ? [] : [this.#worker.gaveUp])]);
-    const reason = await unlessStopped(gaveUp, stop);
+    const reason = await unlessStopped(Promise.race([gaveUp, this.#coordinator.asked]), stop);
+    if (reason === undefined) return EXIT.ok;
     throw new CommandFailed(EXIT.failed, `The mesh can't go on: ${reason} See the logs in ${this.#options.coordinator.dataDir}/logs.`);
   }
 

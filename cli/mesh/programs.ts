@@ -27,6 +27,7 @@ export function launch<Options, Ready>(module: URL, name: string, options: Optio
     child.once("error", (error) => resolve(error.message));
     child.once("exit", (code, signal) => resolve(signal === null ? `exit code ${code}` : signal));
   });
+  const asked = new Promise<void>((resolve) => child.on("message", (message: { type?: unknown }) => message.type === "shutdown" && resolve()));
   const send = (): void => {
     if (child.connected) child.send({ type: "stop" }, () => {});
     else child.kill("SIGTERM");
@@ -38,7 +39,7 @@ export function launch<Options, Ready>(module: URL, name: string, options: Optio
   });
   // A parent that goes on must not be ended by a write to a child that is gone.
   child.on("error", () => {});
-  return { pid: child.pid, ready, ended, stop: send, kill: () => void child.kill("SIGKILL") };
+  return { pid: child.pid, ready, ended, asked, stop: send, kill: () => void child.kill("SIGKILL") };
 }
 
 export const launchCoordinator = (options: CoordinatorOptions): Life<CoordinatorReady> =>

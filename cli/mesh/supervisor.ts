@@ -10,6 +10,8 @@ export interface Life<Ready> {
   readonly ready: Promise<Ready>;
   /** Resolves with how it ended, in words, once the process is gone. Never rejects. */
   readonly ended: Promise<string>;
+  /** Resolves when the program asks that all be ended. */
+  readonly asked?: Promise<void>;
   /** Asks it to end in order. */
   stop(): void;
   kill(): void;
@@ -35,6 +37,7 @@ export class Supervisor<Ready> {
   readonly #launch: (again: boolean) => Life<Ready>;
   readonly #io: SupervisorIo;
   readonly #gaveUp = Promise.withResolvers<string>();
+  readonly #asked = Promise.withResolvers<void>();
   #life: Life<Ready> | undefined;
   #stopping = false;
   #killed = false;
@@ -54,6 +57,11 @@ export class Supervisor<Ready> {
   /** Resolves with a sentence when the program keeps ending and is no longer started again. */
   get gaveUp(): Promise<string> {
     return this.#gaveUp.promise;
+  }
+
+  /** Resolves when the program asks that all be ended. */
+  get asked(): Promise<void> {
+    return this.#asked.promise;
   }
 
   /** First start: its failure is the caller's. From then on the program is kept running. */
@@ -88,6 +96,7 @@ export class Supervisor<Ready> {
   #begin(again: boolean): Life<Ready> {
     const life = this.#launch(again);
     life.ready.catch(() => {});
+    void life.asked?.then(this.#asked.resolve);
     this.#life = life;
     return life;
   }

@@ -213,7 +213,7 @@ describe("against a coordinator", () => {
 
   test("chat sends a JSON string and streams the answer", async () => {
     await using app = await fakeOperators(({ body }) => (body === '"boom"' ? [500, "Internal Server Error"] : [200, `You said: ${JSON.parse(body)}`]));
-    const target = (port: number) => report({ target_groups: [{ protocol: "HTTP", route_prefix: "/", app_name: "llm", targets: [{ ip: "127.0.0.1", port, instance_id: "", name: "" }] }] });
+    const target = (port: number) => report({ target_groups: [{ protocol: "HTTP", route_prefix: "/", app_name: "", targets: [{ ip: "127.0.0.1", port, instance_id: "", name: "" }] }] });
     await using operators = await serving(target(Number(new URL(app.url).port)));
     expect(await skein(`chat hello there -a ${operators.url}`)).toEqual({ exit: 0, out: "You said: hello there\n", err: "" });
     expect(await skein(`chat boom -a ${operators.url}`)).toMatchObject({ exit: 1, out: "", err: expect.stringContaining("answered 500: Internal Server Error") });

@@ -33,7 +33,7 @@ test("follows until the application runs and its route is there", async () => {
   let routes: Record<string, string> = {};
   await using app = await fakeOperators(() => [200, routes]);
   const port = Number(new URL(app.url).port);
-  const listening = report({ target_groups: [{ protocol: "HTTP", route_prefix: "/", app_name: "llm", targets: [{ ip: "127.0.0.1", port, instance_id: "", name: "" }] }] });
+  const listening = report({ target_groups: [{ protocol: "HTTP", route_prefix: "/", app_name: "", targets: [{ ip: "127.0.0.1", port, instance_id: "", name: "" }] }] });
   await using operators = await fakeOperators(() => {
     asked += 1;
     if (asked < 3) return [200, report({ applications: { llm: deploying({ replicas: [replica({ state: "STARTING", message: `step ${asked}` })] }) } })];

@@ -21,6 +21,6 @@ export const report = (more: Partial<InstanceDetails> = {}): InstanceDetails => 
   controller_info: {}, proxy_location: "EveryNode", http_options: { host: "127.0.0.1", port: 8000 }, grpc_options: null,
   proxies: { h: { node_id: "h", node_ip: "127.0.0.1", status: "HEALTHY", actor_id: null, actor_name: null, worker_id: null, log_file_path: null } },
   deploy_mode: "MULTI_APP", applications: { llm: application() }, target_capacity: null,
-  target_groups: [{ protocol: "HTTP", route_prefix: "/", app_name: "llm", targets: [{ ip: "127.0.0.1", port: 8123, instance_id: "", name: "" }] }],
+  target_groups: [{ protocol: "HTTP", route_prefix: "/", app_name: "", targets: [{ ip: "127.0.0.1", port: 8123, instance_id: "", name: "" }] }],
   skein: { term: 1, revision: 1, recovering: false, workers: [] }, ...more,
 });
