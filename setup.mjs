@@ -83,7 +83,7 @@ async function main([command, ...rest]) {
 
   await ensurePackages();
   if (command === "install") return exitCode.ok;
-  if (command === "start") return program(["cli/main.ts", "quickstart", ...rest]);
+  if (command === "start") return program(["cli/compiled.mjs", "quickstart", ...rest]);
   if (command === "test") return test(rest);
   if (command === "exec") return program(rest, { stdin: "inherit" });
   return program([...script, ...options]);

@@ -4,14 +4,13 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { exitCode, oldestMajor, pinnedNode, root, runNode } from "./pinned-node.mjs";
 
-const main = join(root, "cli", "main.ts");
+const main = join(root, "cli", "compiled.mjs");
 
 if (!existsSync(join(root, "node_modules"))) {
   console.error(`skein: its packages are not installed. Run \`node ${join(root, "setup.mjs")} install\` once.`);
   process.exitCode = exitCode.failed;
 } else if (Number(process.versions.node.split(".")[0]) >= oldestMajor) {
-  process.argv[1] = main;
-  await import("./main.ts");
+  await import("./compiled.mjs");
 } else if (existsSync(pinnedNode())) {
   process.exitCode = await runNode(pinnedNode(), [main, ...process.argv.slice(2)], { stdin: "inherit" });
 } else {

@@ -9,7 +9,7 @@ import { fileURLToPath } from "node:url";
 import { afterEach, beforeEach, expect, test } from "vitest";
 
 const repository = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
-const COPIED = ["setup.mjs", "cli/pinned-node.mjs", "cli/parent-watch.mjs", "cli/bin.mjs"];
+const COPIED = ["setup.mjs", "cli/pinned-node.mjs", "cli/parent-watch.mjs", "cli/bin.mjs", "cli/compiled.mjs"];
 const manifest = { name: "small", type: "module", scripts: { a: "1" }, dependencies: { x: "1.0.0" } };
 
 /** Logs each call to `calls`, then: fails with the text in `fails`, or hangs if there is a file `hangs`, or puts a Node in place. */
