@@ -146,7 +146,7 @@ export class Loop {
     let state = before;
     for (const waiting of batch) {
       try {
-        if (waiting.event !== null) state = reduce(state, waiting.event);
+        if (waiting.event !== null) state = reduce(state, this.#judged(waiting.event));
         accepted.push(waiting);
       } catch (error) {
         this.#ports.problem("An event could not be taken in.", error);
@@ -165,6 +165,14 @@ export class Loop {
     }
     for (const waiting of accepted) waiting.done();
     if (state !== before) for (const listener of [...this.#listeners]) listener(state);
+  }
+
+  /** Whether a report answers the newest assignment is decided when it is taken in: while it waited, another may have been sent. */
+  #judged(event: Event): Event {
+    if (event.type !== "reported" || !event.confirmed) return event;
+    const told = this.#peers.get(peerKey({ role: "worker", id: event.worker }));
+    const { held } = event.report;
+    return told?.version != null && held !== null && compareVersions(held, told.version) === 0 ? event : { ...event, confirmed: false };
   }
 
   #planned(from: State): State {

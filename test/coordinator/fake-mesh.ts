@@ -1,6 +1,6 @@
 /**
  * A mesh without sockets: the shipping loop and sessions on a virtual clock, with workers that are small models of agents.
- * Messages may be lost or late; workers may crash. Every message passes the real parsers.
+ * Messages may be lost or late (in order, as on a connection); workers may crash. Every message passes the real parsers.
  */
 import { generateKeyPairSync } from "node:crypto";
 import type { Manifest } from "../../protocol/artefact.ts";
@@ -75,7 +75,7 @@ export class FakeWorker {
 
   join(): void {
     const { mesh } = this;
-    const session = mesh.sessions.open({ send: (text) => mesh.post(() => this.receive(session, text)), close: () => (this.session = this.session === session ? null : this.session) });
+    const session = mesh.sessions.open({ send: (text) => mesh.post(`to ${this.id}`, () => this.receive(session, text)), close: () => (this.session = this.session === session ? null : this.session) });
     this.session = session;
     const { cpus, gpus, memory, kind, host } = this.options;
     mesh.sessions.receive(session, JSON.stringify({
@@ -173,7 +173,7 @@ export class FakeWorker {
   private send(message: ToCoordinator): void {
     const { session, mesh } = this;
     const text = JSON.stringify(message);
-    if (session !== null) mesh.post(() => this.session === session && mesh.sessions.receive(session, text));
+    if (session !== null) mesh.post(`of ${this.id}`, () => this.session === session && mesh.sessions.receive(session, text));
   }
 }
 
@@ -196,6 +196,7 @@ export class FakeMesh {
   saveFails: Error | null = null;
   private readonly queue: { atMs: number; order: number; run: () => void }[] = [];
   private order = 0;
+  private readonly lastOn = new Map<string, number>();
   readonly tables: RoutingTable[] = [];
 
   constructor(seed = 1) {
@@ -241,9 +242,12 @@ export class FakeMesh {
     return worker;
   }
 
-  post(run: () => void): void {
+  /** `channel`: one direction of one worker; messages of one channel keep their order, as on a connection. */
+  post(channel: string, run: () => void): void {
     if (this.loss > 0 && chance(this.random, this.loss)) return;
-    this.queue.push({ atMs: this.nowMs + 1 + (this.delayMs === 0 ? 0 : below(this.random, this.delayMs)), order: (this.order += 1), run });
+    const atMs = Math.max(this.nowMs + 1 + (this.delayMs === 0 ? 0 : below(this.random, this.delayMs)), this.lastOn.get(channel) ?? 0);
+    this.lastOn.set(channel, atMs);
+    this.queue.push({ atMs, order: (this.order += 1), run });
   }
 
   /** Lets time pass in steps of 10 ms; `each` looks at every step. */
