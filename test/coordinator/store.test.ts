@@ -1,0 +1,179 @@
+/** One contract for every StateStore; then what only the file has: durability, lock, layout. Blobs and join tokens, which live beside it. */
+import { mkdtempSync, readdirSync, readFileSync, statSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
+import { describe, expect, it } from "vitest";
+import { sha256Hex } from "../../protocol/artefact.ts";
+import type { Sha256 } from "../../protocol/ids.ts";
+import { generateKeys, signTicket, verifyTicket } from "../../protocol/ticket.ts";
+import { FolderBlobs } from "../../coordinator/blobs.ts";
+import { loadSigner, readOrCreate } from "../../coordinator/keys.ts";
+import { emptyDesired } from "../../coordinator/state.ts";
+import { DesiredStore } from "../../coordinator/store/desired.ts";
+import { MemoryStore } from "../../coordinator/store/memory.ts";
+import { SqliteStore } from "../../coordinator/store/sqlite.ts";
+import { RevisionConflict, type StateStore } from "../../coordinator/store/store.ts";
+import { JoinTokens } from "../../coordinator/tokens.ts";
+
+const folder = (): string => mkdtempSync(join(tmpdir(), "skein-store-"));
+
+describe.each<[string, () => StateStore]>([
+  ["memory", () => new MemoryStore()],
+  ["sqlite", () => new SqliteStore(join(folder(), "state.db"))],
+])("a %s store", (_name, make) => {
+  it("puts by revision, and refuses who comes too late", async () => {
+    const store = make();
+    expect(await store.get("k")).toBeNull();
+    expect(await store.put("k", "1", 0)).toBe(1);
+    await expect(store.put("k", "x", 0)).rejects.toThrow(RevisionConflict);
+    expect(await store.put("k", "2", 1)).toBe(2);
+    await expect(store.put("k", "x", 1)).rejects.toThrow('"k" has revision 2, not 1');
+    await expect(store.put("other", "x", 3)).rejects.toThrow(RevisionConflict);
+    expect(await store.get("k")).toEqual({ value: "2", revision: 2 });
+    store.close();
+  });
+
+  it("tells watchers of each put until they stop", async () => {
+    const store = make();
+    const seen: string[] = [];
+    const stop = store.watch("k", (entry) => seen.push(`${entry.value}@${entry.revision}`));
+    await store.put("k", "a", 0);
+    await store.put("other", "b", 0);
+    await store.put("k", "c", 1);
+    stop();
+    await store.put("k", "d", 2);
+    expect(seen).toEqual(["a@1", "c@2"]);
+    store.close();
+  });
+
+  it("leases to one holder until the time is over", async () => {
+    const store = make();
+    expect(await store.lease("lead", "a", 100, 0)).toBe(true);
+    expect(await store.lease("lead", "b", 100, 99)).toBe(false);
+    expect(await store.lease("lead", "a", 100, 50)).toBe(true);
+    expect(await store.lease("lead", "b", 100, 149)).toBe(false);
+    expect(await store.lease("lead", "b", 100, 150)).toBe(true);
+    store.close();
+  });
+
+  it("keeps the desired state, and gives every start a higher term", async () => {
+    const store = make();
+    const first = await DesiredStore.open(store);
+    expect(first).toMatchObject({ term: 1, desired: emptyDesired });
+    await first.stored.save({ ...emptyDesired, generation: 5 });
+    const second = await DesiredStore.open(store);
+    expect(second).toMatchObject({ term: 2, desired: { generation: 5 } });
+    await second.stored.save({ ...emptyDesired, generation: 6 });
+    await expect(first.stored.save(emptyDesired)).rejects.toThrow("another coordinator");
+    store.close();
+  });
+
+  it("a state of an unknown schema is refused, not guessed at", async () => {
+    const store = make();
+    await store.put("desired", JSON.stringify({ ...emptyDesired, schema: 99 }), 0);
+    await expect(DesiredStore.open(store)).rejects.toThrow("schema 99");
+    store.close();
+  });
+});
+
+describe("the file", () => {
+  it("survives closing, is locked while open, and a newer layout is refused", async () => {
+    const file = join(folder(), "state.db");
+    const store = new SqliteStore(file);
+    await store.put("k", "v", 0);
+    expect(() => new SqliteStore(file)).toThrow("Another coordinator uses");
+    store.close();
+    const again = new SqliteStore(file);
+    expect(await again.get("k")).toEqual({ value: "v", revision: 1 });
+    again.close();
+    const raw = new DatabaseSync(file);
+    raw.exec("PRAGMA user_version = 42");
+    raw.close();
+    expect(() => new SqliteStore(file)).toThrow("written by a newer Skein (layout 42");
+  });
+});
+
+describe("blobs", () => {
+  const bytes = (...texts: string[]) => (async function* () { for (const text of texts) yield new TextEncoder().encode(text); })();
+  it("appear whole and verified, or not at all", async () => {
+    const blobs = new FolderBlobs(folder());
+    const hash = (await sha256Hex("hello world")) as Sha256;
+    await expect(blobs.put(hash, bytes("hello", " wurld"))).rejects.toThrow(`not ${hash}`);
+    expect(readdirSync(blobs.folder)).toEqual([]);
+    await blobs.put(hash, bytes("hello", " world"));
+    expect(await blobs.size(hash)).toBe(11);
+    const part = [];
+    for await (const piece of blobs.read(hash, 6, 10)) part.push(Buffer.from(piece).toString());
+    expect(part.join("")).toBe("world");
+  });
+  it("have no other names than hashes", async () => {
+    const blobs = new FolderBlobs(folder());
+    for (const name of ["../secret", "..", "", "A".repeat(64)]) {
+      expect(await blobs.size(name as Sha256)).toBeNull();
+      await expect(blobs.put(name as Sha256, bytes("x"))).rejects.toThrow("SHA-256");
+    }
+  });
+});
+
+describe("keys", () => {
+  it("stay with the data directory, readable for the owner only, and make the protocol's tickets", async () => {
+    const place = folder();
+    const signer = loadSigner(place);
+    const claims = { use: "worker", kid: signer.kid, notAfter: 1_000, worker: "w", host: "h" } as const;
+    const ticket = signer.sign(claims);
+    expect(await verifyTicket(ticket, signer.keys, 1_000)).toEqual(claims);
+    const again = loadSigner(place);
+    expect(again.verify(ticket, 1_000)).toEqual(claims);
+    expect(again.verify(ticket, 1_001)).toBeNull();
+    expect(again.verify(`${ticket.slice(0, -4)}AAAA`, 0)).toBeNull();
+    expect(loadSigner(folder()).verify(ticket, 0)).toBeNull();
+    expect(statSync(join(place, "signing-key.pem")).mode & 0o777).toBe(0o600);
+    const other = await generateKeys(signer.kid);
+    expect(signer.verify(await signTicket(claims, other.privateKey), 0)).toBeNull();
+  });
+  it("and the admin token is made once", () => {
+    const file = join(folder(), "admin-token");
+    expect(readOrCreate(file, () => "first")).toBe("first");
+    expect(readOrCreate(file, () => "second")).toBe("first");
+    expect(statSync(file).mode & 0o777).toBe(0o600);
+  });
+});
+
+describe("join tokens", () => {
+  it("have uses and an end, can be revoked, and are stored as hashes only", async () => {
+    const file = join(folder(), "state.db");
+    const store = new SqliteStore(file);
+    const tokens = await JoinTokens.open(store, false);
+    const two = await tokens.create({ label: "two", ttlMs: 1_000, maxUses: 2, nowMs: 0 });
+    expect([tokens.redeem(two.token, "h", 0), tokens.redeem(two.token, "h", 999), tokens.redeem(two.token, "h", 999)]).toEqual([true, true, false]);
+    const late = await tokens.create({ label: "late", ttlMs: 1_000, maxUses: 9, nowMs: 0 });
+    expect(tokens.redeem(late.token, "h", 1_000)).toBe(false);
+    const gone = await tokens.create({ label: "gone", ttlMs: 1_000, maxUses: 9, nowMs: 0 });
+    expect(tokens.list(0).map((t) => t.label)).toEqual(["late", "gone"]);
+    expect(await tokens.revoke(gone.id)).toBe(true);
+    expect(tokens.redeem(gone.token, "h", 0)).toBe(false);
+    expect(tokens.redeem("nonsense", "h", 0)).toBe(false);
+    const again = await JoinTokens.open(store, false);
+    expect(again.redeem(late.token, "h", 1)).toBe(true);
+    store.close();
+    expect(readFileSync(file).includes(late.token)).toBe(false);
+  });
+  it("of the parent are good on this host only, and new at every start", async () => {
+    const tokens = await JoinTokens.open(new MemoryStore(), false);
+    const local = tokens.local("here");
+    expect([tokens.redeem(local, "here", 0), tokens.redeem(local, "there", 0), tokens.redeem(local, "here", 1e15)]).toEqual([true, false, true]);
+    expect(tokens.local("here")).not.toBe(local);
+    expect(tokens.redeem(local, "here", 0)).toBe(false);
+  });
+  it("approval is waited for where it is required, but not on the coordinator's own host", async () => {
+    const tokens = await JoinTokens.open(new MemoryStore(), true);
+    tokens.local("here");
+    expect(tokens.approval("w0", { host: "here", name: "n" })).toBeNull();
+    expect(tokens.approval("w1", { host: "there", name: "laptop" })).toMatch("approval");
+    expect(tokens.waiting()).toEqual([{ worker: "w1", name: "laptop", host: "there" }]);
+    expect(await tokens.approve("w1")).toBe(true);
+    expect(tokens.approval("w1", { host: "there", name: "laptop" })).toBeNull();
+    expect(await tokens.approve("w1")).toBe(false);
+  });
+});
