@@ -116,7 +116,6 @@ function updating(id: DeploymentState["id"], known: DeploymentState | undefined)
     failures: 0,
     lastFailure: null,
     everRan: false,
-    gaveUp: false,
     autoscale: known?.autoscale ?? { samples: [], upSinceMs: null, downSinceMs: null },
   };
 }

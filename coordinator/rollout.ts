@@ -56,7 +56,6 @@ export function rollout(state: State, deployment: DesiredDeployment, story: Depl
   if (live.length > target) return { ...none, stop: victims(state, deployment, live, live.length - target) };
 
   const delta = target - live.length;
-  if (story.gaveUp) return none;
   const start = delta > 0 && mayStart(deployment, story, all, target, nowMs) ? delta : 0;
   const outdated = live.filter((r) => !isCurrent(r, deployment));
   if (outdated.length === 0) return { ...none, start };

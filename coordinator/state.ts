@@ -173,8 +173,6 @@ export interface DeploymentState {
   readonly lastFailure: { readonly atMs: number; readonly error: string } | null;
   /** A replica of the present version was ready at least once. */
   readonly everRan: boolean;
-  /** The threshold is reached: no more starts until a new deploy. */
-  readonly gaveUp: boolean;
   readonly autoscale: AutoscaleMemory;
 }
 

@@ -19,7 +19,7 @@ export function replicaReady(state: State, replica: Replica): State {
   const next: State = { ...state, replicas: { ...state.replicas, [replica.id]: { ...replica, phase: "running", reason: "" } } };
   const desired = desiredOf(state, replica);
   if (desired === undefined || replica.code !== desired.code || replica.config !== desired.config) return next;
-  return withStory(next, replica, (story) => ({ ...story, everRan: true, failures: 0, lastFailure: null, gaveUp: false }));
+  return withStory(next, replica, (story) => ({ ...story, everRan: true, failures: 0, lastFailure: null }));
 }
 
 /**
@@ -48,7 +48,7 @@ function failedStart(story: DeploymentState, desired: DesiredDeployment, error: 
   const during = rolling
     ? `The deployment failed to start ${failures} times in a row during a rolling update. This may be due to a problem with its constructor, initial health check or health checks failing. The update is stopped and replicas of the previous version keep running until a new deploy. See controller logs for details. Error:\n${error}`
     : `The deployment failed to start ${failures} times in a row. This may be due to a problem with its constructor or initial health check failing. See controller logs for details. Error:\n${error}`;
-  return { ...counted, gaveUp: true, status: "DEPLOY_FAILED", trigger: "REPLICA_STARTUP_FAILED", message: during };
+  return { ...counted, status: "DEPLOY_FAILED", trigger: "REPLICA_STARTUP_FAILED", message: during };
 }
 
 function unhealthy(story: DeploymentState): DeploymentState {

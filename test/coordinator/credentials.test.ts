@@ -96,6 +96,16 @@ describe("the mesh's listener", () => {
     expect(await peer.closed).toBe(1008);
   });
 
+  it("takes a worker's ticket for that worker on that host only", async () => {
+    const attempts = [["w1", real.ready.hostId, "welcome"], ["w2", real.ready.hostId, "refused"], ["w1", "elsewhere", "refused"]] as const;
+    for (const [id, host, answer] of attempts) {
+      const peer = new Peer(real.ready.meshUrl);
+      await peer.open();
+      peer.join(credentials["worker ticket"]!, { id, host, incarnation: 2 });
+      expect(await peer.next(answer)).toHaveProperty("type", answer);
+    }
+  });
+
   it("tells an old process of a worker to go, and lets the newest have its place", async () => {
     const [first, second, late] = [new Peer(real.ready.meshUrl), new Peer(real.ready.meshUrl), new Peer(real.ready.meshUrl)];
     for (const peer of [first, second, late]) await peer.open();
@@ -197,6 +207,10 @@ it("the relay pipes both ways for a replica with a ticket", async () => {
   const { loadSigner } = await import("../../coordinator/keys.ts");
   const signer = loadSigner(join(mesh.dataDir, "coordinator"));
   const ticket = signer.sign({ use: "replica", kid: signer.kid, notAfter: Date.now() + 60_000, replica: "a#D#x", incarnation: 1, app: "a", deployment: "D", worker: "w", host: "h", callees: [] });
+  const stranger = new WebSocket(relayUrl);
+  const turnedAway = new Promise<number>((resolve) => stranger.on("close", resolve));
+  stranger.on("open", () => stranger.send(hello(`${ticket.slice(0, -6)}AAAAAA`)));
+  expect([await turnedAway, heard.length]).toEqual([1008, 0]);
   const replica = new WebSocket(relayUrl);
   const back = new Promise<string>((resolve) => replica.on("message", (data) => resolve(String(data))));
   const first = hello(ticket);

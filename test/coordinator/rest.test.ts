@@ -134,6 +134,11 @@ describe("a deploy", () => {
     expect((await second.call("/api/skein/applications/imp", { method: "DELETE" })).status).toBe(200);
     expect((await second.call("/api/skein/applications/imp", { method: "DELETE" })).status).toBe(404);
     await second.stop();
+    // A run of its own begins with nothing, and what it left behind is nothing too.
+    await (await startReal({ dataDir: first.dataDir, fresh: true })).stop();
+    const third = await startReal({ dataDir: first.dataDir, fresh: false });
+    expect((await get(third)).applications).toEqual({});
+    await third.stop();
   });
 });
 

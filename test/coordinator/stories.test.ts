@@ -285,6 +285,29 @@ describe("what fails", () => {
   });
 });
 
+it("a replica that was taken back before its worker heard of it leaves no trace", async () => {
+  const mesh = new FakeMesh();
+  mesh.worker("a");
+  await mesh.run(50);
+  mesh.loss = 1;
+  await mesh.deploy([{ manifest: one() }]);
+  mesh.loss = 0;
+  await mesh.delete("default");
+  expect(Object.values(mesh.loop.state.replicas).map((r) => [r.phase, r.seen])).toEqual([["stopping", false]]);
+  await mesh.run(1_500);
+  expect(mesh.loop.state.replicas).toEqual({});
+  expect(mesh.status.applications).toEqual({});
+});
+
+it("the end of an older process's connection says nothing about the newer one", async () => {
+  const mesh = await running();
+  const a = mesh.workers.get("a")!;
+  a.incarnation = 5;
+  a.join();
+  await mesh.loop.dispatch({ type: "disconnected", worker: "a" as never, incarnation: 0, nowMs: mesh.nowMs });
+  expect(mesh.status.skein.workers[0]?.status).toBe("ALIVE");
+});
+
 describe("a coordinator that starts again", () => {
   it("adopts every replica: no start, no stop, same words in the end", async () => {
     const mesh = await running({ num_replicas: 3 }, 2);
@@ -296,6 +319,7 @@ describe("a coordinator that starts again", () => {
     await mesh.run(3_000);
     expect(mesh.status.skein.recovering).toBe(true);
     expect([...mesh.workers.values()].map((w) => w.assignment)).toEqual(assignments);
+    expect(Object.values(mesh.loop.state.replicas).map((r) => [r.worker, r.phase])).toEqual(mesh.workers.get("a")!.assignment!.replicas.map(() => ["a", "running"]));
     mesh.workers.get("b")!.join();
     await mesh.run(500);
     expect(mesh.status.skein.recovering).toBe(false);
