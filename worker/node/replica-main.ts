@@ -75,11 +75,12 @@ receive = (message) => {
   } else if (message.type === "stop") void stop(message.timeoutMs);
   else replica.receive(message);
 };
-for (const message of early.splice(0)) receive(message);
-
 setInterval(() => tell({ type: "alive", ongoing: replica.ongoing }), ALIVE_MS);
 
-if (await replica.start()) tellParent({ type: "ready", result: null } satisfies Ready<null>);
+const started = replica.start();
+// After start has taken the options: what came behind them is newer.
+for (const message of early.splice(0)) receive(message);
+if (await started) tellParent({ type: "ready", result: null } satisfies Ready<null>);
 else {
   tellParent({ type: "failed", exit: 1, message: replica.failure } satisfies Failed);
   // The pipes must drain before the process goes.
