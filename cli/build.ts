@@ -28,7 +28,8 @@ export async function build(request: Omit<BuildRequest, "blobs">, stop: AbortSig
   const dispose = (): Promise<void> => rm(folder, { recursive: true, force: true });
   const child = spawnChild(builder, { output: "pipe" });
   let said = "";
-  for (const stream of [child.stdout, child.stderr]) stream?.on("data", (bytes: Buffer) => (said = (said + bytes.toString("utf8")).slice(-4_000)));
+  for (const stream of [child.stdout, child.stderr])
+    stream?.on("data", (bytes: Buffer) => (said = (said + bytes.toString("utf8")).slice(-4_000)));
   const limit = AbortSignal.timeout(BUILD_WITHIN_MS);
   const ended = AbortSignal.any([stop, limit]);
   const end = (): void => void child.kill("SIGKILL");
@@ -40,9 +41,17 @@ export async function build(request: Omit<BuildRequest, "blobs">, stop: AbortSig
   } catch (error) {
     await dispose();
     if (stop.aborted) throw new Interrupted();
-    if (limit.aborted) throw new CommandFailed(EXIT.timeout, `Importing ${request.importPath} did not end within ${BUILD_WITHIN_MS / 1000} s: does the module wait for something at its top level?`);
+    if (limit.aborted)
+      throw new CommandFailed(
+        EXIT.timeout,
+        `Importing ${request.importPath} did not end within ${BUILD_WITHIN_MS / 1000} s: does the module wait for something at its top level?`,
+      );
     if (error instanceof Error && /ended before it was ready/.test(error.message))
-      throw new CommandFailed(EXIT.failed, `Importing ${request.importPath} ended the builder.${said.trim() === "" ? "" : `\n${said.trim()}`}`, { cause: error });
+      throw new CommandFailed(
+        EXIT.failed,
+        `Importing ${request.importPath} ended the builder.${said.trim() === "" ? "" : `\n${said.trim()}`}`,
+        { cause: error },
+      );
     throw error;
   } finally {
     ended.removeEventListener("abort", end);

@@ -75,12 +75,16 @@ export class Client {
 
   /** Adds or replaces one application and leaves the others alone. Returns warnings. */
   async putApplication(name: string, application: unknown): Promise<string[]> {
-    return warningsOf(await this.#call(`/api/skein/applications/${encodeURIComponent(name)}`, { method: "PUT", json: application }));
+    return warningsOf(
+      await this.#call(`/api/skein/applications/${encodeURIComponent(name)}`, { method: "PUT", json: application }),
+    );
   }
 
   /** Takes one application away; one that is gone already is fine. */
   async deleteApplication(name: string): Promise<void> {
-    await (await this.#call(`/api/skein/applications/${encodeURIComponent(name)}`, { method: "DELETE", allow: [404] })).arrayBuffer();
+    await (
+      await this.#call(`/api/skein/applications/${encodeURIComponent(name)}`, { method: "DELETE", allow: [404] })
+    ).arrayBuffer();
   }
 
   async hasBlob(sha256: string): Promise<boolean> {
@@ -88,19 +92,29 @@ export class Client {
   }
 
   async putBlob(sha256: string, bytes: Uint8Array): Promise<void> {
-    await (await this.#call(`/api/skein/blobs/${sha256}`, { method: "PUT", body: bytes as Uint8Array<ArrayBuffer> })).arrayBuffer();
+    await (
+      await this.#call(`/api/skein/blobs/${sha256}`, { method: "PUT", body: bytes as Uint8Array<ArrayBuffer> })
+    ).arrayBuffer();
   }
 
   /** Log text as it comes; endless with `follow`. `target`: application or application/deployment. */
   async logs(target: string, follow: boolean): Promise<AsyncIterable<Uint8Array>> {
     const path = target.split("/").map(encodeURIComponent).join("/");
-    const response = await this.#call(`/api/skein/logs/${path}`, { query: follow ? { follow: "1" } : {}, endless: true });
+    const response = await this.#call(`/api/skein/logs/${path}`, {
+      query: follow ? { follow: "1" } : {},
+      endless: true,
+    });
     return (response.body ?? new Blob().stream()) as unknown as AsyncIterable<Uint8Array>;
   }
 
   /** The answer holds the only copy of the token. */
-  async createJoinToken(options: { expires_in_s?: number; max_uses?: number }): Promise<{ token: string; url?: string; link?: string } & JoinToken> {
-    return (await (await this.#call("/api/skein/join-tokens", { method: "POST", json: options })).json()) as { token: string } & JoinToken;
+  async createJoinToken(options: {
+    expires_in_s?: number;
+    max_uses?: number;
+  }): Promise<{ token: string; url?: string; link?: string } & JoinToken> {
+    return (await (await this.#call("/api/skein/join-tokens", { method: "POST", json: options })).json()) as {
+      token: string;
+    } & JoinToken;
   }
 
   async joinTokens(): Promise<JoinToken[]> {
@@ -131,7 +145,11 @@ export class Client {
   }
 
   async #call(path: string, call: Call = {}): Promise<Response> {
-    const url = `${this.address}${path}${call.query === undefined ? "" : `?${new URLSearchParams(call.query)}`}`.replace(/\?$/, "");
+    const url =
+      `${this.address}${path}${call.query === undefined ? "" : `?${new URLSearchParams(call.query)}`}`.replace(
+        /\?$/,
+        "",
+      );
     const limit = AbortSignal.timeout(ANSWER_WITHIN_MS);
     let response: Response;
     try {
@@ -148,7 +166,12 @@ export class Client {
       });
     } catch (cause) {
       if (this.#stop.aborted) throw new Interrupted();
-      if (limit.aborted) throw new CommandFailed(EXIT.timeout, `The coordinator at ${this.address} did not answer within ${ANSWER_WITHIN_MS / 1000} s. See \`skein doctor\`.`, { cause });
+      if (limit.aborted)
+        throw new CommandFailed(
+          EXIT.timeout,
+          `The coordinator at ${this.address} did not answer within ${ANSWER_WITHIN_MS / 1000} s. See \`skein doctor\`.`,
+          { cause },
+        );
       throw unreachable(this.address, cause);
     }
     if (response.ok || call.allow?.includes(response.status) === true) return response;
@@ -157,8 +180,15 @@ export class Client {
 }
 
 function unreachable(address: string, cause: unknown): CommandFailed {
-  const reason = cause instanceof Error && cause.cause instanceof Error ? ((cause.cause as NodeJS.ErrnoException).code ?? cause.cause.message) : String(cause);
-  return new CommandFailed(EXIT.unreachable, `No mesh answers at ${address} (${reason}). Start one with \`skein start\`, or name another with --address or SKEIN_ADDRESS.`, { cause });
+  const reason =
+    cause instanceof Error && cause.cause instanceof Error
+      ? ((cause.cause as NodeJS.ErrnoException).code ?? cause.cause.message)
+      : String(cause);
+  return new CommandFailed(
+    EXIT.unreachable,
+    `No mesh answers at ${address} (${reason}). Start one with \`skein start\`, or name another with --address or SKEIN_ADDRESS.`,
+    { cause },
+  );
 }
 
 function refused(status: number, text: string, address: string, hadToken: boolean): CommandFailed {
@@ -170,7 +200,10 @@ function refused(status: number, text: string, address: string, hadToken: boolea
     );
   }
   if (status === 400) return new CommandFailed(EXIT.badConfig, text);
-  return new CommandFailed(status === 404 ? EXIT.notFound : EXIT.failed, text === "" ? `The coordinator at ${address} answered ${status}.` : text);
+  return new CommandFailed(
+    status === 404 ? EXIT.notFound : EXIT.failed,
+    text === "" ? `The coordinator at ${address} answered ${status}.` : text,
+  );
 }
 
 /** The sentence of an error answer: `{"error": …}`, `{"message": …}` or plain text. */

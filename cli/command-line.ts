@@ -30,9 +30,11 @@ function prepare(command: Command, shell: Shell): void {
   command.exitOverride().configureOutput({
     writeOut: shell.out,
     writeErr: (text) => shell.note(text.replace(/\n$/, "")),
-    outputError: (text, write) => write(`${text.trimEnd().replace(/^error: /, `${pathOf(command)}: `)}\nSee \`${pathOf(command)} --help\`.\n`),
+    outputError: (text, write) =>
+      write(`${text.trimEnd().replace(/^error: /, `${pathOf(command)}: `)}\nSee \`${pathOf(command)} --help\`.\n`),
   });
   for (const child of command.commands) prepare(child, shell);
 }
 
-const pathOf = (command: Command): string => (command.parent === null ? command.name() : `${pathOf(command.parent)} ${command.name()}`);
+const pathOf = (command: Command): string =>
+  command.parent === null ? command.name() : `${pathOf(command.parent)} ${command.name()}`;

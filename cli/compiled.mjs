@@ -48,7 +48,8 @@ function listSources() {
   const sources = [];
   for (const folder of FOLDERS) {
     for (const entry of readdirSync(join(root, folder), { recursive: true, withFileTypes: true })) {
-      if (entry.isFile() && entry.name.endsWith(".ts")) sources.push(join(relative(root, entry.parentPath), entry.name));
+      if (entry.isFile() && entry.name.endsWith(".ts"))
+        sources.push(join(relative(root, entry.parentPath), entry.name));
     }
   }
   return sources.sort();
@@ -83,8 +84,15 @@ async function compile(sources, folder) {
       sourcesContent: false,
       logLevel: "silent",
       external: EXTERNAL,
-      banner: { js: 'import { createRequire as __createRequire } from "node:module"; const require = __createRequire(import.meta.url);' },
-      plugins: [{ name: "programs", setup: (plugin) => plugin.onLoad({ filter: /\.ts$/ }, ({ path }) => loadSource(path, folder)) }],
+      banner: {
+        js: 'import { createRequire as __createRequire } from "node:module"; const require = __createRequire(import.meta.url);',
+      },
+      plugins: [
+        {
+          name: "programs",
+          setup: (plugin) => plugin.onLoad({ filter: /\.ts$/ }, ({ path }) => loadSource(path, folder)),
+        },
+      ],
     });
     renameSync(making, folder);
   } catch (error) {
@@ -100,7 +108,9 @@ function loadSource(path, folder) {
   const contents = readFileSync(path, "utf8")
     .replace(PROGRAM, (whole, target) => {
       const file = relative(root, resolve(dirname(path), target));
-      return existsSync(join(root, file)) ? `new URL(${JSON.stringify(pathToFileURL(compiledPath(folder, file)).href)})` : whole;
+      return existsSync(join(root, file))
+        ? `new URL(${JSON.stringify(pathToFileURL(compiledPath(folder, file)).href)})`
+        : whole;
     })
     .replaceAll("import.meta.url", JSON.stringify(pathToFileURL(path).href));
   return { contents, loader: "ts" };

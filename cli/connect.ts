@@ -36,7 +36,10 @@ export async function liveMesh(options: AddressOptions, shell: Shell): Promise<C
   const client = await connect(options, shell);
   if (await client.alive(ALIVE_WITHIN_MS)) return client;
   if (named === undefined) return undefined;
-  throw new CommandFailed(EXIT.unreachable, `No mesh answers at ${client.address}. Leave --address and SKEIN_ADDRESS out to start one here.`);
+  throw new CommandFailed(
+    EXIT.unreachable,
+    `No mesh answers at ${client.address}. Leave --address and SKEIN_ADDRESS out to start one here.`,
+  );
 }
 
 function checked(address: string): string {
@@ -54,7 +57,9 @@ async function tokenFor(address: string, record: MeshRecord | undefined, shell: 
   try {
     return await readToken(record.adminTokenFile);
   } catch (thrown) {
-    throw new CommandFailed(EXIT.notAllowed, `The admin token can't be read: ${explain(thrown).message}`, { cause: thrown });
+    throw new CommandFailed(EXIT.notAllowed, `The admin token can't be read: ${explain(thrown).message}`, {
+      cause: thrown,
+    });
   }
 }
 

@@ -43,7 +43,10 @@ export class Deployer {
     const done: BuiltApplication[] = [];
     for (const application of this.applications) {
       const appDir = appDirOf(application, this.target, this.#appDir, this.#shell.cwd);
-      const built = await build({ appDir, importPath: application.import_path, args: application.args ?? {} }, this.#shell.stop);
+      const built = await build(
+        { appDir, importPath: application.import_path, args: application.args ?? {} },
+        this.#shell.stop,
+      );
       done.push({ application, built });
     }
     this.#inputs = done.flatMap((one) => one.built.inputs);
@@ -63,8 +66,13 @@ export class Deployer {
       applications.push({ ...withoutLocalFolder(application), artefact: built.artefact });
     }
     progress.show("Deploying");
-    if (whole) (await client.deploy({ ...(this.target.kind === "config" ? this.target.input : {}), applications })).forEach(note);
-    else for (const application of applications) (await client.putApplication(application.name ?? "default", application)).forEach(note);
+    if (whole)
+      (await client.deploy({ ...(this.target.kind === "config" ? this.target.input : {}), applications })).forEach(
+        note,
+      );
+    else
+      for (const application of applications)
+        (await client.putApplication(application.name ?? "default", application)).forEach(note);
   }
 
   /** Builds and deploys again whenever a source changes, until stopped. What can't be built is told; the old code serves on. */

@@ -24,12 +24,24 @@ export class Interrupted extends CommandFailed {
 }
 
 const SYSTEM: Readonly<Record<string, (path: string) => [exit: number, sentence: string]>> = {
-  ENOSPC: (path) => [EXIT.failed, `The disk is full${at(path)}: free some space (a model takes a few hundred megabytes), then repeat the command.`],
+  ENOSPC: (path) => [
+    EXIT.failed,
+    `The disk is full${at(path)}: free some space (a model takes a few hundred megabytes), then repeat the command.`,
+  ],
   EDQUOT: (path) => [EXIT.failed, `The disk quota is used up${at(path)}: free some space, then repeat the command.`],
   ENOENT: (path) => [EXIT.notFound, `There is no such file or folder: ${path || "(no path given)"}.`],
-  EACCES: (path) => [EXIT.notAllowed, `Not allowed to use ${path || "a file"}: change its owner or mode, or choose another folder.`],
-  EPERM: (path) => [EXIT.notAllowed, `Not allowed to use ${path || "a file"}: change its owner or mode, or choose another folder.`],
-  EROFS: (path) => [EXIT.notAllowed, `The file system is read-only${at(path)}: set SKEIN_DATA_DIR to a folder that can be written.`],
+  EACCES: (path) => [
+    EXIT.notAllowed,
+    `Not allowed to use ${path || "a file"}: change its owner or mode, or choose another folder.`,
+  ],
+  EPERM: (path) => [
+    EXIT.notAllowed,
+    `Not allowed to use ${path || "a file"}: change its owner or mode, or choose another folder.`,
+  ],
+  EROFS: (path) => [
+    EXIT.notAllowed,
+    `The file system is read-only${at(path)}: set SKEIN_DATA_DIR to a folder that can be written.`,
+  ],
   EISDIR: (path) => [EXIT.notFound, `${path || "This"} is a folder, expected a file.`],
   EMFILE: () => [EXIT.failed, "Too many open files: raise the limit with `ulimit -n 4096`, then repeat the command."],
 };

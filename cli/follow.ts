@@ -24,20 +24,29 @@ export function progressOf(name: string, application: ApplicationDetails | undef
   if (application === undefined) return { state: "waiting", text: `${name}: waiting for the coordinator` };
   if (application.status === "RUNNING") return { state: "running", text: `${name}: running` };
   const detail = messageOf(application);
-  if (application.status === "DEPLOY_FAILED") return { state: "failed", text: detail === "" ? `Deploying application "${name}" failed.` : detail };
+  if (application.status === "DEPLOY_FAILED")
+    return { state: "failed", text: detail === "" ? `Deploying application "${name}" failed.` : detail };
   const deployments = Object.values(application.deployments);
   const running = deployments.reduce((sum, d) => sum + d.replicas.filter((r) => r.state === "RUNNING").length, 0);
   const wanted = deployments.reduce((sum, d) => sum + d.target_num_replicas, 0);
   const count = wanted > 1 ? ` ${running} of ${wanted} replicas ready` : "";
-  return { state: "waiting", text: `${name}: ${detail === "" ? (wanted === 0 ? "building" : "starting") : detail}${count === "" ? "" : ` (${count.trim()})`}` };
+  return {
+    state: "waiting",
+    text: `${name}: ${detail === "" ? (wanted === 0 ? "building" : "starting") : detail}${count === "" ? "" : ` (${count.trim()})`}`,
+  };
 }
 
 /** The most telling message: of a replica that isn't running, else of a deployment, else of the application. */
 function messageOf(application: ApplicationDetails): string {
   const deployments = Object.values(application.deployments);
-  if (application.status === "DEPLOY_FAILED") return [application.message, ...deployments.map((d) => d.message)].find((m) => m !== "") ?? "";
+  if (application.status === "DEPLOY_FAILED")
+    return [application.message, ...deployments.map((d) => d.message)].find((m) => m !== "") ?? "";
   const waiting = deployments.flatMap((d) => d.replicas).filter((r) => r.state !== "RUNNING");
-  return [...waiting.map((r) => r.message), ...deployments.map((d) => d.message), application.message].find((m) => m !== "") ?? "";
+  return (
+    [...waiting.map((r) => r.message), ...deployments.map((d) => d.message), application.message].find(
+      (m) => m !== "",
+    ) ?? ""
+  );
 }
 
 /** `http://host:port/prefix` of an application's HTTP entry, as a person on this machine types it; undefined while nothing listens. */
@@ -46,8 +55,14 @@ export function urlOf(status: InstanceDetails, name: string): string | undefined
   if (app === undefined || app.route_prefix === null) return undefined;
   // As in Ray, one group stands for all applications, unless a group is for this one.
   const groups = status.target_groups.filter((group) => group.protocol === "HTTP");
-  const target = (groups.find((group) => group.app_name === name) ?? groups.find((group) => group.app_name === ""))?.targets[0];
-  const { host, port, root_path, ssl_certfile } = (status.http_options ?? {}) as { host?: string; port?: number; root_path?: string; ssl_certfile?: string | null };
+  const target = (groups.find((group) => group.app_name === name) ?? groups.find((group) => group.app_name === ""))
+    ?.targets[0];
+  const { host, port, root_path, ssl_certfile } = (status.http_options ?? {}) as {
+    host?: string;
+    port?: number;
+    root_path?: string;
+    ssl_certfile?: string | null;
+  };
   const at = target ?? (host === undefined || port === undefined || port === 0 ? undefined : { ip: host, port });
   if (at === undefined || status.proxy_location === "Disabled") return undefined;
   const shown = /^(0\.0\.0\.0|127\.\d+\.\d+\.\d+|::1?|localhost)$/.test(at.ip) ? "localhost" : at.ip;
@@ -58,14 +73,24 @@ export function urlOf(status: InstanceDetails, name: string): string | undefined
  * Resolves with the status in which all named applications run and their listener answers. `onText`: what goes on, for a person.
  * Errors: 1 a deploy failed, 130 interrupted. An application that can't be placed is waited for: a worker may join.
  */
-export async function follow(names: readonly string[], client: Client, shell: Shell, onText: (text: string) => void): Promise<InstanceDetails> {
+export async function follow(
+  names: readonly string[],
+  client: Client,
+  shell: Shell,
+  onText: (text: string) => void,
+): Promise<InstanceDetails> {
   for (;;) {
     const status = await client.status();
     const each = names.map((name) => progressOf(name, status.applications[name]));
     const failed = each.find((one) => one.state === "failed");
     if (failed !== undefined) throw new CommandFailed(EXIT.failed, failed.text);
     if (each.every((one) => one.state === "running")) return listening(names, client, shell);
-    onText(each.filter((one) => one.state === "waiting").map((one) => one.text).join("; "));
+    onText(
+      each
+        .filter((one) => one.state === "waiting")
+        .map((one) => one.text)
+        .join("; "),
+    );
     await shell.sleep(ASK_EVERY_MS);
     if (shell.stop.aborted) throw new Interrupted();
   }
@@ -77,8 +102,10 @@ async function listening(names: readonly string[], client: Client, shell: Shell)
   for (;;) {
     const status = await client.status();
     const urls = names.map((name) => urlOf(status, name)).filter((url) => url !== undefined);
-    const noListener = names.every((name) => status.applications[name]?.route_prefix === null) || status.proxy_location === "Disabled";
-    if (noListener || (urls.length > 0 && (await Promise.all(urls.map((url) => routed(url, shell)))).every(Boolean))) return status;
+    const noListener =
+      names.every((name) => status.applications[name]?.route_prefix === null) || status.proxy_location === "Disabled";
+    if (noListener || (urls.length > 0 && (await Promise.all(urls.map((url) => routed(url, shell)))).every(Boolean)))
+      return status;
     if (shell.stop.aborted) throw new Interrupted();
     if (shell.now() - begun > LISTENER_WITHIN_MS) {
       const { host, port } = (status.http_options ?? {}) as { host?: string; port?: number };

@@ -25,7 +25,11 @@ for (const stream of [process.stdout, process.stderr])
     if (error.code === "EPIPE" && stream === process.stdout && !stop.signal.aborted) stop.abort();
   });
 
-const progress = new Progress((text) => void process.stderr.write(text), process.stderr.isTTY === true, () => performance.now());
+const progress = new Progress(
+  (text) => void process.stderr.write(text),
+  process.stderr.isTTY === true,
+  () => performance.now(),
+);
 const shell: Shell = {
   out: (text) => void process.stdout.write(text),
   note: (line) => {

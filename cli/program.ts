@@ -36,14 +36,30 @@ export function program(done: (verb: Verb) => void): Command {
     .addOption(jsonReady())
     .action((target: string, args: string[], flags) => {
       const { nonBlocking, ...rest } = flags;
-      done(async (shell) => (await import("./verbs/run.ts")).run(target, args, { ...rest, ...(nonBlocking ? { blocking: false } : {}) }, shell));
+      done(async (shell) =>
+        (await import("./verbs/run.ts")).run(
+          target,
+          args,
+          { ...rest, ...(nonBlocking ? { blocking: false } : {}) },
+          shell,
+        ),
+      );
     });
 
   meshOptions(dataDir(skein.command("start")))
     .description("start a mesh without an application; what was deployed before comes back")
-    .option("-d, --app-dir <folder>", "folder in which a plain PUT's import paths are looked up (default: the working directory)")
+    .option(
+      "-d, --app-dir <folder>",
+      "folder in which a plain PUT's import paths are looked up (default: the working directory)",
+    )
     .option("--no-worker", "coordinator only: this machine serves nothing")
-    .addOption(new Option("--proxy-location <where>", "on which hosts clients are listened for").choices(["EveryNode", "HeadOnly", "Disabled"]))
+    .addOption(
+      new Option("--proxy-location <where>", "on which hosts clients are listened for").choices([
+        "EveryNode",
+        "HeadOnly",
+        "Disabled",
+      ]),
+    )
     .option("--grpc-port <port>", "port for gRPC clients", port)
     .option("--grpc-servicer-functions <function>", "<file>.proto:<package.Service>; may be repeated", collect)
     .addOption(jsonReady())
@@ -58,7 +74,9 @@ export function program(done: (verb: Verb) => void): Command {
     .option("--dial-out", "no listener of its own: for a machine that nobody can dial")
     .option("--host <id>", "id of this machine, shared by workers on it")
     .addOption(jsonReady())
-    .action((urls: string[], flags) => done(async (shell) => (await import("./verbs/worker-join.ts")).join(urls, flags, shell)));
+    .action((urls: string[], flags) =>
+      done(async (shell) => (await import("./verbs/worker-join.ts")).join(urls, flags, shell)),
+    );
 
   runtimeEnvOptions(addressOptions(skein.command("deploy")))
     .description("send a configuration to the running mesh; returns before the applications run")
@@ -68,7 +86,9 @@ export function program(done: (verb: Verb) => void): Command {
     .option("--name <name>", "name of the application, with module:export")
     .option("--wait", "return when the applications run")
     .option("--dry-run", "check and build, send nothing")
-    .action((target: string, args: string[], flags) => done(async (shell) => (await import("./verbs/deploy.ts")).deploy(target, args, flags, shell)));
+    .action((target: string, args: string[], flags) =>
+      done(async (shell) => (await import("./verbs/deploy.ts")).deploy(target, args, flags, shell)),
+    );
 
   reading(skein.command("status"))
     .description("what runs, and what it waits for")
@@ -87,7 +107,9 @@ export function program(done: (verb: Verb) => void): Command {
     .option("-d, --app-dir <folder>", "folder in which modules are looked up (default: the working directory)")
     .option("-o, --output-path <file>", "file to write (default: stdout)")
     .option("--grpc-servicer-functions <function>", "<file>.proto:<package.Service>; may be repeated", collect)
-    .action((paths: string[], flags) => done(async (shell) => (await import("./verbs/build-config.ts")).buildConfig(paths, flags, shell)));
+    .action((paths: string[], flags) =>
+      done(async (shell) => (await import("./verbs/build-config.ts")).buildConfig(paths, flags, shell)),
+    );
 
   addressOptions(skein.command("shutdown"))
     .description("take every application away; with --mesh end the mesh too")
@@ -99,14 +121,18 @@ export function program(done: (verb: Verb) => void): Command {
     .description("what the replicas of an application have written")
     .argument("<app[/deployment]>", "application, or application/deployment")
     .option("-f, --follow", "go on as more is written")
-    .action((target: string, flags) => done(async (shell) => (await import("./verbs/logs.ts")).logs(target, flags, shell)));
+    .action((target: string, flags) =>
+      done(async (shell) => (await import("./verbs/logs.ts")).logs(target, flags, shell)),
+    );
 
   addressOptions(skein.command("chat"))
     .description("talk to a running application")
     .argument("[prompt...]", "a question; without one: a conversation, or what is piped in")
     .option("-n, --name <application>", "which application, if there are several")
     .option("--url <url>", "where to send it, instead of asking the mesh")
-    .action((prompt: string[], flags) => done(async (shell) => (await import("./verbs/chat.ts")).chat(prompt, flags, shell)));
+    .action((prompt: string[], flags) =>
+      done(async (shell) => (await import("./verbs/chat.ts")).chat(prompt, flags, shell)),
+    );
 
   reading(skein.command("doctor"))
     .description("what this machine can do, and what to mend")
@@ -124,7 +150,9 @@ export function program(done: (verb: Verb) => void): Command {
   addressOptions(token.command("revoke"))
     .description("make a token invalid")
     .argument("<id>", "id of the token, from the list")
-    .action((id: string, flags) => done(async (shell) => (await import("./verbs/join-token.ts")).revokeToken(id, flags, shell)));
+    .action((id: string, flags) =>
+      done(async (shell) => (await import("./verbs/join-token.ts")).revokeToken(id, flags, shell)),
+    );
 
   skein
     .command("version")
@@ -142,12 +170,20 @@ export function program(done: (verb: Verb) => void): Command {
 
 // --- options that several verbs share --------------------------------------------------------------------------------------
 
-const dataDir = (command: Command): Command => command.option("--data-dir <folder>", "keys, state, logs and models (default: SKEIN_DATA_DIR, else the user's data folder)");
+const dataDir = (command: Command): Command =>
+  command.option(
+    "--data-dir <folder>",
+    "keys, state, logs and models (default: SKEIN_DATA_DIR, else the user's data folder)",
+  );
 
 const addressOptions = (command: Command): Command =>
-  dataDir(command).option("-a, --address <url>", "operators' API of the mesh (default: the mesh on this machine, else http://127.0.0.1:8265)");
+  dataDir(command).option(
+    "-a, --address <url>",
+    "operators' API of the mesh (default: the mesh on this machine, else http://127.0.0.1:8265)",
+  );
 
-const reading = (command: Command): Command => addressOptions(command).option("--json", "JSON, the same in every version");
+const reading = (command: Command): Command =>
+  addressOptions(command).option("--json", "JSON, the same in every version");
 
 const jsonReady = (): Option => new Option("--json-ready", "print one JSON line on stdout when all is up").hideHelp();
 
@@ -167,7 +203,11 @@ const workerOptions = (command: Command): Command =>
     .option("--allow-software-gpu", "let a software adapter (SwiftShader) count as a GPU")
     .option("--ingress-host <host>", "where this host's ingress listens for replicas (default: 127.0.0.1)")
     .option("--ingress-port <port>", "its port (default: any free one)", port)
-    .option("--ingress-advertise <url>", "URL under which replicas on other machines reach it; may be repeated", collect)
+    .option(
+      "--ingress-advertise <url>",
+      "URL under which replicas on other machines reach it; may be repeated",
+      collect,
+    )
     .option("--log-level <level>", "how much the programs log");
 
 const meshOptions = (command: Command): Command =>
@@ -179,7 +219,10 @@ const meshOptions = (command: Command): Command =>
     .option("--mesh-host <host>", "where workers join (default: 127.0.0.1)")
     .option("--mesh-port <port>", "its port (default: 8266)", port)
     .option("--advertise <url>", "URL under which other machines reach the mesh port; may be repeated", collect)
-    .option("--http-host <host>", "where HTTP clients are listened for (default: what the first deploy says, else 127.0.0.1)")
+    .option(
+      "--http-host <host>",
+      "where HTTP clients are listened for (default: what the first deploy says, else 127.0.0.1)",
+    )
     .option("--http-port <port>", "its port (default: what the first deploy says, else 8000)", port)
     .option("--cert <file>", "TLS certificate of the mesh port (PEM)")
     .option("--key <file>", "its private key (PEM)")
@@ -195,7 +238,8 @@ function number(text: string): number {
 
 function port(text: string): number {
   const value = Number(text);
-  if (text.trim() === "" || !Number.isInteger(value) || value < 0 || value > 65_535) throw new InvalidArgumentError("Expected a port: a whole number from 0 to 65535.");
+  if (text.trim() === "" || !Number.isInteger(value) || value < 0 || value > 65_535)
+    throw new InvalidArgumentError("Expected a port: a whole number from 0 to 65535.");
   return value;
 }
 

@@ -25,9 +25,11 @@ interface JsonSchema {
 export type Path = readonly (string | number)[];
 
 let root: JsonSchema | undefined;
-const rootSchema = (): JsonSchema => (root ??= z.toJSONSchema(deploySchema, { io: "input", unrepresentable: "any" }) as JsonSchema);
+const rootSchema = (): JsonSchema =>
+  (root ??= z.toJSONSchema(deploySchema, { io: "input", unrepresentable: "any" }) as JsonSchema);
 
-const alternatives = (schema: JsonSchema): readonly JsonSchema[] => (schema.anyOf ?? schema.oneOf)?.flatMap(alternatives) ?? [schema];
+const alternatives = (schema: JsonSchema): readonly JsonSchema[] =>
+  (schema.anyOf ?? schema.oneOf)?.flatMap(alternatives) ?? [schema];
 
 /** The part of the schema that describes the value at `path`; undefined where anything goes or the path is unknown. */
 function schemaAt(path: Path): JsonSchema | undefined {
@@ -55,14 +57,17 @@ export function knownKeys(path: Path): string[] {
 export function expectedForm(path: Path): string | undefined {
   const at = schemaAt(path);
   if (at === undefined) return undefined;
-  const forms = [...new Set(alternatives(at).flatMap((one) => (one.type === "null" ? [] : [inWords(one)])))].filter((form) => form !== "");
+  const forms = [...new Set(alternatives(at).flatMap((one) => (one.type === "null" ? [] : [inWords(one)])))].filter(
+    (form) => form !== "",
+  );
   return forms.length === 0 ? undefined : forms.join(", or ");
 }
 
 function inWords(schema: JsonSchema): string {
   if (schema.const !== undefined) return JSON.stringify(schema.const);
   if (schema.enum !== undefined) return schema.enum.map((value) => JSON.stringify(value)).join(" or ");
-  if (schema.type === "integer" || schema.type === "number") return `${schema.type === "integer" ? "a whole number" : "a number"}${range(schema)}`;
+  if (schema.type === "integer" || schema.type === "number")
+    return `${schema.type === "integer" ? "a whole number" : "a number"}${range(schema)}`;
   if (schema.type === "string") return schema.pattern === undefined ? "text" : "text of the right form";
   if (schema.type === "boolean") return "true or false";
   if (schema.type === "array") return "a list";
@@ -71,7 +76,8 @@ function inWords(schema: JsonSchema): string {
 
 function range(schema: JsonSchema): string {
   const bounded = (n: number | undefined): n is number => n !== undefined && Math.abs(n) < Number.MAX_SAFE_INTEGER;
-  if (bounded(schema.exclusiveMinimum)) return ` above ${schema.exclusiveMinimum}${bounded(schema.maximum) ? `, at most ${schema.maximum}` : ""}`;
+  if (bounded(schema.exclusiveMinimum))
+    return ` above ${schema.exclusiveMinimum}${bounded(schema.maximum) ? `, at most ${schema.maximum}` : ""}`;
   if (bounded(schema.minimum) && bounded(schema.maximum)) return ` from ${schema.minimum} to ${schema.maximum}`;
   if (bounded(schema.minimum)) return `, ${schema.minimum} or more`;
   return bounded(schema.maximum) ? `, at most ${schema.maximum}` : "";

@@ -3,7 +3,14 @@
  * Pure: text in, configuration or explanations out. Knows YAML and positions; the rules themselves are protocol/config.ts.
  */
 import { isCollection, isMap, isPair, isScalar, LineCounter, parseDocument, type Document, type Node } from "yaml";
-import { parseDeployConfig, pathText, unsupportedKeys, type ConfigIssue, type DeployConfig, type DeployInput } from "../../protocol/config.ts";
+import {
+  parseDeployConfig,
+  pathText,
+  unsupportedKeys,
+  type ConfigIssue,
+  type DeployConfig,
+  type DeployInput,
+} from "../../protocol/config.ts";
 import { DEPLOY_BODY_MAX } from "../../protocol/limits.ts";
 import { nearest } from "../suggest.ts";
 import { expectedForm, knownKeys, type Path } from "./expected.ts";
@@ -16,7 +23,12 @@ const ISSUES_SHOWN = 20;
 const LINE_SHOWN = 120;
 
 export type ReadConfig =
-  | { readonly input: DeployInput; readonly config: DeployConfig; readonly warnings: readonly string[]; readonly errors?: undefined }
+  | {
+      readonly input: DeployInput;
+      readonly config: DeployConfig;
+      readonly warnings: readonly string[];
+      readonly errors?: undefined;
+    }
   /** One text per mistake, each ready to print. */
   | { readonly errors: readonly string[]; readonly input?: undefined };
 
@@ -28,29 +40,49 @@ interface Place {
 
 /** `file` is how messages name it. Never throws for bad text. */
 export function readConfig(text: string, file: string): ReadConfig {
-  if (text.length > DEPLOY_BODY_MAX) return { errors: [`${file}: ${text.length} characters; the limit is ${DEPLOY_BODY_MAX}.`] };
+  if (text.length > DEPLOY_BODY_MAX)
+    return { errors: [`${file}: ${text.length} characters; the limit is ${DEPLOY_BODY_MAX}.`] };
   const lines = new LineCounter();
   const document = parseDocument(text, { lineCounter: lines, prettyErrors: false });
   const show = (place: Place, message: string): string => inContext(text, file, lines, place, message);
   const all = (found: { place: Place; message: string }[]): ReadConfig => {
     const shown = found.toSorted((a, b) => a.place.from - b.place.from).slice(0, ISSUES_SHOWN);
     const rest = found.length - shown.length;
-    return { errors: [...shown.map((one) => show(one.place, one.message)), ...(rest > 0 ? [`${file}: and ${rest} more.`] : [])] };
+    return {
+      errors: [
+        ...shown.map((one) => show(one.place, one.message)),
+        ...(rest > 0 ? [`${file}: and ${rest} more.`] : []),
+      ],
+    };
   };
 
   if (document.errors.length > 0)
-    return all(document.errors.map((error) => ({ place: { from: error.pos[0], to: error.pos[1] }, message: syntaxMessage(error.code, error.message) })));
+    return all(
+      document.errors.map((error) => ({
+        place: { from: error.pos[0], to: error.pos[1] },
+        message: syntaxMessage(error.code, error.message),
+      })),
+    );
   let input: unknown;
   try {
     input = document.toJS({ maxAliasCount: ALIASES_MAX });
   } catch (thrown) {
-    return { errors: [`${file}: ${thrown instanceof Error ? thrown.message : String(thrown)} (at most ${ALIASES_MAX} aliases are resolved).`] };
+    return {
+      errors: [
+        `${file}: ${thrown instanceof Error ? thrown.message : String(thrown)} (at most ${ALIASES_MAX} aliases are resolved).`,
+      ],
+    };
   }
   if (typeof input !== "object" || input === null || Array.isArray(input))
-    return all([{ place: { from: 0, to: 1 }, message: "Expected a mapping with the key `applications` at the top of the file." }]);
+    return all([
+      { place: { from: 0, to: 1 }, message: "Expected a mapping with the key `applications` at the top of the file." },
+    ]);
 
   const parsed = parseDeployConfig(input);
-  if (parsed.issues !== undefined) return all(parsed.issues.map((issue) => ({ place: placeOf(document, issue), message: issueMessage(document, issue) })));
+  if (parsed.issues !== undefined)
+    return all(
+      parsed.issues.map((issue) => ({ place: placeOf(document, issue), message: issueMessage(document, issue) })),
+    );
   return {
     input: input as DeployInput,
     config: parsed.config,
@@ -68,7 +100,8 @@ function placeOf(document: Document.Parsed, issue: ConfigIssue): Place {
     const node = path.length === 0 ? document.contents : document.getIn(path, true);
     const missing = path.length < issue.path.length;
     const key = path.length === 0 ? undefined : keyNode(document, path);
-    if (isScalar(node) && node.range && node.range[1] > node.range[0]) return { from: node.range[0], to: node.range[1] };
+    if (isScalar(node) && node.range && node.range[1] > node.range[0])
+      return { from: node.range[0], to: node.range[1] };
     // Of a whole mapping or list, and of an empty value, its key is the best place to point at.
     if (key?.range) return { from: key.range[0], to: key.range[1] };
     if (isCollection(node) && node.range) return firstOf(node) ?? { from: node.range[0], to: node.range[0] + 1 };
@@ -99,14 +132,18 @@ function issueMessage(document: Document.Parsed, issue: ConfigIssue): string {
     return `${issue.message} ${near === undefined ? `Keys that go here: ${keys.join(", ")}.` : `Did you mean "${near}"?`}`;
   }
   // The messages that we wrote ourselves already say all; zod's own speak of types, which the schema says better.
-  if (!/^(Invalid (input|option|type)|Too (small|big))/.test(issue.message)) return where === "" ? issue.message : `${where}: ${issue.message}`;
+  if (!/^(Invalid (input|option|type)|Too (small|big))/.test(issue.message))
+    return where === "" ? issue.message : `${where}: ${issue.message}`;
   const expected = expectedForm(issue.path) ?? issue.message.replace(/^Invalid input: expected /, "");
   const value: unknown = issue.path.length === 0 ? document.toJS() : document.getIn(issue.path);
-  return value === undefined ? `${where} is missing: expected ${expected}.` : `${where}: expected ${expected}; got ${inWords(value)}.`;
+  return value === undefined
+    ? `${where} is missing: expected ${expected}.`
+    : `${where}: expected ${expected}; got ${inWords(value)}.`;
 }
 
 function inWords(value: unknown): string {
-  if (typeof value === "string") return `the text ${JSON.stringify(value.length > 40 ? `${value.slice(0, 40)}…` : value)}`;
+  if (typeof value === "string")
+    return `the text ${JSON.stringify(value.length > 40 ? `${value.slice(0, 40)}…` : value)}`;
   if (value === null) return "nothing";
   if (isMap(value)) return "a mapping";
   return isCollection(value) ? "a list" : JSON.stringify(value);

@@ -20,7 +20,12 @@ export interface Facts {
   readonly pip: { readonly version: string } | { readonly trouble: string };
   readonly providers: Readonly<Record<"native" | "wasm" | "webgpu", string | null>>;
   readonly adapters: readonly { readonly name: string; readonly software: boolean }[];
-  readonly ports: readonly { readonly port: number; readonly purpose: string; readonly option: string; readonly trouble: string | null }[];
+  readonly ports: readonly {
+    readonly port: number;
+    readonly purpose: string;
+    readonly option: string;
+    readonly trouble: string | null;
+  }[];
   /** Address of the mesh that answers here, which explains ports in use. */
   readonly mesh: string | null;
 }
@@ -41,26 +46,82 @@ export function checks(facts: Facts): Check[] {
   const hardware = facts.adapters.filter((adapter) => !adapter.software);
 
   const list: Check[] = [];
-  list.push(major >= 24 ? ok("Node", `v${facts.node}`) : fail("Node", `v${facts.node} is too old`, "Install Node 24 or newer."));
-  list.push(facts.threads >= 2 ? ok("threads", String(facts.threads)) : warn("threads", "1", "One thread serves and computes in turns: expect slow answers."));
-  list.push(facts.memoryBytes >= MEMORY_WANTED ? ok("memory", gib(facts.memoryBytes)) : warn("memory", gib(facts.memoryBytes), `The default model wants ${gib(MEMORY_WANTED)}.`));
-  if (facts.dataDirTrouble !== null) list.push(fail("data folder", `${facts.dataDir}: ${facts.dataDirTrouble}`, "Make it yours, or set SKEIN_DATA_DIR to a folder that can be written."));
+  list.push(
+    major >= 24 ? ok("Node", `v${facts.node}`) : fail("Node", `v${facts.node} is too old`, "Install Node 24 or newer."),
+  );
+  list.push(
+    facts.threads >= 2
+      ? ok("threads", String(facts.threads))
+      : warn("threads", "1", "One thread serves and computes in turns: expect slow answers."),
+  );
+  list.push(
+    facts.memoryBytes >= MEMORY_WANTED
+      ? ok("memory", gib(facts.memoryBytes))
+      : warn("memory", gib(facts.memoryBytes), `The default model wants ${gib(MEMORY_WANTED)}.`),
+  );
+  if (facts.dataDirTrouble !== null)
+    list.push(
+      fail(
+        "data folder",
+        `${facts.dataDir}: ${facts.dataDirTrouble}`,
+        "Make it yours, or set SKEIN_DATA_DIR to a folder that can be written.",
+      ),
+    );
   else list.push(ok("data folder", facts.dataDir));
   if (facts.diskFreeBytes !== null)
-    list.push(facts.diskFreeBytes >= DISK_WANTED ? ok("disk", `${gib(facts.diskFreeBytes)} free`) : warn("disk", `${gib(facts.diskFreeBytes)} free`, `Free ${gib(DISK_WANTED)} for the default model.`));
+    list.push(
+      facts.diskFreeBytes >= DISK_WANTED
+        ? ok("disk", `${gib(facts.diskFreeBytes)} free`)
+        : warn("disk", `${gib(facts.diskFreeBytes)} free`, `Free ${gib(DISK_WANTED)} for the default model.`),
+    );
   if (facts.modelCached) list.push(ok("default model", "in the cache"));
   else if ("version" in facts.pip) list.push(ok("default model", "not fetched yet: the first start does it (98 MB)"));
-  else list.push(warn("default model", "not fetched yet, and pip is missing", `Only the Hugging Face hub is left as a source. For the other: ${facts.pip.trouble}`));
-  list.push(native === null ? ok("native", "ONNX Runtime for Node loads") : warn("native", native, "Without it models run on WebAssembly, two to three times slower."));
-  list.push(wasm === null ? ok("wasm", "ONNX Runtime Web is there") : fail("wasm", wasm, "Install the packages again: `node setup.mjs install`."));
-  if (webgpu !== null) list.push(warn("webgpu", webgpu, "GPUs of this machine can't be used. On Linux install the Vulkan driver of your GPU (Debian: mesa-vulkan-drivers, libvulkan1)."));
+  else
+    list.push(
+      warn(
+        "default model",
+        "not fetched yet, and pip is missing",
+        `Only the Hugging Face hub is left as a source. For the other: ${facts.pip.trouble}`,
+      ),
+    );
+  list.push(
+    native === null
+      ? ok("native", "ONNX Runtime for Node loads")
+      : warn("native", native, "Without it models run on WebAssembly, two to three times slower."),
+  );
+  list.push(
+    wasm === null
+      ? ok("wasm", "ONNX Runtime Web is there")
+      : fail("wasm", wasm, "Install the packages again: `node setup.mjs install`."),
+  );
+  if (webgpu !== null)
+    list.push(
+      warn(
+        "webgpu",
+        webgpu,
+        "GPUs of this machine can't be used. On Linux install the Vulkan driver of your GPU (Debian: mesa-vulkan-drivers, libvulkan1).",
+      ),
+    );
   else if (hardware.length > 0) list.push(ok("webgpu", hardware.map((adapter) => adapter.name).join(", ")));
-  else if (facts.adapters.length > 0) list.push(ok("webgpu", `only in software (${facts.adapters.map((a) => a.name).join(", ")}): used with --allow-software-gpu alone`));
+  else if (facts.adapters.length > 0)
+    list.push(
+      ok(
+        "webgpu",
+        `only in software (${facts.adapters.map((a) => a.name).join(", ")}): used with --allow-software-gpu alone`,
+      ),
+    );
   else list.push(ok("webgpu", "no GPU found: models run on the CPU"));
   for (const { port, purpose, option, trouble } of facts.ports) {
     if (trouble === null) list.push(ok(`port ${port}`, `free (${purpose})`));
     else if (facts.mesh !== null) list.push(ok(`port ${port}`, `in use; a mesh runs at ${facts.mesh}`));
-    else list.push(warn(`port ${port}`, `${trouble === "EADDRINUSE" ? "in use by another program" : trouble} (${purpose})`, `Stop that program, or choose another port with ${option}.`));
+    else
+      list.push(
+        warn(
+          `port ${port}`,
+          `${trouble === "EADDRINUSE" ? "in use by another program" : trouble} (${purpose})`,
+          `Stop that program, or choose another port with ${option}.`,
+        ),
+      );
   }
   return list;
 }
@@ -69,7 +130,10 @@ export function checks(facts: Facts): Check[] {
 export function doctorText(list: readonly Check[]): string {
   const width = Math.max(...list.map((check) => check.name.length));
   return list
-    .flatMap((check) => [`${check.level.padEnd(4)}  ${check.name.padEnd(width)}  ${check.text}`, ...(check.fix === null ? [] : [`      ${" ".repeat(width)}  -> ${check.fix}`])])
+    .flatMap((check) => [
+      `${check.level.padEnd(4)}  ${check.name.padEnd(width)}  ${check.text}`,
+      ...(check.fix === null ? [] : [`      ${" ".repeat(width)}  -> ${check.fix}`]),
+    ])
     .join("\n")
     .concat("\n");
 }

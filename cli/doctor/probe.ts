@@ -25,15 +25,23 @@ const PROBES = {
 } as const;
 
 /** `mesh`: address of the mesh that answers here, if any. `env`: what the drivers may need. */
-export async function probe(dataDir: string, mesh: string | null, env: NodeJS.ProcessEnv, stop: AbortSignal): Promise<Facts> {
+export async function probe(
+  dataDir: string,
+  mesh: string | null,
+  env: NodeJS.ProcessEnv,
+  stop: AbortSignal,
+): Promise<Facts> {
   const command = (file: string, args: readonly string[]): Promise<Outcome> => run(file, args, env, stop);
-  const inChild = (code: string): Promise<Outcome> => command(process.execPath, ["--input-type=module", "--eval", code]);
+  const inChild = (code: string): Promise<Outcome> =>
+    command(process.execPath, ["--input-type=module", "--eval", code]);
   const [native, wasm, webgpu, pip, disk, dataDirTrouble, modelCached] = await Promise.all([
     inChild(PROBES.native),
     inChild(PROBES.wasm),
     inChild(PROBES.webgpu),
     command("python3", ["-m", "pip", "--version"]),
-    nearestFolder(dataDir).then((folder) => statfs(folder)).catch(() => null),
+    nearestFolder(dataDir)
+      .then((folder) => statfs(folder))
+      .catch(() => null),
     writable(dataDir),
     modelIn(dataDir),
   ]);
@@ -43,7 +51,9 @@ export async function probe(dataDir: string, mesh: string | null, env: NodeJS.Pr
     { port: MESH_PORT, purpose: "the mesh", option: "--mesh-port" },
     { port: 9000, purpose: "gRPC clients, if configured", option: "grpc_options.port" },
   ];
-  const ports = await Promise.all(wanted.map(async (one) => ({ ...one, trouble: await portTrouble("127.0.0.1", one.port) })));
+  const ports = await Promise.all(
+    wanted.map(async (one) => ({ ...one, trouble: await portTrouble("127.0.0.1", one.port) })),
+  );
   const adapters = "output" in webgpu ? (JSON.parse(webgpu.output) as { name: string; software: boolean }[]) : [];
   return {
     node: process.versions.node,
@@ -53,7 +63,10 @@ export async function probe(dataDir: string, mesh: string | null, env: NodeJS.Pr
     diskFreeBytes: disk === null ? null : disk.bavail * disk.bsize,
     dataDirTrouble,
     modelCached,
-    pip: "output" in pip ? { version: pip.output } : { trouble: "install Python 3 with pip (Debian: apt-get install python3-pip)." },
+    pip:
+      "output" in pip
+        ? { version: pip.output }
+        : { trouble: "install Python 3 with pip (Debian: apt-get install python3-pip)." },
     providers: { native: troubleOf(native), wasm: troubleOf(wasm), webgpu: troubleOf(webgpu) },
     adapters: adapters.filter((a, i) => adapters.findIndex((b) => b.name === a.name) === i),
     ports,
@@ -65,11 +78,24 @@ type Outcome = { readonly output: string } | { readonly trouble: string };
 const troubleOf = (outcome: Outcome): string | null => ("trouble" in outcome ? outcome.trouble : null);
 
 function run(file: string, args: readonly string[], env: NodeJS.ProcessEnv, stop: AbortSignal): Promise<Outcome> {
-  const options = { cwd: ROOT, timeout: PROBE_WITHIN_MS, killSignal: "SIGKILL", maxBuffer: OUTPUT_MAX, signal: stop, env: { ...env, ORT_DISABLE_TELEMETRY: "1" } } as const;
+  const options = {
+    cwd: ROOT,
+    timeout: PROBE_WITHIN_MS,
+    killSignal: "SIGKILL",
+    maxBuffer: OUTPUT_MAX,
+    signal: stop,
+    env: { ...env, ORT_DISABLE_TELEMETRY: "1" },
+  } as const;
   return new Promise((resolve) => {
     execFile(file, [...args], options, (error, stdout, stderr) => {
       if (error === null) resolve({ output: stdout.trim() });
-      else resolve({ trouble: error.killed === true ? `no answer within ${PROBE_WITHIN_MS / 1000} s` : (reason(stderr) ?? error.signal ?? error.message.split("\n")[0] ?? "failed") });
+      else
+        resolve({
+          trouble:
+            error.killed === true
+              ? `no answer within ${PROBE_WITHIN_MS / 1000} s`
+              : (reason(stderr) ?? error.signal ?? error.message.split("\n")[0] ?? "failed"),
+        });
     });
   });
 }
@@ -88,7 +114,10 @@ async function writable(folder: string): Promise<string | null> {
 
 async function nearestFolder(folder: string): Promise<string> {
   for (let at = folder; ; at = dirname(at)) {
-    const there = await access(at).then(() => true, () => false);
+    const there = await access(at).then(
+      () => true,
+      () => false,
+    );
     if (there || dirname(at) === at) return at;
   }
 }

@@ -18,9 +18,25 @@ export interface Serving {
 export function servingBlock({ status, names, statusPage, own, body, elapsedS }: Serving): string {
   const urls = names.map((name) => ({ name, url: urlOf(status, name) }));
   const first = urls.find((one) => one.url !== undefined)?.url;
-  const rows: [string, string][] = urls.map(({ name, url }) => [names.length === 1 ? "URL" : name, url ?? "(no route: called by other deployments only)"]);
-  if (first !== undefined) rows.push(["Try it", body === null ? `curl ${first}` : `curl -X POST ${first} -H 'content-type: application/json' -d '${body}'`]);
-  rows.push(["Status", statusPage], ["Stop", own ? "Ctrl-C" : `Ctrl-C (takes only ${names.join(", ")} away; the mesh goes on)`]);
+  const rows: [string, string][] = urls.map(({ name, url }) => [
+    names.length === 1 ? "URL" : name,
+    url ?? "(no route: called by other deployments only)",
+  ]);
+  if (first !== undefined)
+    rows.push([
+      "Try it",
+      body === null ? `curl ${first}` : `curl -X POST ${first} -H 'content-type: application/json' -d '${body}'`,
+    ]);
+  rows.push(
+    ["Status", statusPage],
+    ["Stop", own ? "Ctrl-C" : `Ctrl-C (takes only ${names.join(", ")} away; the mesh goes on)`],
+  );
   const width = Math.max(...rows.map(([label]) => label.length));
-  return ["", `Ready in ${elapsedS.toFixed(1)} s.`, "", ...rows.map(([label, text]) => `  ${label.padEnd(width)}  ${text}`), ""].join("\n");
+  return [
+    "",
+    `Ready in ${elapsedS.toFixed(1)} s.`,
+    "",
+    ...rows.map(([label, text]) => `  ${label.padEnd(width)}  ${text}`),
+    "",
+  ].join("\n");
 }

@@ -35,7 +35,11 @@ export class Mesh {
   #worker: Supervisor<AgentReady> | undefined;
   #ready: CoordinatorReady | undefined;
 
-  constructor(options: MeshOptions, shell: Shell, launchers: Launchers = { coordinator: launchCoordinator, agent: launchAgent }) {
+  constructor(
+    options: MeshOptions,
+    shell: Shell,
+    launchers: Launchers = { coordinator: launchCoordinator, agent: launchAgent },
+  ) {
     this.#options = options;
     this.#launchers = launchers;
     this.#io = { now: shell.now, sleep: (ms) => shell.sleep(ms, shell.kill), note: shell.note };
@@ -78,10 +82,16 @@ export class Mesh {
 
   /** Serves until an operator ends the mesh: exit code 0. Throws `Interrupted`, or what went wrong when a program can't be kept running. */
   async stay(stop: AbortSignal): Promise<number> {
-    const gaveUp = Promise.race([this.#coordinator.gaveUp, ...(this.#worker === undefined ? [] : [this.#worker.gaveUp])]);
+    const gaveUp = Promise.race([
+      this.#coordinator.gaveUp,
+      ...(this.#worker === undefined ? [] : [this.#worker.gaveUp]),
+    ]);
     const reason = await unlessStopped(Promise.race([gaveUp, this.#coordinator.asked]), stop);
     if (reason === undefined) return EXIT.ok;
-    throw new CommandFailed(EXIT.failed, `The mesh can't go on: ${reason} See the logs in ${this.#options.coordinator.dataDir}/logs.`);
+    throw new CommandFailed(
+      EXIT.failed,
+      `The mesh can't go on: ${reason} See the logs in ${this.#options.coordinator.dataDir}/logs.`,
+    );
   }
 
   /** In order; resolves when no process is left. */
@@ -110,7 +120,10 @@ export class Mesh {
           }
         : coordinator,
     );
-    life.ready.then((ready) => (this.#ready = ready), () => {});
+    life.ready.then(
+      (ready) => (this.#ready = ready),
+      () => {},
+    );
     return life;
   }
 

@@ -46,13 +46,20 @@ const LOOPBACK = "127.0.0.1";
 /** What the person said about client listeners; null when nothing was said, so that the first deploy decides. */
 export function httpOf(flags: MeshFlags): Partial<HttpOptions> | null {
   if (flags.httpHost === undefined && flags.httpPort === undefined) return null;
-  return { ...(flags.httpHost === undefined ? {} : { host: flags.httpHost }), ...(flags.httpPort === undefined ? {} : { port: flags.httpPort }) };
+  return {
+    ...(flags.httpHost === undefined ? {} : { host: flags.httpHost }),
+    ...(flags.httpPort === undefined ? {} : { port: flags.httpPort }),
+  };
 }
 
 /** `fresh`: without the applications of an earlier run. `machine`: this machine's name. Throws usage errors (exit 2). */
-export function meshOptions(flags: MeshFlags, place: { dataDir: string; cwd: string; machine: string; fresh: boolean; worker: boolean }): MeshOptions {
+export function meshOptions(
+  flags: MeshFlags,
+  place: { dataDir: string; cwd: string; machine: string; fresh: boolean; worker: boolean },
+): MeshOptions {
   const path = (file: string): string => resolve(place.cwd, file);
-  if ((flags.cert === undefined) !== (flags.key === undefined)) throw new CommandFailed(EXIT.usage, "--cert and --key go together.");
+  if ((flags.cert === undefined) !== (flags.key === undefined))
+    throw new CommandFailed(EXIT.usage, "--cert and --key go together.");
   return {
     coordinator: {
       dataDir: place.dataDir,
@@ -62,7 +69,9 @@ export function meshOptions(flags: MeshFlags, place: { dataDir: string; cwd: str
         port: flags.meshPort ?? MESH_PORT,
         advertise: flags.advertise ?? [],
         insecure: flags.insecure ?? false,
-        ...(flags.cert === undefined || flags.key === undefined ? {} : { cert: path(flags.cert), key: path(flags.key) }),
+        ...(flags.cert === undefined || flags.key === undefined
+          ? {}
+          : { cert: path(flags.cert), key: path(flags.key) }),
       },
       appDir: path(flags.appDir ?? "."),
       fresh: place.fresh,
@@ -76,7 +85,10 @@ export function meshOptions(flags: MeshFlags, place: { dataDir: string; cwd: str
 }
 
 /** Options of a worker, all but whom it joins. */
-export function workerOptions(flags: WorkerFlags, place: { dataDir: string; machine: string }): Omit<AgentOptions, "meshUrls" | "joinToken" | "hostId"> {
+export function workerOptions(
+  flags: WorkerFlags,
+  place: { dataDir: string; machine: string },
+): Omit<AgentOptions, "meshUrls" | "joinToken" | "hostId"> {
   return {
     dataDir: place.dataDir,
     name: flags.workerName ?? place.machine,
@@ -97,7 +109,11 @@ export function workerOptions(flags: WorkerFlags, place: { dataDir: string; mach
 
 function readResources(text: string | undefined): Record<string, number> {
   if (text === undefined) return {};
-  const wrong = (): CommandFailed => new CommandFailed(EXIT.usage, `--resources wants JSON with a number for each name, for example '{"scanner": 1}'; got ${text}`);
+  const wrong = (): CommandFailed =>
+    new CommandFailed(
+      EXIT.usage,
+      `--resources wants JSON with a number for each name, for example '{"scanner": 1}'; got ${text}`,
+    );
   let value: unknown;
   try {
     value = JSON.parse(text);
@@ -106,7 +122,8 @@ function readResources(text: string | undefined): Record<string, number> {
   }
   if (typeof value !== "object" || value === null || Array.isArray(value)) throw wrong();
   const entries = Object.entries(value as Record<string, unknown>);
-  if (!entries.every((entry): entry is [string, number] => typeof entry[1] === "number" && entry[1] >= 0)) throw wrong();
+  if (!entries.every((entry): entry is [string, number] => typeof entry[1] === "number" && entry[1] >= 0))
+    throw wrong();
   return Object.fromEntries(entries);
 }
 

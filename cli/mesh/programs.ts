@@ -27,14 +27,17 @@ export function launch<Options, Ready>(module: URL, name: string, options: Optio
     child.once("error", (error) => resolve(error.message));
     child.once("exit", (code, signal) => resolve(signal === null ? `exit code ${code}` : signal));
   });
-  const asked = new Promise<void>((resolve) => child.on("message", (message: { type?: unknown }) => message.type === "shutdown" && resolve()));
+  const asked = new Promise<void>((resolve) =>
+    child.on("message", (message: { type?: unknown }) => message.type === "shutdown" && resolve()),
+  );
   const send = (): void => {
     if (child.connected) child.send({ type: "stop" }, () => {});
     else child.kill("SIGTERM");
   };
   const ready = childReady<Options, Ready>(child, options).catch((error: unknown) => {
     const tail = log.tail(TAIL_SHOWN).trim();
-    if (error instanceof Error && /ended before it was ready/.test(error.message) && tail !== "") error.message = `The ${name} could not start:\n${tail}`;
+    if (error instanceof Error && /ended before it was ready/.test(error.message) && tail !== "")
+      error.message = `The ${name} could not start:\n${tail}`;
     throw error;
   });
   // A parent that goes on must not be ended by a write to a child that is gone.

@@ -6,7 +6,12 @@ import { readFile, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
 
-const recordSchema = z.object({ operatorsUrl: z.string(), meshUrl: z.string(), adminTokenFile: z.string(), pid: z.number() });
+const recordSchema = z.object({
+  operatorsUrl: z.string(),
+  meshUrl: z.string(),
+  adminTokenFile: z.string(),
+  pid: z.number(),
+});
 export type MeshRecord = z.output<typeof recordSchema>;
 
 const fileIn = (dataDir: string): string => join(dataDir, "mesh.json");

@@ -102,7 +102,7 @@ export class Supervisor<Ready> {
   }
 
   async #watch(first: Life<Ready>, firstBegun: number): Promise<void> {
-    for (let life = first, begun = firstBegun; ; ) {
+    for (let life = first, begun = firstBegun; ;) {
       const how = await life.ended;
       if (this.#stopping) return;
       this.#early = this.#io.now() - begun >= HEALTHY_AFTER_MS ? 0 : this.#early + 1;

@@ -17,7 +17,8 @@ export interface BuildFlags {
 
 export async function buildConfig(importPaths: readonly string[], flags: BuildFlags, shell: Shell): Promise<number> {
   const wrong = importPaths.map((path) => importPathSchema.safeParse(path)).find((result) => !result.success);
-  if (wrong?.error !== undefined) throw new CommandFailed(EXIT.usage, wrong.error.issues[0]?.message ?? "Not an import path.");
+  if (wrong?.error !== undefined)
+    throw new CommandFailed(EXIT.usage, wrong.error.issues[0]?.message ?? "Not an import path.");
   const manifests: Manifest[] = [];
   try {
     for (const importPath of importPaths) {
@@ -37,12 +38,21 @@ export async function buildConfig(importPaths: readonly string[], flags: BuildFl
 }
 
 /** The configuration that serves these applications as their code says. One application gets the prefix `/`, as in Ray. */
-export function skeleton(manifests: readonly Manifest[], grpcServicerFunctions: readonly string[]): Record<string, unknown> {
+export function skeleton(
+  manifests: readonly Manifest[],
+  grpcServicerFunctions: readonly string[],
+): Record<string, unknown> {
   return {
     proxy_location: "EveryNode",
     http_options: { host: "127.0.0.1", port: 8000 },
     grpc_options: { port: 9000, grpc_servicer_functions: [...grpcServicerFunctions] },
-    logging_config: { encoding: "TEXT", log_level: "INFO", logs_dir: null, enable_access_log: true, additional_log_standard_attrs: [] },
+    logging_config: {
+      encoding: "TEXT",
+      log_level: "INFO",
+      logs_dir: null,
+      enable_access_log: true,
+      additional_log_standard_attrs: [],
+    },
     applications: manifests.map((manifest, i) => ({
       name: `app${i + 1}`,
       route_prefix: manifests.length === 1 ? "/" : `/app${i + 1}`,

@@ -31,20 +31,32 @@ async function urlOfApplication(flags: ChatFlags, shell: Shell): Promise<string>
   if (name === undefined)
     throw new CommandFailed(
       names.length === 0 ? EXIT.notFound : EXIT.usage,
-      names.length === 0 ? `No application runs at ${client.address}. Start one: \`skein run llm:chat\`, or \`npm start\` in the clone.` : `Which application? Give --name, one of: ${names.join(", ")}.`,
+      names.length === 0
+        ? `No application runs at ${client.address}. Start one: \`skein run llm:chat\`, or \`npm start\` in the clone.`
+        : `Which application? Give --name, one of: ${names.join(", ")}.`,
     );
   const app = status.applications[name];
   if (app === undefined) throw new CommandFailed(EXIT.notFound, `Application "${name}" does not exist.`);
   const url = urlOf(status, name);
-  if (url === undefined) throw new CommandFailed(EXIT.notFound, `Application "${name}" has no HTTP entry (status ${app.status}).`);
+  if (url === undefined)
+    throw new CommandFailed(EXIT.notFound, `Application "${name}" has no HTTP entry (status ${app.status}).`);
   return url.replace("//localhost:", "//127.0.0.1:");
 }
 
 async function answer(url: string, prompt: string, shell: Shell): Promise<void> {
   let response: Response;
   try {
-    response = await shell.fetch(url, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(prompt), signal: shell.stop });
-    if (!response.ok) throw new CommandFailed(EXIT.failed, `${url} answered ${response.status}: ${(await response.text()).trim().slice(0, 2_000)}`);
+    response = await shell.fetch(url, {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify(prompt),
+      signal: shell.stop,
+    });
+    if (!response.ok)
+      throw new CommandFailed(
+        EXIT.failed,
+        `${url} answered ${response.status}: ${(await response.text()).trim().slice(0, 2_000)}`,
+      );
     const decoder = new TextDecoder();
     let last = "";
     for await (const bytes of (response.body ?? []) as AsyncIterable<Uint8Array>) {
@@ -55,7 +67,11 @@ async function answer(url: string, prompt: string, shell: Shell): Promise<void> 
   } catch (error) {
     if (shell.stop.aborted) throw new Interrupted();
     if (error instanceof CommandFailed) throw error;
-    throw new CommandFailed(EXIT.unreachable, `The answer from ${url} did not arrive or broke off: ${error instanceof Error ? error.message : String(error)}. See \`skein status\`.`, { cause: error });
+    throw new CommandFailed(
+      EXIT.unreachable,
+      `The answer from ${url} did not arrive or broke off: ${error instanceof Error ? error.message : String(error)}. See \`skein status\`.`,
+      { cause: error },
+    );
   }
 }
 
@@ -78,8 +94,10 @@ async function allOf(stream: NodeJS.ReadStream): Promise<string> {
   let text = "";
   for await (const piece of stream) {
     text += String(piece);
-    if (text.length > PROMPT_MAX) throw new CommandFailed(EXIT.usage, `The prompt is longer than ${PROMPT_MAX} characters.`);
+    if (text.length > PROMPT_MAX)
+      throw new CommandFailed(EXIT.usage, `The prompt is longer than ${PROMPT_MAX} characters.`);
   }
-  if (text.trim() === "") throw new CommandFailed(EXIT.usage, "No prompt: give one, pipe one, or run `skein chat` in a terminal.");
+  if (text.trim() === "")
+    throw new CommandFailed(EXIT.usage, "No prompt: give one, pipe one, or run `skein chat` in a terminal.");
   return text.trim();
 }

@@ -19,7 +19,10 @@ export async function deploy(text: string, args: readonly string[], flags: Deplo
   const { progress, note } = shell;
   const read = await readTarget(text, args, flags, shell.cwd);
   // One import path alone is a configuration with one application, as in Ray.
-  const target = read.kind === "config" ? read : { ...read, application: { ...read.application, runtime_env: read.application.runtime_env ?? {} } };
+  const target =
+    read.kind === "config"
+      ? read
+      : { ...read, application: { ...read.application, runtime_env: read.application.runtime_env ?? {} } };
   if (target.kind === "config") target.warnings.forEach(note);
   const deployer = new Deployer(target, flags.appDir, shell);
   const client = await connect(flags, shell);

@@ -12,7 +12,9 @@ interface CreateFlags extends AddressOptions {
 }
 
 export async function createToken(flags: CreateFlags, shell: Shell): Promise<number> {
-  const made = await (await connect(flags, shell)).createJoinToken({
+  const made = await (
+    await connect(flags, shell)
+  ).createJoinToken({
     ...(flags.expires === undefined ? {} : { expires_in_s: flags.expires }),
     ...(flags.uses === undefined ? {} : { max_uses: flags.uses }),
   });
@@ -30,7 +32,12 @@ export async function listTokens(flags: AddressOptions & { readonly json?: boole
   const tokens = await (await connect(flags, shell)).joinTokens();
   if (flags.json === true) shell.out(`${JSON.stringify(tokens, null, 2)}\n`);
   else {
-    shell.out(table(["ID", "EXPIRES", "USES LEFT"], tokens.map((t) => [t.id, new Date(t.expires_at_ms).toISOString(), String(t.uses_left)])));
+    shell.out(
+      table(
+        ["ID", "EXPIRES", "USES LEFT"],
+        tokens.map((t) => [t.id, new Date(t.expires_at_ms).toISOString(), String(t.uses_left)]),
+      ),
+    );
   }
   return EXIT.ok;
 }

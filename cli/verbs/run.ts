@@ -33,7 +33,10 @@ export async function run(text: string, args: readonly string[], flags: RunFlags
   const live = await liveMesh(flags, shell);
   if (live !== undefined) return beside(live, deployer, flags, shell, begun);
   if (flags.blocking === false)
-    throw new CommandFailed(EXIT.unreachable, "--non-blocking leaves the application in a running mesh, and none runs here: start one with `skein start`, or leave the option out.");
+    throw new CommandFailed(
+      EXIT.unreachable,
+      "--non-blocking leaves the application in a running mesh, and none runs here: start one with `skein start`, or leave the option out.",
+    );
   return inOwnMesh(deployer, flags, shell, begun);
 }
 
@@ -53,7 +56,11 @@ async function inOwnMesh(deployer: Deployer, flags: RunFlags, shell: Shell, begu
     // One import path is added imperatively, as by `serve run`; a file is the whole desired state.
     const whole = deployer.target.kind === "config";
     await deployer.deploy(await building, client, whole);
-    await announce(deployer, client, flags, shell, { own: true, begun, facts: { ...ready, localJoinToken: undefined, dataDir, pids: mesh.pids } });
+    await announce(deployer, client, flags, shell, {
+      own: true,
+      begun,
+      facts: { ...ready, localJoinToken: undefined, dataDir, pids: mesh.pids },
+    });
     if (flags.reload === true) void deployer.reload(client, whole);
     return await mesh.stay(stop);
   } finally {
@@ -63,10 +70,17 @@ async function inOwnMesh(deployer: Deployer, flags: RunFlags, shell: Shell, begu
   }
 }
 
-async function beside(client: Client, deployer: Deployer, flags: RunFlags, shell: Shell, begun: number): Promise<number> {
+async function beside(
+  client: Client,
+  deployer: Deployer,
+  flags: RunFlags,
+  shell: Shell,
+  begun: number,
+): Promise<number> {
   const { progress, stop, note } = shell;
   const names = deployer.names.join(", ");
-  if (httpOf(flags) !== null) note(`A mesh runs already at ${client.address}: --http-host and --http-port have no effect on it.`);
+  if (httpOf(flags) !== null)
+    note(`A mesh runs already at ${client.address}: --http-host and --http-port have no effect on it.`);
   let leave = false;
   try {
     progress.show(`Building for the mesh at ${client.address}`);
@@ -86,7 +100,8 @@ async function beside(client: Client, deployer: Deployer, flags: RunFlags, shell
     if (!leave) {
       if (stop.aborted) note(`Taking ${names} away; the mesh goes on.`);
       const last = client.until(shell.kill);
-      for (const name of deployer.names) await last.deleteApplication(name).catch((error: unknown) => note(explain(error).message));
+      for (const name of deployer.names)
+        await last.deleteApplication(name).catch((error: unknown) => note(explain(error).message));
     }
   }
 }
@@ -95,7 +110,10 @@ async function beside(client: Client, deployer: Deployer, flags: RunFlags, shell
 function firstListener(target: Target, flags: RunFlags): { host: string; port: number } | null {
   const config = target.kind === "config" ? target.config : undefined;
   if (config?.proxy_location === "Disabled") return null;
-  return { host: flags.httpHost ?? config?.http_options.host ?? "127.0.0.1", port: flags.httpPort ?? config?.http_options.port ?? HTTP_PORT };
+  return {
+    host: flags.httpHost ?? config?.http_options.host ?? "127.0.0.1",
+    port: flags.httpPort ?? config?.http_options.port ?? HTTP_PORT,
+  };
 }
 
 /** Follows the deploy with progress, then says how to use what runs. */
@@ -114,7 +132,17 @@ async function announce(
   if (flags.jsonReady === true) {
     const urls = Object.fromEntries(names.map((name) => [name, urlOf(status, name) ?? null]));
     out(`${JSON.stringify({ ...how.facts, operatorsUrl: client.address, urls, elapsedS })}\n`);
-  } else note(servingBlock({ status, names, statusPage: client.statusPage, own: how.own, body: flags.tryBody ?? null, elapsedS }));
+  } else
+    note(
+      servingBlock({
+        status,
+        names,
+        statusPage: client.statusPage,
+        own: how.own,
+        body: flags.tryBody ?? null,
+        elapsedS,
+      }),
+    );
 }
 
 const aborted = (signal: AbortSignal): Promise<undefined> =>

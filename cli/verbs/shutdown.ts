@@ -5,16 +5,22 @@ import { connect, type AddressOptions } from "../connect.ts";
 import { CommandFailed } from "../failure.ts";
 import type { Shell } from "../shell.ts";
 
-export async function shutdown(flags: AddressOptions & { readonly yes?: boolean; readonly mesh?: boolean }, shell: Shell): Promise<number> {
+export async function shutdown(
+  flags: AddressOptions & { readonly yes?: boolean; readonly mesh?: boolean },
+  shell: Shell,
+): Promise<number> {
   const client = await connect(flags, shell);
   const before = await client.status();
   if (flags.yes !== true) {
     const ask = createInterface({ input: shell.stdin, output: process.stderr, terminal: false });
     const lines = ask[Symbol.asyncIterator]();
-    shell.note(`This will shut down Serve on the mesh at ${client.address} and delete all applications there. Do you want to continue? [y/N]:`);
+    shell.note(
+      `This will shut down Serve on the mesh at ${client.address} and delete all applications there. Do you want to continue? [y/N]:`,
+    );
     const answer = await lines.next();
     ask.close();
-    if (answer.done === true || !/^y(es)?$/i.test(answer.value.trim())) throw new CommandFailed(EXIT.failed, "Aborted!");
+    if (answer.done === true || !/^y(es)?$/i.test(answer.value.trim()))
+      throw new CommandFailed(EXIT.failed, "Aborted!");
   }
   if (flags.mesh === true) {
     await client.endMesh();

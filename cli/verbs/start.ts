@@ -26,8 +26,17 @@ export async function start(flags: StartFlags, shell: Shell): Promise<number> {
   const dataDir = dataDirOf(flags, shell);
   const record = await readMeshRecord(dataDir);
   if (record !== undefined && (await new Client(record.operatorsUrl, null, shell.fetch, stop).alive(ALIVE_WITHIN_MS)))
-    throw new CommandFailed(EXIT.failed, `A mesh runs already at ${record.operatorsUrl} with the data directory ${dataDir}. Use it, stop it (process ${record.pid}), or choose another --data-dir.`);
-  const options = meshOptions(flags, { dataDir, cwd: shell.cwd, machine: hostname(), fresh: false, worker: flags.worker !== false });
+    throw new CommandFailed(
+      EXIT.failed,
+      `A mesh runs already at ${record.operatorsUrl} with the data directory ${dataDir}. Use it, stop it (process ${record.pid}), or choose another --data-dir.`,
+    );
+  const options = meshOptions(flags, {
+    dataDir,
+    cwd: shell.cwd,
+    machine: hostname(),
+    fresh: false,
+    worker: flags.worker !== false,
+  });
   const http = httpOf(flags);
   await requirePorts(portsOf(options, http === null ? null : { host: http.host ?? "127.0.0.1", port: http.port ?? 0 }));
   const mesh = new Mesh(options, shell);
@@ -37,7 +46,8 @@ export async function start(flags: StartFlags, shell: Shell): Promise<number> {
     const client = new Client(ready.operatorsUrl, await readToken(ready.adminTokenFile), shell.fetch, stop);
     await applyServeOptions(flags, client);
     progress.clear();
-    if (flags.jsonReady === true) out(`${JSON.stringify({ ...ready, localJoinToken: undefined, dataDir, pids: mesh.pids })}\n`);
+    if (flags.jsonReady === true)
+      out(`${JSON.stringify({ ...ready, localJoinToken: undefined, dataDir, pids: mesh.pids })}\n`);
     else
       note(
         [
@@ -61,7 +71,10 @@ export async function start(flags: StartFlags, shell: Shell): Promise<number> {
 
 /** Ray's `serve start` options that belong to the desired state: a deploy without applications, unless some are there already. */
 async function applyServeOptions(flags: StartFlags, client: Client): Promise<void> {
-  const grpc = { ...(flags.grpcPort === undefined ? {} : { port: flags.grpcPort }), ...(flags.grpcServicerFunctions === undefined ? {} : { grpc_servicer_functions: flags.grpcServicerFunctions }) };
+  const grpc = {
+    ...(flags.grpcPort === undefined ? {} : { port: flags.grpcPort }),
+    ...(flags.grpcServicerFunctions === undefined ? {} : { grpc_servicer_functions: flags.grpcServicerFunctions }),
+  };
   if (flags.proxyLocation === undefined && Object.keys(grpc).length === 0) return;
   if (Object.keys((await client.status()).applications).length > 0) return;
   const http = httpOf(flags);

@@ -41,7 +41,9 @@ export async function join(urls: readonly string[], flags: JoinFlags, shell: She
     note: shell.note,
   });
   shell.kill.addEventListener("abort", () => worker.kill(), { once: true });
-  const stopped = new Promise<never>((_, reject) => shell.stop.addEventListener("abort", () => reject(new Interrupted()), { once: true }));
+  const stopped = new Promise<never>((_, reject) =>
+    shell.stop.addEventListener("abort", () => reject(new Interrupted()), { once: true }),
+  );
   stopped.catch(() => {});
   try {
     shell.progress.show(`Joining ${meshUrls[0]}`);
@@ -49,12 +51,16 @@ export async function join(urls: readonly string[], flags: JoinFlags, shell: She
     shell.progress.clear();
     const { cpus, gpus, providers, adapter, kind, name } = ready.capabilities;
     if (flags.jsonReady === true) shell.out(`${JSON.stringify({ ...ready, pid: worker.pid })}\n`);
-    else shell.note(`Joined as ${name} (${kind}, ${cpus} CPUs, ${gpus} GPUs${adapter === null ? "" : `: ${adapter}`}; ${providers.join(", ") || "no provider"}). Ctrl-C leaves.`);
+    else
+      shell.note(
+        `Joined as ${name} (${kind}, ${cpus} CPUs, ${gpus} GPUs${adapter === null ? "" : `: ${adapter}`}; ${providers.join(", ") || "no provider"}). Ctrl-C leaves.`,
+      );
     const reason = await Promise.race([worker.gaveUp, stopped]);
     throw new CommandFailed(EXIT.failed, `The worker can't go on: ${reason} See the logs in ${dataDir}/logs.`);
   } finally {
     shell.progress.clear();
-    if (shell.stop.aborted) shell.note("Leaving: replicas finish what they have in hand. Ctrl-C again ends them at once.");
+    if (shell.stop.aborted)
+      shell.note("Leaving: replicas finish what they have in hand. Ctrl-C again ends them at once.");
     await worker.stop(WORKER_STOP_MS);
   }
 }
@@ -65,11 +71,17 @@ function credentials(urls: readonly string[], flags: JoinFlags, shell: Shell): {
   const meshUrls = urls.map((text) => {
     const url = URL.parse(text.includes("://") ? text : `http://${text}`);
     if (url === null || !/^(https?|wss?):$/.test(url.protocol))
-      throw new CommandFailed(EXIT.usage, `Not an address of a mesh: "${text}". Expected a URL such as http://192.168.1.10:8266 (the mesh port, not the operators').`);
+      throw new CommandFailed(
+        EXIT.usage,
+        `Not an address of a mesh: "${text}". Expected a URL such as http://192.168.1.10:8266 (the mesh port, not the operators').`,
+      );
     token ??= /^#(?:token=)?(.+)$/.exec(url.hash)?.[1];
     return url.origin === "null" ? `${url.protocol}//${url.host}` : url.origin;
   });
   if (token === undefined || token === "")
-    throw new CommandFailed(EXIT.usage, "No join token: give --token, set SKEIN_JOIN_TOKEN, or use the whole join link. On the coordinator's machine `skein join-token create` prints one.");
+    throw new CommandFailed(
+      EXIT.usage,
+      "No join token: give --token, set SKEIN_JOIN_TOKEN, or use the whole join link. On the coordinator's machine `skein join-token create` prints one.",
+    );
   return { meshUrls, token };
 }

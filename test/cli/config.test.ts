@@ -26,7 +26,9 @@ const errors = (text: string): string => `\n${(readConfig(text, "llm.yaml").erro
 test("the textbook's YAML is read as it stands", () => {
   const read = readConfig(textbook, "llm.yaml");
   expect(read.errors).toBeUndefined();
-  expect(read.input).toMatchObject({ applications: [{ name: "llm", deployments: [{ name: "LLM", num_replicas: 2 }] }] });
+  expect(read.input).toMatchObject({
+    applications: [{ name: "llm", deployments: [{ name: "LLM", num_replicas: 2 }] }],
+  });
 });
 
 test("an unknown key: place, caret, did you mean", () => {
@@ -119,7 +121,10 @@ test("rules between keys keep Ray's words", () => {
 
 test("every mistake is shown, in the order of the file", () => {
   const text = textbook.replace("num_cpus: 0.5", "num_cpus: half").replace("host:", "hots:");
-  expect(readConfig(text, "llm.yaml").errors?.map((e) => e.split(":").slice(0, 3).join(":"))).toEqual(["llm.yaml:3:3", "llm.yaml:17:17"]);
+  expect(readConfig(text, "llm.yaml").errors?.map((e) => e.split(":").slice(0, 3).join(":"))).toEqual([
+    "llm.yaml:3:3",
+    "llm.yaml:17:17",
+  ]);
 });
 
 test("bad YAML", () => {
@@ -168,5 +173,7 @@ test("aliases and size are bounded", () => {
 
 test("keys of Ray without effect are warned about", () => {
   const read = readConfig(textbook.replace("  runtime_env: {}", "  autoscaling_policy: {name: x}"), "llm.yaml");
-  expect(read.errors === undefined && read.warnings).toEqual(["llm.yaml: `applications[0].autoscaling_policy` has no effect in this version of Skein."]);
+  expect(read.errors === undefined && read.warnings).toEqual([
+    "llm.yaml: `applications[0].autoscaling_policy` has no effect in this version of Skein.",
+  ]);
 });

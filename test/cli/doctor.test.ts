@@ -3,9 +3,18 @@ import { expect, test } from "vitest";
 import { checks, doctorText, type Facts } from "../../cli/doctor/checks.ts";
 
 const well: Facts = {
-  node: "26.10.0", threads: 8, memoryBytes: 16 * 1024 ** 3, dataDir: "/home/me/.local/share/skein", diskFreeBytes: 50 * 1024 ** 3, dataDirTrouble: null, modelCached: true,
-  pip: { version: "pip 23" }, providers: { native: null, wasm: null, webgpu: null }, adapters: [{ name: "nvidia ada", software: false }],
-  ports: [{ port: 8000, purpose: "HTTP clients", option: "--http-port", trouble: null }], mesh: null,
+  node: "26.10.0",
+  threads: 8,
+  memoryBytes: 16 * 1024 ** 3,
+  dataDir: "/home/me/.local/share/skein",
+  diskFreeBytes: 50 * 1024 ** 3,
+  dataDirTrouble: null,
+  modelCached: true,
+  pip: { version: "pip 23" },
+  providers: { native: null, wasm: null, webgpu: null },
+  adapters: [{ name: "nvidia ada", software: false }],
+  ports: [{ port: 8000, purpose: "HTTP clients", option: "--http-port", trouble: null }],
+  mesh: null,
 };
 const found = (facts: Partial<Facts>) => checks({ ...well, ...facts }).filter((check) => check.level !== "ok");
 
@@ -28,16 +37,30 @@ test("a machine that has all", () => {
 
 test("each lack is named with its fix", () => {
   expect(found({ node: "20.1.0" })).toMatchObject([{ name: "Node", level: "fail", fix: "Install Node 24 or newer." }]);
-  expect(found({ dataDirTrouble: "EROFS" })).toMatchObject([{ name: "data folder", level: "fail", fix: expect.stringContaining("SKEIN_DATA_DIR") }]);
+  expect(found({ dataDirTrouble: "EROFS" })).toMatchObject([
+    { name: "data folder", level: "fail", fix: expect.stringContaining("SKEIN_DATA_DIR") },
+  ]);
   expect(found({ diskFreeBytes: 1000 })).toMatchObject([{ name: "disk", level: "warn" }]);
-  expect(found({ modelCached: false, pip: { trouble: "install pip" } })).toMatchObject([{ name: "default model", level: "warn", fix: expect.stringContaining("install pip") }]);
-  expect(found({ providers: { native: "no add-on", wasm: "gone", webgpu: "no Vulkan" } })).toMatchObject([{ name: "native", level: "warn" }, { name: "wasm", level: "fail" }, { name: "webgpu", level: "warn" }]);
-  expect(found({ ports: [{ port: 8000, purpose: "HTTP clients", option: "--http-port", trouble: "EADDRINUSE" }] })).toMatchObject([{ name: "port 8000", level: "warn", text: "in use by another program (HTTP clients)" }]);
+  expect(found({ modelCached: false, pip: { trouble: "install pip" } })).toMatchObject([
+    { name: "default model", level: "warn", fix: expect.stringContaining("install pip") },
+  ]);
+  expect(found({ providers: { native: "no add-on", wasm: "gone", webgpu: "no Vulkan" } })).toMatchObject([
+    { name: "native", level: "warn" },
+    { name: "wasm", level: "fail" },
+    { name: "webgpu", level: "warn" },
+  ]);
+  expect(
+    found({ ports: [{ port: 8000, purpose: "HTTP clients", option: "--http-port", trouble: "EADDRINUSE" }] }),
+  ).toMatchObject([{ name: "port 8000", level: "warn", text: "in use by another program (HTTP clients)" }]);
 });
 
 test("what is in order isn't complained about", () => {
   expect(found({ modelCached: false })).toEqual([]);
   expect(found({ adapters: [] })).toEqual([]);
-  expect(found({ mesh: "http://127.0.0.1:8265", ports: [{ port: 8265, purpose: "x", option: "y", trouble: "EADDRINUSE" }] })).toEqual([]);
-  expect(checks({ ...well, adapters: [{ name: "SwiftShader", software: true }] }).find((c) => c.name === "webgpu")?.text).toContain("--allow-software-gpu");
+  expect(
+    found({ mesh: "http://127.0.0.1:8265", ports: [{ port: 8265, purpose: "x", option: "y", trouble: "EADDRINUSE" }] }),
+  ).toEqual([]);
+  expect(
+    checks({ ...well, adapters: [{ name: "SwiftShader", software: true }] }).find((c) => c.name === "webgpu")?.text,
+  ).toContain("--allow-software-gpu");
 });

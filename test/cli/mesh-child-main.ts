@@ -16,10 +16,21 @@ const server = createServer((_, response) => response.end("ok"));
 server.listen(options.operators?.port ?? 0, "127.0.0.1", () => {
   const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
   console.log(`started fresh=${options.fresh} join=${options.meshUrls?.[0]} ${options.joinToken}`);
-  const coordinator = { operatorsUrl: url, meshUrl: url, adminTokenFile: `${options.dataDir}/admin-token`, localJoinToken: "join", hostId: "h" };
-  tellParent({ type: "ready", result: options.meshUrls === undefined ? coordinator : { workerId: "w", capabilities: {} } });
+  const coordinator = {
+    operatorsUrl: url,
+    meshUrl: url,
+    adminTokenFile: `${options.dataDir}/admin-token`,
+    localJoinToken: "join",
+    hostId: "h",
+  };
+  tellParent({
+    type: "ready",
+    result: options.meshUrls === undefined ? coordinator : { workerId: "w", capabilities: {} },
+  });
 });
-server.on("error", (error: NodeJS.ErrnoException) => tellParent({ type: "failed", exit: 1, message: `Port in use (${error.code}).` }));
+server.on("error", (error: NodeJS.ErrnoException) =>
+  tellParent({ type: "failed", exit: 1, message: `Port in use (${error.code}).` }),
+);
 process.on("message", (message: { type: string }) => {
   if (message.type !== "stop") return;
   console.log("stopped in order");

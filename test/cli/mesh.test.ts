@@ -17,7 +17,12 @@ interface Told {
   note?: string;
 }
 
-async function start(): Promise<{ child: ChildProcess; dataDir: string; next: (wanted: (told: Told) => boolean) => Promise<Told>; exited: Promise<number | string | null> }> {
+async function start(): Promise<{
+  child: ChildProcess;
+  dataDir: string;
+  next: (wanted: (told: Told) => boolean) => Promise<Told>;
+  exited: Promise<number | string | null>;
+}> {
   const dataDir = mkdtempSync(join(tmpdir(), "skein-mesh-"));
   const child = spawn(process.execPath, [parent, dataDir], { stdio: ["ignore", "pipe", "inherit"] });
   const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
@@ -33,7 +38,12 @@ async function start(): Promise<{ child: ChildProcess; dataDir: string; next: (w
       if (wanted(told)) return told;
     }
   };
-  return { child, dataDir, next, exited: new Promise((resolve) => child.once("exit", (code, signal) => resolve(code ?? signal))) };
+  return {
+    child,
+    dataDir,
+    next,
+    exited: new Promise((resolve) => child.once("exit", (code, signal) => resolve(code ?? signal))),
+  };
 }
 
 /** A zombie that nobody has waited for yet doesn't count. */
@@ -57,12 +67,16 @@ async function until(condition: () => boolean, what: string): Promise<void> {
 test("Ctrl-C: the worker ends first, then the coordinator; no process and no record is left", async () => {
   const { child, dataDir, next, exited } = await start();
   const { url, pids } = await next((told) => told.pids !== undefined);
-  expect(JSON.parse(readFileSync(join(dataDir, "mesh.json"), "utf8"))).toMatchObject({ operatorsUrl: url, pid: child.pid });
+  expect(JSON.parse(readFileSync(join(dataDir, "mesh.json"), "utf8"))).toMatchObject({
+    operatorsUrl: url,
+    pid: child.pid,
+  });
   child.kill("SIGINT");
   expect(await exited).toBe(130);
   expect(Object.values(pids ?? {}).filter(alive)).toEqual([]);
   expect(existsSync(join(dataDir, "mesh.json"))).toBe(false);
-  for (const name of ["worker", "coordinator"]) expect(readFileSync(join(dataDir, "logs", `${name}.log`), "utf8")).toContain("stopped in order");
+  for (const name of ["worker", "coordinator"])
+    expect(readFileSync(join(dataDir, "logs", `${name}.log`), "utf8")).toContain("stopped in order");
 });
 
 test("kill -9 of the parent takes both with it", async () => {
@@ -77,12 +91,21 @@ test("a coordinator that dies comes back with its ports and its state; so does t
   const first = await next((told) => told.pids !== undefined);
   process.kill(first.pids?.coordinator ?? 0, "SIGKILL");
   await next((told) => told.note?.startsWith("The coordinator ended (SIGKILL)") === true);
-  await until(() => (readFileSync(join(dataDir, "logs", "coordinator.log"), "utf8").match(/started/g)?.length ?? 0) === 2, "coordinator started again");
-  expect(readFileSync(join(dataDir, "logs", "coordinator.log"), "utf8").match(/fresh=\w+/g)).toEqual(["fresh=true", "fresh=false"]);
+  await until(
+    () => (readFileSync(join(dataDir, "logs", "coordinator.log"), "utf8").match(/started/g)?.length ?? 0) === 2,
+    "coordinator started again",
+  );
+  expect(readFileSync(join(dataDir, "logs", "coordinator.log"), "utf8").match(/fresh=\w+/g)).toEqual([
+    "fresh=true",
+    "fresh=false",
+  ]);
 
   process.kill(first.pids?.worker ?? 0, "SIGKILL");
   await next((told) => told.note?.startsWith("The worker ended (SIGKILL)") === true);
-  await until(() => (readFileSync(join(dataDir, "logs", "worker.log"), "utf8").match(/started/g)?.length ?? 0) === 2, "worker started again");
+  await until(
+    () => (readFileSync(join(dataDir, "logs", "worker.log"), "utf8").match(/started/g)?.length ?? 0) === 2,
+    "worker started again",
+  );
   expect(readFileSync(join(dataDir, "logs", "worker.log"), "utf8")).toContain(`join=${first.url} join`);
 
   child.kill("SIGUSR2");

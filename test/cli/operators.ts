@@ -15,14 +15,23 @@ export interface FakeOperators extends AsyncDisposable {
 }
 
 /** `answer` returns status and body (a string as it is, anything else as JSON). */
-export async function fakeOperators(answer: (asked: Asked) => [status: number, body?: unknown]): Promise<FakeOperators> {
+export async function fakeOperators(
+  answer: (asked: Asked) => [status: number, body?: unknown],
+): Promise<FakeOperators> {
   const asked: Asked[] = [];
   const server = createServer((request, response) => {
     void bodyOf(request).then((body) => {
-      const one = { method: request.method ?? "", path: request.url ?? "", authorization: request.headers.authorization, body };
+      const one = {
+        method: request.method ?? "",
+        path: request.url ?? "",
+        authorization: request.headers.authorization,
+        body,
+      };
       asked.push(one);
       const [status, value = ""] = answer(one);
-      response.writeHead(status, { connection: "close" }).end(typeof value === "string" ? value : JSON.stringify(value));
+      response
+        .writeHead(status, { connection: "close" })
+        .end(typeof value === "string" ? value : JSON.stringify(value));
     });
   });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));

@@ -10,7 +10,9 @@ export interface FakeShell extends Shell {
 }
 
 /** `sleep` takes no time unless `realTime`. */
-export function fakeShell(options: Partial<Pick<Shell, "env" | "cwd" | "dataDirectory" | "fetch" | "stdin">> & { realTime?: boolean } = {}): FakeShell {
+export function fakeShell(
+  options: Partial<Pick<Shell, "env" | "cwd" | "dataDirectory" | "fetch" | "stdin">> & { realTime?: boolean } = {},
+): FakeShell {
   const stopping = new AbortController();
   const killing = new AbortController();
   let now = 0;
@@ -21,7 +23,11 @@ export function fakeShell(options: Partial<Pick<Shell, "env" | "cwd" | "dataDire
     killing,
     out: (text) => void (shell.stdout += text),
     note: (line) => void (shell.stderr += `${line}\n`),
-    progress: new Progress((text) => void (shell.stderr += text), false, () => now),
+    progress: new Progress(
+      (text) => void (shell.stderr += text),
+      false,
+      () => now,
+    ),
     env: options.env ?? {},
     cwd: options.cwd ?? "/nowhere",
     dataDirectory: options.dataDirectory ?? "/nowhere/data",

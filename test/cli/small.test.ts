@@ -19,14 +19,22 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 test("suggestions: near words only, whatever their case and dashes", () => {
   const keys = ["num_replicas", "name", "max_ongoing_requests"];
-  expect(["num_replica", "numReplicas", "nmae", "max-ongoing-request"].map((word) => nearest(word, keys))).toEqual(["num_replicas", "num_replicas", "name", "max_ongoing_requests"]);
+  expect(["num_replica", "numReplicas", "nmae", "max-ongoing-request"].map((word) => nearest(word, keys))).toEqual([
+    "num_replicas",
+    "num_replicas",
+    "name",
+    "max_ongoing_requests",
+  ]);
   expect(nearest("zebra", keys)).toBeUndefined();
   expect(nearest("x", [])).toBeUndefined();
 });
 
 test("every kind of failure is one sentence and an exit code", () => {
   const system = (code: string, path?: string): Error => Object.assign(new Error(`${code}: raw`), { code, path });
-  expect(explain(system("ENOSPC"))).toEqual({ exit: 1, message: "The disk is full: free some space (a model takes a few hundred megabytes), then repeat the command." });
+  expect(explain(system("ENOSPC"))).toEqual({
+    exit: 1,
+    message: "The disk is full: free some space (a model takes a few hundred megabytes), then repeat the command.",
+  });
   expect(explain(system("ENOENT", "/a/b"))).toEqual({ exit: 4, message: "There is no such file or folder: /a/b." });
   expect(explain(system("EACCES", "/a"))).toMatchObject({ exit: 6 });
   expect(explain(system("EWHATEVER"))).toEqual({ exit: 1, message: "EWHATEVER: raw" });
@@ -39,7 +47,11 @@ test("every kind of failure is one sentence and an exit code", () => {
 describe("progress", () => {
   test("on a terminal one line is written over", () => {
     let text = "";
-    const progress = new Progress((more) => (text += more), true, () => 0);
+    const progress = new Progress(
+      (more) => (text += more),
+      true,
+      () => 0,
+    );
     progress.show("a 1 %");
     progress.show("a 2 %");
     progress.show("a 2 %");
@@ -51,7 +63,11 @@ describe("progress", () => {
   test("elsewhere a line for each stage, and now and then within one", () => {
     let text = "";
     let now = 0;
-    const progress = new Progress((more) => (text += more), false, () => now);
+    const progress = new Progress(
+      (more) => (text += more),
+      false,
+      () => now,
+    );
     for (let percent = 0; percent <= 100; percent += 10) {
       progress.show(`downloading ${percent} %`);
       now += 1_500;
@@ -81,13 +97,28 @@ test("a log file that can't be written costs nothing but lines", () => {
 describe("targets", () => {
   test("arguments of builders", () => {
     expect(readArguments(["a=1", "b=x=y", "c="])).toEqual({ a: "1", b: "x=y", c: "" });
-    expect(() => readArguments(["=x"])).toThrow("Invalid application argument '=x', must be of the form '<key>=<val>'.");
+    expect(() => readArguments(["=x"])).toThrow(
+      "Invalid application argument '=x', must be of the form '<key>=<val>'.",
+    );
   });
 
   test("module:export is one application", async () => {
-    expect(await readTarget("llm:chat", ["model=tiny"], { name: "a", routePrefix: "/a", workingDir: "sub", runtimeEnvJson: { env_vars: { X: "1" } } }, folder)).toEqual({
+    expect(
+      await readTarget(
+        "llm:chat",
+        ["model=tiny"],
+        { name: "a", routePrefix: "/a", workingDir: "sub", runtimeEnvJson: { env_vars: { X: "1" } } },
+        folder,
+      ),
+    ).toEqual({
       kind: "import",
-      application: { name: "a", route_prefix: "/a", import_path: "llm:chat", args: { model: "tiny" }, runtime_env: { env_vars: { X: "1" }, working_dir: "sub" } },
+      application: {
+        name: "a",
+        route_prefix: "/a",
+        import_path: "llm:chat",
+        args: { model: "tiny" },
+        runtime_env: { env_vars: { X: "1" }, working_dir: "sub" },
+      },
     });
   });
 
@@ -95,17 +126,29 @@ describe("targets", () => {
     writeFileSync(join(folder, "a.yaml"), "applications:\n- import_path: llm:chat\n");
     await expect(readTarget("a.yaml", ["x=1"], {}, folder)).rejects.toMatchObject({ exit: 2 });
     await expect(readTarget("a.yaml", [], { name: "x" }, folder)).rejects.toMatchObject({ exit: 2 });
-    expect(await readTarget("a.yaml", [], {}, folder)).toMatchObject({ kind: "config", input: { applications: [{ import_path: "llm:chat" }] } });
+    expect(await readTarget("a.yaml", [], {}, folder)).toMatchObject({
+      kind: "config",
+      input: { applications: [{ import_path: "llm:chat" }] },
+    });
   });
 
   test("where modules are looked up", async () => {
     const target = await readTarget("llm:chat", [], {}, folder);
     expect(appDirOf({ import_path: "llm:chat" }, target, undefined, "/w")).toBe("/w");
     expect(appDirOf({ import_path: "llm:chat" }, target, "apps", "/w")).toBe("/w/apps");
-    expect(appDirOf({ import_path: "llm:chat", runtime_env: { working_dir: "here" } }, target, "apps", "/w")).toBe("/w/here");
-    expect(appDirOf({ import_path: "llm:chat", runtime_env: { working_dir: "s3://x/y.zip" } }, target, undefined, "/w")).toBe("/w");
-    expect(withoutLocalFolder({ import_path: "llm:chat", runtime_env: { working_dir: "here", env_vars: { A: "1" } } }).runtime_env).toEqual({ env_vars: { A: "1" } });
-    expect(withoutLocalFolder({ import_path: "llm:chat", runtime_env: { working_dir: "s3://x/y.zip" } }).runtime_env).toEqual({ working_dir: "s3://x/y.zip" });
+    expect(appDirOf({ import_path: "llm:chat", runtime_env: { working_dir: "here" } }, target, "apps", "/w")).toBe(
+      "/w/here",
+    );
+    expect(
+      appDirOf({ import_path: "llm:chat", runtime_env: { working_dir: "s3://x/y.zip" } }, target, undefined, "/w"),
+    ).toBe("/w");
+    expect(
+      withoutLocalFolder({ import_path: "llm:chat", runtime_env: { working_dir: "here", env_vars: { A: "1" } } })
+        .runtime_env,
+    ).toEqual({ env_vars: { A: "1" } });
+    expect(
+      withoutLocalFolder({ import_path: "llm:chat", runtime_env: { working_dir: "s3://x/y.zip" } }).runtime_env,
+    ).toEqual({ working_dir: "s3://x/y.zip" });
   });
 });
 
@@ -114,15 +157,28 @@ describe("options of a mesh", () => {
 
   test("loopback and Ray's ports unless told otherwise", () => {
     expect(meshOptions({}, place)).toMatchObject({
-      coordinator: { operators: { host: "127.0.0.1", port: 8265 }, mesh: { host: "127.0.0.1", port: 8266, insecure: false }, http: null, appDir: "/w", fresh: true, insecureLocalApi: false },
-      worker: { name: "laptop", device: "auto", allowSoftwareGpu: false, ingressMesh: { host: "127.0.0.1", port: 0, disabled: false } },
+      coordinator: {
+        operators: { host: "127.0.0.1", port: 8265 },
+        mesh: { host: "127.0.0.1", port: 8266, insecure: false },
+        http: null,
+        appDir: "/w",
+        fresh: true,
+        insecureLocalApi: false,
+      },
+      worker: {
+        name: "laptop",
+        device: "auto",
+        allowSoftwareGpu: false,
+        ingressMesh: { host: "127.0.0.1", port: 0, disabled: false },
+      },
     });
     expect(meshOptions({ httpPort: 0 }, place).coordinator.http).toEqual({ port: 0 });
   });
 
   test("mistakes are usage errors", () => {
     expect(() => meshOptions({ cert: "a.pem" }, place)).toThrow("--cert and --key go together.");
-    for (const resources of ["{", "[]", '{"a": "b"}', '{"a": -1}']) expect(() => workerOptions({ resources }, place)).toThrow("--resources wants JSON");
+    for (const resources of ["{", "[]", '{"a": "b"}', '{"a": -1}'])
+      expect(() => workerOptions({ resources }, place)).toThrow("--resources wants JSON");
     expect(workerOptions({ resources: '{"scanner": 1}' }, place).resources).toEqual({ scanner: 1 });
   });
 });
@@ -132,7 +188,10 @@ test("a busy port is one sentence with the option that moves it", async () => {
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   const { port } = server.address() as AddressInfo;
   const wanted = [{ host: "127.0.0.1", port, purpose: "the mesh", option: "--mesh-port" }];
-  await expect(requirePorts(wanted)).rejects.toMatchObject({ exit: 1, message: `Port ${port} on 127.0.0.1 is in use, and the mesh needs it: stop the program that has it, or choose another port with --mesh-port.` });
+  await expect(requirePorts(wanted)).rejects.toMatchObject({
+    exit: 1,
+    message: `Port ${port} on 127.0.0.1 is in use, and the mesh needs it: stop the program that has it, or choose another port with --mesh-port.`,
+  });
   await new Promise((resolve) => server.close(resolve));
   await requirePorts(wanted);
 });

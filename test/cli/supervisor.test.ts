@@ -38,11 +38,15 @@ function setup() {
     },
     note: (line: string) => void notes.push(line),
   };
-  const supervisor = new Supervisor<string>("The thing", (more) => {
-    again.push(more);
-    lives.push(new FakeLife());
-    return lives.at(-1) as FakeLife;
-  }, io);
+  const supervisor = new Supervisor<string>(
+    "The thing",
+    (more) => {
+      again.push(more);
+      lives.push(new FakeLife());
+      return lives.at(-1) as FakeLife;
+    },
+    io,
+  );
   return { supervisor, lives, again, pauses, notes, clock };
 }
 
@@ -104,6 +108,10 @@ test("what doesn't stop in time is killed", async () => {
 });
 
 test("a first start that fails is the caller's", async () => {
-  const failing = new Supervisor<string>("The thing", () => Object.assign(new FakeLife(), { ready: Promise.reject(new Error("port in use")) }), { now: () => 0, sleep: () => Promise.resolve(), note: () => {} });
+  const failing = new Supervisor<string>(
+    "The thing",
+    () => Object.assign(new FakeLife(), { ready: Promise.reject(new Error("port in use")) }),
+    { now: () => 0, sleep: () => Promise.resolve(), note: () => {} },
+  );
   await expect(failing.start()).rejects.toThrow("port in use");
 });

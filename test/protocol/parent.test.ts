@@ -18,7 +18,10 @@ test.each(["0", "1"])("a child may exit by itself (busy %s)", { timeout: 30_000 
 });
 
 test.each(["0", "1"])("a child ends with its parent (computing %s)", { timeout: 30_000 }, async (SPIN) => {
-  const parent = spawn(process.execPath, [parentMain], { stdio: ["ignore", "pipe", "inherit"], env: { ...process.env, SPIN } });
+  const parent = spawn(process.execPath, [parentMain], {
+    stdio: ["ignore", "pipe", "inherit"],
+    env: { ...process.env, SPIN },
+  });
   const [line] = (await once(parent.stdout, "data")) as [Buffer];
   const pid = Number(line.toString());
   expect(runs(pid)).toBe(true);
