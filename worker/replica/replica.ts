@@ -54,6 +54,7 @@ export class Replica implements IngressLinkOwner, WorkOwner, Links {
   #instance: Instance | undefined;
   #state: Status["state"] = "starting";
   #ticket: string;
+  #addresses: readonly IngressAddress[];
   #limit: number;
   #derivedLimit: number | undefined;
   #configVersion: number;
@@ -74,6 +75,7 @@ export class Replica implements IngressLinkOwner, WorkOwner, Links {
     this.#tell = tell;
     this.#context = replicaContext(options);
     this.#ticket = options.spec.ticket;
+    this.#addresses = options.ingresses;
     this.#limit = options.spec.maxOngoingRequests;
     this.#configVersion = options.spec.userConfigVersion;
   }
@@ -88,10 +90,10 @@ export class Replica implements IngressLinkOwner, WorkOwner, Links {
   }
 
   async #start(): Promise<boolean> {
-    const { spec, ingresses } = this.#options;
+    const { spec } = this.#options;
     runtime().replica = this.#context;
     this.#status({ progress: "loading code" });
-    this.#dial(ingresses);
+    this.#dial(this.#addresses);
     this.#tick();
     try {
       const instance = await constructDeployment(this.platform, this.#options, new LinkCaller(this));
@@ -118,6 +120,8 @@ export class Replica implements IngressLinkOwner, WorkOwner, Links {
   receive(message: ToReplica): void {
     switch (message.type) {
       case "ingresses":
+        // One that overtook the start is newer than the options.
+        this.#addresses = message.ingresses;
         this.#dial(message.ingresses);
         return;
       case "reconfigure":

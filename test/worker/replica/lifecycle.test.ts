@@ -159,6 +159,15 @@ test("ingresses come and go with the assignment; handle calls prefer the own hos
   expect([near !== undefined, near === far, made.replica.pick() === near]).toEqual([true, false, true]);
 });
 
+test("addresses that come before the start count, not those of the options", async () => {
+  const made = await bench(app, { urls: ["ws://nowhere"], start: false });
+  made.replica.receive({ type: "ingresses", ingresses: [{ ingress: "k", host: "host-1", urls: ["ws://one"] }] });
+  await made.replica.start();
+  await made.time.advance(10);
+  expect(made.replica.pick()).toBeDefined();
+  expect(made.dialled).toEqual(["ws://one"]);
+});
+
 test("a silent ingress is noticed and dialled again", async () => {
   const made = await bench(app);
   await made.time.advance(5_000);
