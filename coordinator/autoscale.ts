@@ -21,7 +21,11 @@ export interface Load {
 
 /** `target_capacity` scales a count; what is above zero stays above zero. Halves round up, as in Ray. */
 export const atCapacity = (count: number, capacityPercent: number | null): number =>
-  capacityPercent === null || count === 0 ? count : capacityPercent === 0 ? 0 : Math.max(1, Math.floor((count * capacityPercent) / 100 + 0.5));
+  capacityPercent === null || count === 0
+    ? count
+    : capacityPercent === 0
+      ? 0
+      : Math.max(1, Math.floor((count * capacityPercent) / 100 + 0.5));
 
 /**
  * Replicas for a load, before delays and bounds: total / target_ongoing_requests, with the gain applied to the change.
@@ -55,9 +59,15 @@ export function aggregate(samples: AutoscaleMemory["samples"], nowMs: number, co
   return time === 0 ? (inside.at(-1)?.total ?? 0) : area / time;
 }
 
-export function autoscale(memory: AutoscaleMemory, load: Load, config: AutoscalingConfig): { target: number; memory: AutoscaleMemory } {
+export function autoscale(
+  memory: AutoscaleMemory,
+  load: Load,
+  config: AutoscalingConfig,
+): { target: number; memory: AutoscaleMemory } {
   const { nowMs, target, min, max } = load;
-  const samples = [...memory.samples, { atMs: nowMs, total: load.total }].filter((s) => s.atMs > nowMs - 2 * config.look_back_period_s * 1000).slice(-SAMPLES_MAX);
+  const samples = [...memory.samples, { atMs: nowMs, total: load.total }]
+    .filter((s) => s.atMs > nowMs - 2 * config.look_back_period_s * 1000)
+    .slice(-SAMPLES_MAX);
   const bounded = (n: number): number => Math.max(min, Math.min(max, n));
   const calm = { samples, upSinceMs: null, downSinceMs: null };
 
@@ -66,7 +76,9 @@ export function autoscale(memory: AutoscaleMemory, load: Load, config: Autoscali
     const wake = load.total > 0 ? Math.max(Math.ceil(config.upscaling_factor ?? 1), 1) : 0;
     return { target: bounded(wake), memory: calm };
   }
-  const desired = bounded(rawDesired(aggregate(samples, nowMs, config), load.running === 0 ? target : load.running, config));
+  const desired = bounded(
+    rawDesired(aggregate(samples, nowMs, config), load.running === 0 ? target : load.running, config),
+  );
   if (desired > target) {
     const upSinceMs = memory.upSinceMs ?? nowMs;
     if (nowMs - upSinceMs >= config.upscale_delay_s * 1000) return { target: desired, memory: calm };
@@ -76,7 +88,8 @@ export function autoscale(memory: AutoscaleMemory, load: Load, config: Autoscali
     const downSinceMs = memory.downSinceMs ?? nowMs;
     // Never straight to zero: first one, then zero after a delay of its own.
     const goal = desired === 0 && target > 1 ? 1 : desired;
-    const delayS = goal === 0 ? (config.downscale_to_zero_delay_s ?? config.downscale_delay_s) : config.downscale_delay_s;
+    const delayS =
+      goal === 0 ? (config.downscale_to_zero_delay_s ?? config.downscale_delay_s) : config.downscale_delay_s;
     if (nowMs - downSinceMs >= delayS * 1000) return { target: goal, memory: calm };
     return { target: bounded(target), memory: { samples, upSinceMs: null, downSinceMs } };
   }

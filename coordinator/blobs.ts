@@ -54,14 +54,20 @@ export class FolderBlobs implements BlobStore {
         await file.write(piece);
       }
       const found = digest.digest("hex");
-      if (found !== hash) throw new SkeinError("INVALID_ARGUMENT", `The bytes have SHA-256 ${found}, not ${hash}: send them again.`);
+      if (found !== hash)
+        throw new SkeinError("INVALID_ARGUMENT", `The bytes have SHA-256 ${found}, not ${hash}: send them again.`);
       await file.sync();
       await file.close();
       await rename(temporary, join(this.folder, hash));
     } catch (error) {
       await file.close().catch(() => {});
       await rm(temporary, { force: true });
-      if ((error as NodeJS.ErrnoException).code === "ENOSPC") throw new SkeinError("UNAVAILABLE", "The disk is full: the blob could not be stored. Free some space and try again.", { cause: error });
+      if ((error as NodeJS.ErrnoException).code === "ENOSPC")
+        throw new SkeinError(
+          "UNAVAILABLE",
+          "The disk is full: the blob could not be stored. Free some space and try again.",
+          { cause: error },
+        );
       throw error;
     }
   }

@@ -30,9 +30,20 @@ export class Builds {
     this.#last = this.#last.then(async () => {
       try {
         const result = await this.#build({ ...this.#place, importPath: config.import_path, args: config.args });
-        this.#tell({ type: "built", app, generation, artefact: result.artefact, manifest: manifestSchema.parse(result.manifest) });
+        this.#tell({
+          type: "built",
+          app,
+          generation,
+          artefact: result.artefact,
+          manifest: manifestSchema.parse(result.manifest),
+        });
       } catch (error) {
-        this.#tell({ type: "buildFailed", app, generation, message: `Deploying app '${app}' failed with exception:\n${error instanceof Error ? error.message : String(error)}` });
+        this.#tell({
+          type: "buildFailed",
+          app,
+          generation,
+          message: `Deploying app '${app}' failed with exception:\n${error instanceof Error ? error.message : String(error)}`,
+        });
       }
     });
   }

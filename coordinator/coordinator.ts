@@ -24,7 +24,7 @@ import { meshHttp } from "./mesh/http.ts";
 import { meshUpgrade } from "./mesh/upgrade.ts";
 import { coordinatorMetrics } from "./metrics.ts";
 import { deploymentsAtStart } from "./operators.ts";
-import { Service } from "./service.ts";
+import { Service, type After } from "./service.ts";
 import { Sessions, type Gate } from "./sessions.ts";
 import { emptyDesired, initialState, type DesiredState } from "./state.ts";
 import { DesiredStore } from "./store/desired.ts";
@@ -33,6 +33,11 @@ import { JoinTokens } from "./tokens.ts";
 
 /** How often time is looked at, ms: heartbeats, resends, autoscaling. What happens is acted on at once. */
 const TICK_MS = 250;
+
+const after: After = (ms, call) => {
+  const timer = setTimeout(call, ms);
+  return () => clearTimeout(timer);
+};
 
 export interface Surroundings {
   now(): number;
@@ -66,9 +71,15 @@ export class StartFailed extends Error {
 
 function checkOptions(options: CoordinatorOptions): void {
   if (options.insecureLocalApi && !isLoopbackHost(options.operators.host))
-    throw new StartFailed(EXIT.usage, `--insecure-local-api is for loopback only, but the operators' API would listen on ${options.operators.host}. Leave one of the two out.`);
+    throw new StartFailed(
+      EXIT.usage,
+      `--insecure-local-api is for loopback only, but the operators' API would listen on ${options.operators.host}. Leave one of the two out.`,
+    );
   if (!isLoopbackHost(options.mesh.host) && options.mesh.cert === undefined && !options.mesh.insecure)
-    throw new StartFailed(EXIT.usage, `The mesh would listen on ${options.mesh.host} without encryption. Give --cert and --key, or allow it with --insecure.`);
+    throw new StartFailed(
+      EXIT.usage,
+      `The mesh would listen on ${options.mesh.host} without encryption. Give --cert and --key, or allow it with --insecure.`,
+    );
 }
 
 export async function startCoordinator(options: CoordinatorOptions, around: Surroundings): Promise<Coordinator> {
@@ -97,9 +108,27 @@ export async function startCoordinator(options: CoordinatorOptions, around: Surr
     approval: (worker, peer) => tokens.approval(worker, { host: peer.host, name: peer.capabilities?.name ?? "" }),
   };
   let meshUrls: readonly string[] = [];
-  const sessions: Sessions = new Sessions(() => loop, gate, () => around.now());
-  const start = { term, random: Math.floor(around.random() * 2 ** 32), headHost: hostId as HostId, desired, nowMs: around.now(), recoveryMs: RECOVERY_MS };
-  const builds = new Builds(around.build, { appDir: options.appDir, blobs: blobs.folder }, (event) => void loop.dispatch(event).catch((error: unknown) => around.log("error", "A build's result could not be stored.", error)));
+  const sessions: Sessions = new Sessions(
+    () => loop,
+    gate,
+    () => around.now(),
+  );
+  const start = {
+    term,
+    random: Math.floor(around.random() * 2 ** 32),
+    headHost: hostId as HostId,
+    desired,
+    nowMs: around.now(),
+    recoveryMs: RECOVERY_MS,
+  };
+  const builds = new Builds(
+    around.build,
+    { appDir: options.appDir, blobs: blobs.folder },
+    (event) =>
+      void loop
+        .dispatch(event)
+        .catch((error: unknown) => around.log("error", "A build's result could not be stored.", error)),
+  );
   const loop: Loop = new Loop(
     { ...initialState(start), deployments: deploymentsAtStart(desired) },
     {
@@ -114,28 +143,49 @@ export async function startCoordinator(options: CoordinatorOptions, around: Surr
       problem: (message, cause) => around.log("error", message, cause),
     },
   );
-  const logs = new LogReaders(loop, (worker, message) => sessions.ask(worker, message));
+  const logs = new LogReaders(loop, (worker, message) => sessions.ask(worker, message), after);
 
   const operators = createAdaptorServer({
     overrideGlobalObjects: false,
     fetch: operatorApi({
-      service: new Service(loop, blobs, () => around.now()),
-      tokens, logs, adminToken,
+      service: new Service(loop, blobs, () => around.now(), after),
+      tokens,
+      logs,
+      adminToken,
       insecure: options.insecureLocalApi,
       listensOn: options.operators.host,
       info: () => ({ pid: around.pid, startedAtMs: start.nowMs, revision: loop.revision }),
-      metrics: coordinatorMetrics(() => loop, () => sessions.size),
+      metrics: coordinatorMetrics(
+        () => loop,
+        () => sessions.size,
+      ),
       meshUrls: () => meshUrls,
       shutdown: () => around.shutdown(),
       version: around.version,
       now: () => around.now(),
     }).fetch,
   }) as Server;
-  const tls = options.mesh.cert !== undefined && options.mesh.key !== undefined ? { cert: readFileSync(options.mesh.cert), key: readFileSync(options.mesh.key) } : null;
+  const tls =
+    options.mesh.cert !== undefined && options.mesh.key !== undefined
+      ? { cert: readFileSync(options.mesh.cert), key: readFileSync(options.mesh.key) }
+      : null;
   const guardedBy = { listensOn: options.mesh.host, advertised: () => meshUrls };
-  const meshFetch = meshHttp({ gate, blobs, locateModel: around.locateModel, pageFolder: around.pageFolder, ...guardedBy }).fetch;
-  const mesh = createAdaptorServer({ overrideGlobalObjects: false, fetch: meshFetch, ...(tls === null ? {} : { createServer: createTlsServer, serverOptions: tls }) }) as Server;
-  mesh.on("upgrade", meshUpgrade({ sessions, gate, logs, ingressUrl: (id) => ingressUrl(loop, id, hostId), ...guardedBy }));
+  const meshFetch = meshHttp({
+    gate,
+    blobs,
+    locateModel: around.locateModel,
+    pageFolder: around.pageFolder,
+    ...guardedBy,
+  }).fetch;
+  const mesh = createAdaptorServer({
+    overrideGlobalObjects: false,
+    fetch: meshFetch,
+    ...(tls === null ? {} : { createServer: createTlsServer, serverOptions: tls }),
+  }) as Server;
+  mesh.on(
+    "upgrade",
+    meshUpgrade({ sessions, gate, logs, ingressUrl: (id) => ingressUrl(loop, id, hostId), ...guardedBy }),
+  );
 
   const closing = async (): Promise<void> => {
     clearInterval(timer);
@@ -157,7 +207,13 @@ export async function startCoordinator(options: CoordinatorOptions, around: Surr
     const scheme = tls === null ? "http" : "https";
     meshUrls = advertised(options, scheme, meshPort, around.addresses());
     const operatorsUrl = `http://${urlHost(options.operators.host)}:${operatorsPort}`;
-    const ready: CoordinatorReady = { operatorsUrl, meshUrl: `${scheme}://${urlHost(options.mesh.host)}:${meshPort}`, adminTokenFile, localJoinToken, hostId };
+    const ready: CoordinatorReady = {
+      operatorsUrl,
+      meshUrl: `${scheme}://${urlHost(options.mesh.host)}:${meshPort}`,
+      adminTokenFile,
+      localJoinToken,
+      hostId,
+    };
     around.log("info", `Term ${term}. Operators at ${operatorsUrl}, mesh at ${meshUrls.join(", ")}.`);
     await loop.tick();
     return { ready, loop, stop: closing };
@@ -178,7 +234,10 @@ function atStart(stored: DesiredState, options: CoordinatorOptions): DesiredStat
 /** One id per data directory, shared with the worker of this machine: it runs this coordinator's ingress. */
 function hostIdOf(dataDir: string, random: () => number): string {
   const file = join(dataDir, "host-id");
-  const hex = (): string => Math.floor(random() * 2 ** 32).toString(16).padStart(8, "0");
+  const hex = (): string =>
+    Math.floor(random() * 2 ** 32)
+      .toString(16)
+      .padStart(8, "0");
   if (!existsSync(file)) {
     try {
       writeFileSync(file, `host-${hex()}${hex()}${hex()}${hex()}\n`, { flag: "wx" });
@@ -189,11 +248,14 @@ function hostIdOf(dataDir: string, random: () => number): string {
   return readFileSync(file, "utf8").trim();
 }
 
-const urlHost = (host: string): string => (host === "0.0.0.0" || host === "::" ? "127.0.0.1" : host.includes(":") ? `[${host}]` : host);
+const urlHost = (host: string): string =>
+  host === "0.0.0.0" || host === "::" ? "127.0.0.1" : host.includes(":") ? `[${host}]` : host;
 
 function advertised(options: CoordinatorOptions, scheme: string, port: number, addresses: readonly string[]): string[] {
-  if (options.mesh.advertise.length > 0) return options.mesh.advertise.map((url) => url.replace(/^ws/, "http").replace(/\/+$/, ""));
-  const hosts = options.mesh.host === "0.0.0.0" || options.mesh.host === "::" ? [...addresses, "127.0.0.1"] : [options.mesh.host];
+  if (options.mesh.advertise.length > 0)
+    return options.mesh.advertise.map((url) => url.replace(/^ws/, "http").replace(/\/+$/, ""));
+  const hosts =
+    options.mesh.host === "0.0.0.0" || options.mesh.host === "::" ? [...addresses, "127.0.0.1"] : [options.mesh.host];
   return hosts.map((host) => `${scheme}://${urlHost(host)}:${port}`);
 }
 
@@ -208,8 +270,20 @@ function ingressUrl(loop: Loop, id: string, hostId: string): string | null {
 export function startProblem(error: unknown): { exit: number; message: string } {
   if (error instanceof StartFailed) return { exit: error.exit, message: error.message };
   const code = (error as NodeJS.ErrnoException).code;
-  if (code === "ENOSPC") return { exit: EXIT.failed, message: "The disk is full: the coordinator can't store its state. Free some space, or choose another data directory with SKEIN_DATA_DIR." };
-  if (code === "EACCES" || code === "EROFS") return { exit: EXIT.notAllowed, message: `The data directory can't be written: ${(error as Error).message}. Choose another with SKEIN_DATA_DIR.` };
+  if (code === "ENOSPC")
+    return {
+      exit: EXIT.failed,
+      message:
+        "The disk is full: the coordinator can't store its state. Free some space, or choose another data directory with SKEIN_DATA_DIR.",
+    };
+  if (code === "EACCES" || code === "EROFS")
+    return {
+      exit: EXIT.notAllowed,
+      message: `The data directory can't be written: ${(error as Error).message}. Choose another with SKEIN_DATA_DIR.`,
+    };
   if (error instanceof SkeinError) return { exit: EXIT.failed, message: error.message };
-  return { exit: EXIT.failed, message: `The coordinator could not start: ${error instanceof Error ? error.message : String(error)}` };
+  return {
+    exit: EXIT.failed,
+    message: `The coordinator could not start: ${error instanceof Error ? error.message : String(error)}`,
+  };
 }

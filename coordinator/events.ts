@@ -23,18 +23,43 @@ export interface DeployOptions {
 
 export type OperatorEvent =
   /** Declarative: declarative applications that aren't listed are deleted. Imperative: only the listed ones change. */
-  | { readonly type: "deployed"; readonly source: "declarative" | "imperative"; readonly options: DeployOptions; readonly apps: readonly DeployedApp[]; readonly warnings: readonly string[]; readonly nowMs: number }
-  | { readonly type: "built"; readonly app: AppName; readonly generation: number; readonly artefact: string; readonly manifest: Manifest }
+  | {
+      readonly type: "deployed";
+      readonly source: "declarative" | "imperative";
+      readonly options: DeployOptions;
+      readonly apps: readonly DeployedApp[];
+      readonly warnings: readonly string[];
+      readonly nowMs: number;
+    }
+  | {
+      readonly type: "built";
+      readonly app: AppName;
+      readonly generation: number;
+      readonly artefact: string;
+      readonly manifest: Manifest;
+    }
   | { readonly type: "buildFailed"; readonly app: AppName; readonly generation: number; readonly message: string }
   | { readonly type: "deleteRequested"; readonly apps: readonly AppName[] | "all" }
   | { readonly type: "scaled"; readonly app: AppName; readonly deployment: string; readonly replicas: number };
 
 export type PeerEvent =
-  | { readonly type: "joined"; readonly worker: WorkerId; readonly host: HostId; readonly incarnation: number; readonly capabilities: Capabilities }
+  | {
+      readonly type: "joined";
+      readonly worker: WorkerId;
+      readonly host: HostId;
+      readonly incarnation: number;
+      readonly capabilities: Capabilities;
+    }
   | { readonly type: "disconnected"; readonly worker: WorkerId; readonly incarnation: number; readonly nowMs: number }
   | { readonly type: "left"; readonly worker: WorkerId; readonly incarnation: number }
   /** `confirmed`: the report answers the newest assignment, so what it lacks isn't on its way. */
-  | { readonly type: "reported"; readonly worker: WorkerId; readonly report: WorkerReport; readonly confirmed: boolean; readonly nowMs: number }
+  | {
+      readonly type: "reported";
+      readonly worker: WorkerId;
+      readonly report: WorkerReport;
+      readonly confirmed: boolean;
+      readonly nowMs: number;
+    }
   | { readonly type: "measured"; readonly ingress: IngressId; readonly stats: IngressStats; readonly nowMs: number }
   | { readonly type: "ingressGone"; readonly ingress: IngressId };
 
@@ -42,13 +67,31 @@ export type PlannedEvent =
   | { readonly type: "recovered" }
   | { readonly type: "workerLost"; readonly worker: WorkerId; readonly nowMs: number }
   | { readonly type: "appGone"; readonly app: AppName }
-  | { readonly type: "targetChanged"; readonly deployment: DeploymentId; readonly target: number; readonly cause: "config" | "autoscaling" | "scaler" | "adopted" }
+  | {
+      readonly type: "targetChanged";
+      readonly deployment: DeploymentId;
+      readonly target: number;
+      readonly cause: "config" | "autoscaling" | "scaler" | "adopted";
+    }
   | { readonly type: "autoscaleRemembered"; readonly deployment: DeploymentId; readonly memory: AutoscaleMemory }
-  | { readonly type: "replicaAdded"; readonly replica: ReplicaId; readonly code: number; readonly config: number; readonly rank: number; readonly nowMs: number }
+  | {
+      readonly type: "replicaAdded";
+      readonly replica: ReplicaId;
+      readonly code: number;
+      readonly config: number;
+      readonly rank: number;
+      readonly nowMs: number;
+    }
   | { readonly type: "replicaPlaced"; readonly replica: ReplicaId; readonly worker: WorkerId; readonly gpus: number }
   | { readonly type: "replicaUnplaceable"; readonly replica: ReplicaId; readonly reason: string }
   | { readonly type: "replicaReconfigured"; readonly replica: ReplicaId; readonly config: number }
   | { readonly type: "replicaStopped"; readonly replica: ReplicaId }
-  | { readonly type: "statusChanged"; readonly deployment: DeploymentId; readonly status: DeploymentStatus; readonly trigger: DeploymentTrigger; readonly message: string };
+  | {
+      readonly type: "statusChanged";
+      readonly deployment: DeploymentId;
+      readonly status: DeploymentStatus;
+      readonly trigger: DeploymentTrigger;
+      readonly message: string;
+    };
 
 export type Event = OperatorEvent | PeerEvent | PlannedEvent;

@@ -2,7 +2,16 @@
  * The mesh's signing key and small secrets in the data directory, each in a file that only its owner can read.
  * Tickets have the form of protocol/ticket.ts; here they are signed and checked synchronously.
  */
-import { createHash, createPrivateKey, createPublicKey, generateKeyPairSync, randomBytes, sign, verify, type KeyObject } from "node:crypto";
+import {
+  createHash,
+  createPrivateKey,
+  createPublicKey,
+  generateKeyPairSync,
+  randomBytes,
+  sign,
+  verify,
+  type KeyObject,
+} from "node:crypto";
 import { chmodSync, existsSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { ticketSchema, type PublicKey, type Ticket } from "../protocol/ticket.ts";
@@ -20,7 +29,9 @@ export interface Signer {
 /** Loads the key of this data directory, or makes it: a coordinator that starts again can check and sign what the one before signed. */
 export function loadSigner(directory: string): Signer {
   const file = join(directory, "signing-key.pem");
-  const pem = readOrCreate(file, () => generateKeyPairSync("ed25519").privateKey.export({ type: "pkcs8", format: "pem" }).toString());
+  const pem = readOrCreate(file, () =>
+    generateKeyPairSync("ed25519").privateKey.export({ type: "pkcs8", format: "pem" }).toString(),
+  );
   return signerOf(createPrivateKey(pem));
 }
 

@@ -5,7 +5,14 @@
  */
 import type { ApplicationConfig } from "../protocol/config.ts";
 import type { FromCoordinator, IngressStats, WorkerReport } from "../protocol/control.ts";
-import { compareVersions, type AppName, type HostId, type IngressId, type Version, type WorkerId } from "../protocol/ids.ts";
+import {
+  compareVersions,
+  type AppName,
+  type HostId,
+  type IngressId,
+  type Version,
+  type WorkerId,
+} from "../protocol/ids.ts";
 import { TICKET_LIFETIME_MS } from "../protocol/limits.ts";
 import type { PublicKey, Ticket } from "../protocol/ticket.ts";
 import type { Event } from "./events.ts";
@@ -20,7 +27,9 @@ const RESEND_AFTER_MS = 500;
 /** Events reduced before the next plan: what waits longer sees an answer late, what is planned more often costs time. */
 const BATCH_MAX = 256;
 
-export type Peer = { readonly role: "worker"; readonly id: WorkerId } | { readonly role: "ingress"; readonly id: IngressId; readonly host: HostId };
+export type Peer =
+  | { readonly role: "worker"; readonly id: WorkerId }
+  | { readonly role: "ingress"; readonly id: IngressId; readonly host: HostId };
 export const peerKey = (peer: Pick<Peer, "role" | "id">): string => `${peer.role}:${peer.id}`;
 
 export interface Ports {
@@ -172,7 +181,9 @@ export class Loop {
     if (event.type !== "reported" || !event.confirmed) return event;
     const told = this.#peers.get(peerKey({ role: "worker", id: event.worker }));
     const { held } = event.report;
-    return told?.version != null && held !== null && compareVersions(held, told.version) === 0 ? event : { ...event, confirmed: false };
+    return told?.version != null && held !== null && compareVersions(held, told.version) === 0
+      ? event
+      : { ...event, confirmed: false };
   }
 
   #planned(from: State): State {
@@ -220,10 +231,14 @@ export class Loop {
           tables.set(peer.host, made);
         }
         const { table, body } = made;
-        this.#tell(told, body, (version) => ({ type: "routes", table: { ...table, version, keys: [...this.#ports.keys] } }));
+        this.#tell(told, body, (version) => ({
+          type: "routes",
+          table: { ...table, version, keys: [...this.#ports.keys] },
+        }));
       }
     }
-    for (const id of this.#tickets.keys()) if (!live.has(id) && state.replicas[id] === undefined && !id.startsWith("ingress-")) this.#tickets.delete(id);
+    for (const id of this.#tickets.keys())
+      if (!live.has(id) && state.replicas[id] === undefined && !id.startsWith("ingress-")) this.#tickets.delete(id);
   }
 
   #tell(told: Told, body: string, message: (version: Version) => FromCoordinator): void {
@@ -256,7 +271,15 @@ export class Loop {
       return { ...spec, ticket: this.#ticket(spec.replica, { use: "replica", ...claims }) };
     });
     const own = unsigned.ingress;
-    const ingress = own === null ? null : { ingress: own.ingress, http: own.http, grpc: own.grpc, ticket: this.#ticket(own.ingress, { use: "ingress", ingress: own.ingress, host: own.host }) };
+    const ingress =
+      own === null
+        ? null
+        : {
+            ingress: own.ingress,
+            http: own.http,
+            grpc: own.grpc,
+            ticket: this.#ticket(own.ingress, { use: "ingress", ingress: own.ingress, host: own.host }),
+          };
     return { replicas, ingress, ingresses: unsigned.ingresses };
   }
 
@@ -265,7 +288,8 @@ export class Loop {
     const text = JSON.stringify(claims);
     const nowMs = this.#ports.now();
     const known = this.#tickets.get(id);
-    if (known !== undefined && known.claims === text && known.notAfter - nowMs > TICKET_LIFETIME_MS / 2) return known.ticket;
+    if (known !== undefined && known.claims === text && known.notAfter - nowMs > TICKET_LIFETIME_MS / 2)
+      return known.ticket;
     const notAfter = nowMs + TICKET_LIFETIME_MS;
     const ticket = this.#ports.sign({ ...claims, kid: this.#ports.kid, notAfter } as Ticket);
     this.#tickets.set(id, { claims: text, ticket, notAfter });

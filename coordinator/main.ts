@@ -20,13 +20,21 @@ async function locateModel(name: string): Promise<string | null> {
   if (!existsSync(LOCATE_MODEL)) return null;
   const child = spawnChild(LOCATE_MODEL, { output: "inherit" });
   try {
-    return (await childReady<{ name: string; dataDir: string }, { path: string | null }>(child, { name, dataDir: options.dataDir })).path;
+    return (
+      await childReady<{ name: string; dataDir: string }, { path: string | null }>(child, {
+        name,
+        dataDir: options.dataDir,
+      })
+    ).path;
   } finally {
     child.kill();
   }
 }
 
-const addresses = (): string[] => Object.values(networkInterfaces()).flatMap((list) => (list ?? []).filter((a) => !a.internal && a.family === "IPv4").map((a) => a.address));
+const addresses = (): string[] =>
+  Object.values(networkInterfaces()).flatMap((list) =>
+    (list ?? []).filter((a) => !a.internal && a.family === "IPv4").map((a) => a.address),
+  );
 
 let coordinator: Coordinator | null = null;
 let stopping = false;

@@ -7,11 +7,23 @@ import { statusReport } from "./status-report.ts";
 const APPLICATION = { DEPLOY_FAILED: 1, UNHEALTHY: 2, NOT_STARTED: 3, DELETING: 4, DEPLOYING: 5, RUNNING: 6 } as const;
 const DEPLOYMENT = { DEPLOY_FAILED: 1, UNHEALTHY: 2, UPDATING: 3, UPSCALING: 4, DOWNSCALING: 5, HEALTHY: 6 } as const;
 
-export function coordinatorMetrics(loop: () => Loop, sessions: () => number): () => Promise<{ type: string; text: string }> {
+export function coordinatorMetrics(
+  loop: () => Loop,
+  sessions: () => number,
+): () => Promise<{ type: string; text: string }> {
   const registry = new Registry();
-  const gauge = <L extends string>(name: string, help: string, labelNames: readonly L[]): Gauge<L> => new Gauge({ name: `skein_${name}`, help, labelNames: [...labelNames], registers: [registry] });
-  const application = gauge("application_status", "1 DEPLOY_FAILED, 2 UNHEALTHY, 3 NOT_STARTED, 4 DELETING, 5 DEPLOYING, 6 RUNNING", ["application"]);
-  const deployment = gauge("deployment_status", "1 DEPLOY_FAILED, 2 UNHEALTHY, 3 UPDATING, 4 UPSCALING, 5 DOWNSCALING, 6 HEALTHY", ["application", "deployment"]);
+  const gauge = <L extends string>(name: string, help: string, labelNames: readonly L[]): Gauge<L> =>
+    new Gauge({ name: `skein_${name}`, help, labelNames: [...labelNames], registers: [registry] });
+  const application = gauge(
+    "application_status",
+    "1 DEPLOY_FAILED, 2 UNHEALTHY, 3 NOT_STARTED, 4 DELETING, 5 DEPLOYING, 6 RUNNING",
+    ["application"],
+  );
+  const deployment = gauge(
+    "deployment_status",
+    "1 DEPLOY_FAILED, 2 UNHEALTHY, 3 UPDATING, 4 UPSCALING, 5 DOWNSCALING, 6 HEALTHY",
+    ["application", "deployment"],
+  );
   const target = gauge("autoscaling_target_replicas", "Replicas wanted", ["application", "deployment"]);
   const replicas = gauge("deployment_replicas", "Replicas by state", ["application", "deployment", "state"]);
   const workers = gauge("workers", "Workers by status", ["status"]);

@@ -12,12 +12,26 @@ export function reduceOperator(state: State, event: OperatorEvent): State {
     case "built":
       return withBuild(state, event.app, event.generation, (app) => aim(app, event.artefact, event.manifest));
     case "buildFailed":
-      return withBuild(state, event.app, event.generation, (app) => ({ ...app, build: { state: "failed", message: event.message } }));
+      return withBuild(state, event.app, event.generation, (app) => ({
+        ...app,
+        build: { state: "failed", message: event.message },
+      }));
     case "deleteRequested": {
-      const apps = mapApps(state.desired, (app) => (event.apps === "all" || event.apps.includes(app.name) ? { ...app, deleting: true } : app));
+      const apps = mapApps(state.desired, (app) =>
+        event.apps === "all" || event.apps.includes(app.name) ? { ...app, deleting: true } : app,
+      );
       // Everything is taken away: listeners close, and the next deploy may choose them anew, as in Ray after a shutdown.
       const old = state.desired.options;
-      const options = event.apps === "all" ? { ...old, http: old.pinned ? old.http : null, grpc: old.pinned ? old.grpc : null, targetCapacity: null, warnings: [] } : old;
+      const options =
+        event.apps === "all"
+          ? {
+              ...old,
+              http: old.pinned ? old.http : null,
+              grpc: old.pinned ? old.grpc : null,
+              targetCapacity: null,
+              warnings: [],
+            }
+          : old;
       return { ...state, desired: { ...state.desired, apps, options } };
     }
     case "scaled": {
@@ -35,24 +49,46 @@ function deployed(state: State, event: Extract<OperatorEvent, { type: "deployed"
   const old = state.desired.options;
   // What clients listen on is chosen once; a later wish is answered with a warning (api/).
   const first = old.http === null || old.grpc === null;
-  const kept = { ...old, http: old.http ?? event.options.http, grpc: old.grpc ?? event.options.grpc, proxyLocation: first ? event.options.proxyLocation : old.proxyLocation };
+  const kept = {
+    ...old,
+    http: old.http ?? event.options.http,
+    grpc: old.grpc ?? event.options.grpc,
+    proxyLocation: first ? event.options.proxyLocation : old.proxyLocation,
+  };
   const options =
-    event.source === "declarative" ? { ...kept, loggingConfig: event.options.loggingConfig, targetCapacity: event.options.targetCapacity, warnings: event.warnings } : kept;
+    event.source === "declarative"
+      ? {
+          ...kept,
+          loggingConfig: event.options.loggingConfig,
+          targetCapacity: event.options.targetCapacity,
+          warnings: event.warnings,
+        }
+      : kept;
   const listed = new Set<string>(event.apps.map((a) => a.config.name));
   const apps =
     event.source === "declarative"
-      ? mapApps(state.desired, (app) => (app.source === "declarative" && !listed.has(app.name) ? { ...app, deleting: true } : app))
+      ? mapApps(state.desired, (app) =>
+          app.source === "declarative" && !listed.has(app.name) ? { ...app, deleting: true } : app,
+        )
       : state.desired.apps;
   let next: State = { ...state, desired: { ...state.desired, generation, options, apps } };
   for (const app of event.apps) next = deployedApp(next, app, event.source, generation, event.nowMs);
   return next;
 }
 
-function deployedApp(state: State, deployed: DeployedApp, source: DesiredApp["source"], generation: number, nowMs: number): State {
+function deployedApp(
+  state: State,
+  deployed: DeployedApp,
+  source: DesiredApp["source"],
+  generation: number,
+  nowMs: number,
+): State {
   const name = deployed.config.name as AppName;
   const before = state.desired.apps[name];
   const app: DesiredApp = {
-    name, source, generation,
+    name,
+    source,
+    generation,
     deployedAtMs: nowMs,
     config: deployed.config,
     submitted: deployed.submitted,
@@ -64,17 +100,26 @@ function deployedApp(state: State, deployed: DeployedApp, source: DesiredApp["so
   // The same code is wanted: what the file says about it holds at once, while a build looks whether the code on disk changed.
   if (before?.target != null && !before.deleting && sameSource(before, app)) {
     const aimed = aim(app, before.target.artefact, before.target.manifest);
-    return settle(state, before, aimed.build.state === "failed" ? aimed : { ...aimed, build: { state: "pending", quiet: true } });
+    return settle(
+      state,
+      before,
+      aimed.build.state === "failed" ? aimed : { ...aimed, build: { state: "pending", quiet: true } },
+    );
   }
   return settle(state, before, app);
 }
 
 const sameSource = (a: DesiredApp, b: DesiredApp): boolean =>
-  a.config.import_path === b.config.import_path && canonicalJson([a.config.args, a.config.runtime_env]) === canonicalJson([b.config.args, b.config.runtime_env]);
+  a.config.import_path === b.config.import_path &&
+  canonicalJson([a.config.args, a.config.runtime_env]) === canonicalJson([b.config.args, b.config.runtime_env]);
 
 function aim(app: DesiredApp, artefact: string, manifest: Target["manifest"]): DesiredApp {
   try {
-    return { ...app, build: { state: "done" }, target: resolveTarget(app.config, artefact, manifest, app.target, app.generation) };
+    return {
+      ...app,
+      build: { state: "done" },
+      target: resolveTarget(app.config, artefact, manifest, app.target, app.generation),
+    };
   } catch (error) {
     if (!(error instanceof TargetError)) throw error;
     return { ...app, build: { state: "failed", message: error.message } };
@@ -95,13 +140,18 @@ function settle(state: State, before: DesiredApp | undefined, app: DesiredApp): 
     const id = deploymentId(app.name, deployment.name);
     const old = before?.target?.deployments[deployment.name];
     const known = deployments[id];
-    const changed = old === undefined || old.code !== deployment.code || old.config !== deployment.config || before?.deleting === true;
+    const changed =
+      old === undefined ||
+      old.code !== deployment.code ||
+      old.config !== deployment.config ||
+      before?.deleting === true;
     const again = known !== undefined && known.status === "DEPLOY_FAILED" && app.generation !== before?.generation;
     if (known === undefined || changed || again) deployments[id] = updating(id, known);
   }
   for (const id of Object.keys(deployments)) {
     const [name, deployment] = id.split("#");
-    if (name === app.name && app.target !== null && app.target.deployments[deployment ?? ""] === undefined) delete deployments[id];
+    if (name === app.name && app.target !== null && app.target.deployments[deployment ?? ""] === undefined)
+      delete deployments[id];
   }
   return withApp({ ...state, deployments }, app);
 }
@@ -120,7 +170,10 @@ function updating(id: DeploymentState["id"], known: DeploymentState | undefined)
   };
 }
 
-const withApp = (state: State, app: DesiredApp): State => ({ ...state, desired: { ...state.desired, apps: { ...state.desired.apps, [app.name]: app } } });
+const withApp = (state: State, app: DesiredApp): State => ({
+  ...state,
+  desired: { ...state.desired, apps: { ...state.desired.apps, [app.name]: app } },
+});
 
 const mapApps = (desired: DesiredState, change: (app: DesiredApp) => DesiredApp): Record<string, DesiredApp> =>
   Object.fromEntries(Object.entries(desired.apps).map(([name, app]) => [name, change(app)]));

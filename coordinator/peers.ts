@@ -2,7 +2,16 @@
 import { deploymentId, splitId, type ReplicaId } from "../protocol/ids.ts";
 import type { Capabilities, ReplicaReport } from "../protocol/control.ts";
 import type { PeerEvent } from "./events.ts";
-import { NOTHING, replicasOf, type DesiredDeployment, type Replica, type Requirements, type Resources, type State, type WorkerState } from "./state.ts";
+import {
+  NOTHING,
+  replicasOf,
+  type DesiredDeployment,
+  type Replica,
+  type Requirements,
+  type Resources,
+  type State,
+  type WorkerState,
+} from "./state.ts";
 import { replicaFailed, replicaReady, revoked, withoutReplica } from "./story.ts";
 
 export function reducePeer(state: State, event: PeerEvent): State {
@@ -22,8 +31,16 @@ export function reducePeer(state: State, event: PeerEvent): State {
     case "reported":
       return reported(state, event);
     case "measured": {
-      const load = Object.fromEntries(event.stats.deployments.map((d) => [deploymentId(d.app, d.deployment), { queued: d.queued, ongoing: d.ongoing }]));
-      return { ...state, stats: { ...state.stats, [event.ingress]: { ingress: event.ingress, atMs: event.nowMs, load } } };
+      const load = Object.fromEntries(
+        event.stats.deployments.map((d) => [
+          deploymentId(d.app, d.deployment),
+          { queued: d.queued, ongoing: d.ongoing },
+        ]),
+      );
+      return {
+        ...state,
+        stats: { ...state.stats, [event.ingress]: { ingress: event.ingress, atMs: event.nowMs, load } },
+      };
     }
     case "ingressGone": {
       const { [event.ingress]: _gone, ...stats } = state.stats;
@@ -44,7 +61,9 @@ function joined(state: State, event: Extract<PeerEvent, { type: "joined" }>): St
     reported: before?.incarnation === event.incarnation && before.reported,
     ingress: before?.ingress ?? null,
   };
-  const known = state.desired.knownWorkers.includes(event.worker) ? state.desired : { ...state.desired, knownWorkers: [...state.desired.knownWorkers, event.worker] };
+  const known = state.desired.knownWorkers.includes(event.worker)
+    ? state.desired
+    : { ...state.desired, knownWorkers: [...state.desired.knownWorkers, event.worker] };
   return withWorker({ ...state, desired: known }, worker);
 }
 
@@ -54,7 +73,11 @@ export function withoutWorker(state: State, worker: WorkerState, revoke: boolean
   for (const replica of Object.values(state.replicas))
     if (replica.worker === worker.id) next = withoutReplica(revoke ? revoked(next, replica) : next, replica);
   const { [worker.id]: _gone, ...workers } = next.workers;
-  return { ...next, workers, desired: { ...next.desired, knownWorkers: next.desired.knownWorkers.filter((id) => id !== worker.id) } };
+  return {
+    ...next,
+    workers,
+    desired: { ...next.desired, knownWorkers: next.desired.knownWorkers.filter((id) => id !== worker.id) },
+  };
 }
 
 function reported(state: State, event: Extract<PeerEvent, { type: "reported" }>): State {
@@ -66,7 +89,8 @@ function reported(state: State, event: Extract<PeerEvent, { type: "reported" }>)
     listed.add(report.replica);
     const known = next.replicas[report.replica];
     if (known === undefined) next = adopt(next, worker, report, event.nowMs);
-    else if (known.worker === worker.id && known.code === report.incarnation) next = update(next, known, report, event.nowMs);
+    else if (known.worker === worker.id && known.code === report.incarnation)
+      next = update(next, known, report, event.nowMs);
   }
   for (const replica of Object.values(next.replicas)) {
     if (replica.worker !== worker.id || listed.has(replica.id)) continue;
@@ -86,12 +110,17 @@ function update(state: State, replica: Replica, report: ReplicaReport, nowMs: nu
       return next;
     case "ready":
       // The config it was told to take failed: Ray replaces such a replica, and counts it as a failed start.
-      if (report.reconfigureError !== undefined && report.userConfigVersion !== replica.config) return replicaFailed(next, seen, report.reconfigureError, nowMs);
-      return replica.phase === "running" && replica.report?.userConfigVersion === report.userConfigVersion ? next : replicaReady(next, seen);
+      if (report.reconfigureError !== undefined && report.userConfigVersion !== replica.config)
+        return replicaFailed(next, seen, report.reconfigureError, nowMs);
+      return replica.phase === "running" && replica.report?.userConfigVersion === report.userConfigVersion
+        ? next
+        : replicaReady(next, seen);
     case "unhealthy":
       return replicaFailed(next, seen, null, nowMs);
     case "failed":
-      return replica.phase === "running" && report.startup !== true ? replicaFailed(next, seen, null, nowMs) : replicaFailed(next, seen, report.error ?? "The replica's process ended before it was ready.", nowMs);
+      return replica.phase === "running" && report.startup !== true
+        ? replicaFailed(next, seen, null, nowMs)
+        : replicaFailed(next, seen, report.error ?? "The replica's process ended before it was ready.", nowMs);
   }
 }
 
@@ -102,13 +131,22 @@ function adopt(state: State, worker: WorkerState, report: ReplicaReport, nowMs: 
   const desired = state.desired.apps[app];
   const deployment = desired?.deleting === true ? undefined : desired?.target?.deployments[name];
   const code = deployment?.codes[report.incarnation];
-  const wanted = state.recovery !== null && deployment !== undefined && code !== undefined && (report.state === "ready" || report.state === "starting") && !state.revoked.includes(id);
+  const wanted =
+    state.recovery !== null &&
+    deployment !== undefined &&
+    code !== undefined &&
+    (report.state === "ready" || report.state === "starting") &&
+    !state.revoked.includes(id);
   const replica: Replica = {
-    id, app,
+    id,
+    app,
     deployment: name,
     phase: wanted ? (report.state === "ready" ? "running" : "starting") : "stopping",
     code: report.incarnation,
-    config: deployment !== undefined && Object.hasOwn(deployment.configs, report.userConfigVersion) ? report.userConfigVersion : (deployment?.config ?? 0),
+    config:
+      deployment !== undefined && Object.hasOwn(deployment.configs, report.userConfigVersion)
+        ? report.userConfigVersion
+        : (deployment?.config ?? 0),
     rank: deployment === undefined ? 0 : freeRank(replicasOf(state, app, name)),
     worker: worker.id,
     reserved: code === undefined ? NOTHING : reservation(code.requirements, freeGpus(state, worker)),
@@ -121,7 +159,8 @@ function adopt(state: State, worker: WorkerState, report: ReplicaReport, nowMs: 
   return replica.phase === "running" && isCurrent(replica, deployment) ? replicaReady(next, replica) : next;
 }
 
-export const isCurrent = (replica: Replica, deployment: DesiredDeployment | undefined): boolean => deployment !== undefined && replica.code === deployment.code && replica.config === deployment.config;
+export const isCurrent = (replica: Replica, deployment: DesiredDeployment | undefined): boolean =>
+  deployment !== undefined && replica.code === deployment.code && replica.config === deployment.config;
 
 export function freeRank(replicas: readonly Replica[]): number {
   const taken = new Set(replicas.map((r) => r.rank));
@@ -131,7 +170,10 @@ export function freeRank(replicas: readonly Replica[]): number {
 }
 
 /** `auto` takes a whole GPU where one is free. */
-export const reservation = (needs: Requirements, gpusFree: number): Resources => ({ ...needs, gpus: needs.gpus === "auto" ? (gpusFree >= 1 ? 1 : 0) : needs.gpus });
+export const reservation = (needs: Requirements, gpusFree: number): Resources => ({
+  ...needs,
+  gpus: needs.gpus === "auto" ? (gpusFree >= 1 ? 1 : 0) : needs.gpus,
+});
 
 function freeGpus(state: State, worker: { id: string; capabilities: Capabilities }): number {
   let free = worker.capabilities.gpus;
@@ -139,5 +181,7 @@ function freeGpus(state: State, worker: { id: string; capabilities: Capabilities
   return free;
 }
 
-const withWorker = (state: State, worker: WorkerState): State => ({ ...state, workers: { ...state.workers, [worker.id]: worker } });
-
+const withWorker = (state: State, worker: WorkerState): State => ({
+  ...state,
+  workers: { ...state.workers, [worker.id]: worker },
+});

@@ -21,7 +21,10 @@ interface Room {
 export function planPlacement(state: State): PlannedEvent[] {
   const pending = Object.values(state.replicas).filter((r) => r.phase === "pending");
   if (pending.length === 0) return [];
-  const rooms = Object.values(state.workers).filter((w) => w.connected && w.reported).sort((a, b) => (a.id < b.id ? -1 : 1)).map((worker) => roomOf(state, worker));
+  const rooms = Object.values(state.workers)
+    .filter((w) => w.connected && w.reported)
+    .sort((a, b) => (a.id < b.id ? -1 : 1))
+    .map((worker) => roomOf(state, worker));
   const events: PlannedEvent[] = [];
   for (const replica of pending) {
     const deployment = state.desired.apps[replica.app]?.target?.deployments[replica.deployment];
@@ -49,15 +52,27 @@ export function planPlacement(state: State): PlannedEvent[] {
 
 function roomOf(state: State, worker: WorkerState): Room {
   const c = worker.capabilities;
-  const room: Room = { worker, free: { cpus: c.cpus, gpus: c.gpus, memory: c.memory, custom: c.resources }, counts: new Map(), total: 0 };
-  for (const replica of Object.values(state.replicas)) if (replica.worker === worker.id) take(room, replica.reserved, deploymentId(replica.app, replica.deployment), replica.phase !== "stopping");
+  const room: Room = {
+    worker,
+    free: { cpus: c.cpus, gpus: c.gpus, memory: c.memory, custom: c.resources },
+    counts: new Map(),
+    total: 0,
+  };
+  for (const replica of Object.values(state.replicas))
+    if (replica.worker === worker.id)
+      take(room, replica.reserved, deploymentId(replica.app, replica.deployment), replica.phase !== "stopping");
   return room;
 }
 
 function take(room: Room, reserved: Resources, id: string, counts = true): void {
   const custom = { ...room.free.custom };
   for (const [name, amount] of Object.entries(reserved.custom)) custom[name] = (custom[name] ?? 0) - amount;
-  room.free = { cpus: room.free.cpus - reserved.cpus, gpus: room.free.gpus - reserved.gpus, memory: room.free.memory - reserved.memory, custom };
+  room.free = {
+    cpus: room.free.cpus - reserved.cpus,
+    gpus: room.free.gpus - reserved.gpus,
+    memory: room.free.memory - reserved.memory,
+    custom,
+  };
   if (!counts) return;
   room.counts.set(id, (room.counts.get(id) ?? 0) + 1);
   room.total += 1;
@@ -66,16 +81,21 @@ function take(room: Room, reserved: Resources, id: string, counts = true): void 
 /** Why this worker can't take it, or null. */
 function obstacle(room: Room, code: CodeVersion, id: string): string | null {
   const needs = code.requirements;
-  const short = (what: string, want: number, free: number, has: number): string => `needs ${tidy(want)} ${what}, has ${tidy(Math.max(free, 0))} free of ${tidy(has)}`;
+  const short = (what: string, want: number, free: number, has: number): string =>
+    `needs ${tidy(want)} ${what}, has ${tidy(Math.max(free, 0))} free of ${tidy(has)}`;
   const c = room.worker.capabilities;
   if (c.kind === "browser" && code.needsNode !== null) return `is a browser, and ${code.needsNode}`;
   if (needs.cpus > room.free.cpus + EPSILON) return short("CPU", needs.cpus, room.free.cpus, c.cpus);
-  if (needs.gpus !== "auto" && needs.gpus > room.free.gpus + EPSILON) return short("GPU", needs.gpus, room.free.gpus, c.gpus);
-  if (needs.memory > room.free.memory + EPSILON) return short("bytes of memory", needs.memory, room.free.memory, c.memory);
+  if (needs.gpus !== "auto" && needs.gpus > room.free.gpus + EPSILON)
+    return short("GPU", needs.gpus, room.free.gpus, c.gpus);
+  if (needs.memory > room.free.memory + EPSILON)
+    return short("bytes of memory", needs.memory, room.free.memory, c.memory);
   for (const [name, amount] of Object.entries(needs.custom))
-    if (amount > (room.free.custom[name] ?? 0) + EPSILON) return short(name, amount, room.free.custom[name] ?? 0, c.resources[name] ?? 0);
+    if (amount > (room.free.custom[name] ?? 0) + EPSILON)
+      return short(name, amount, room.free.custom[name] ?? 0, c.resources[name] ?? 0);
   const limit = code.maxReplicasPerNode;
-  if (limit !== null && (room.counts.get(id) ?? 0) >= limit) return `has ${limit} replica(s) of this deployment already (max_replicas_per_node)`;
+  if (limit !== null && (room.counts.get(id) ?? 0) >= limit)
+    return `has ${limit} replica(s) of this deployment already (max_replicas_per_node)`;
   return null;
 }
 
@@ -89,4 +109,3 @@ function rank(a: Room, b: Room, code: CodeVersion, id: string): number {
 
 /** For status and tests: what is left of a worker. */
 export const freeOf = (state: State, worker: WorkerState): Resources => roomOf(state, worker).free;
-

@@ -10,14 +10,23 @@ export function reducePlanned(state: State, event: PlannedEvent): State {
   switch (event.type) {
     case "recovered":
       // Who did not come back by now is not waited for at the next start.
-      return { ...state, recovery: null, desired: { ...state.desired, knownWorkers: state.desired.knownWorkers.filter((id) => state.workers[id] !== undefined) } };
+      return {
+        ...state,
+        recovery: null,
+        desired: {
+          ...state.desired,
+          knownWorkers: state.desired.knownWorkers.filter((id) => state.workers[id] !== undefined),
+        },
+      };
     case "workerLost": {
       const worker = state.workers[event.worker];
       return worker === undefined ? state : withoutWorker(state, worker, true);
     }
     case "appGone": {
       const { [event.app]: _gone, ...apps } = state.desired.apps;
-      const deployments = Object.fromEntries(Object.entries(state.deployments).filter(([id]) => !id.startsWith(`${event.app}#`)));
+      const deployments = Object.fromEntries(
+        Object.entries(state.deployments).filter(([id]) => !id.startsWith(`${event.app}#`)),
+      );
       return { ...state, deployments, desired: { ...state.desired, apps } };
     }
     case "targetChanged":
@@ -27,7 +36,9 @@ export function reducePlanned(state: State, event: PlannedEvent): State {
     case "replicaAdded": {
       const { app, deployment } = splitId(event.replica);
       const replica: Replica = {
-        id: event.replica, app, deployment,
+        id: event.replica,
+        app,
+        deployment,
         phase: "pending",
         code: event.code,
         config: event.config,
@@ -54,10 +65,17 @@ export function reducePlanned(state: State, event: PlannedEvent): State {
     case "replicaStopped": {
       const replica = state.replicas[event.replica];
       if (replica === undefined) return state;
-      return replica.worker === null ? withoutReplica(state, replica) : withReplica(state, { ...replica, phase: "stopping" });
+      return replica.worker === null
+        ? withoutReplica(state, replica)
+        : withReplica(state, { ...replica, phase: "stopping" });
     }
     case "statusChanged":
-      return withDeployment(state, event.deployment, (d) => ({ ...d, status: event.status, trigger: event.trigger, message: event.message }));
+      return withDeployment(state, event.deployment, (d) => ({
+        ...d,
+        status: event.status,
+        trigger: event.trigger,
+        message: event.message,
+      }));
   }
 }
 
@@ -65,7 +83,14 @@ function targetChanged(d: DeploymentState, event: Extract<PlannedEvent, { type: 
   const next = { ...d, target: event.target };
   const settled = d.status === "HEALTHY" || d.status === "UPSCALING" || d.status === "DOWNSCALING";
   // The scale API leaves the status alone (recorded, C071); a first target or an update in progress keeps its own words.
-  if (d.target === null || !settled || event.cause === "scaler" || event.cause === "adopted" || event.target === d.target) return next;
+  if (
+    d.target === null ||
+    !settled ||
+    event.cause === "scaler" ||
+    event.cause === "adopted" ||
+    event.target === d.target
+  )
+    return next;
   return {
     ...next,
     status: event.target > d.target ? "UPSCALING" : "DOWNSCALING",
@@ -74,7 +99,10 @@ function targetChanged(d: DeploymentState, event: Extract<PlannedEvent, { type: 
   };
 }
 
-const withReplica = (state: State, replica: Replica): State => ({ ...state, replicas: { ...state.replicas, [replica.id]: replica } });
+const withReplica = (state: State, replica: Replica): State => ({
+  ...state,
+  replicas: { ...state.replicas, [replica.id]: replica },
+});
 
 function change(state: State, id: string, to: (replica: Replica) => Replica): State {
   const replica = state.replicas[id];

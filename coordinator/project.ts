@@ -7,7 +7,9 @@ import { deploymentId, type HostId, type IngressId } from "../protocol/ids.ts";
 import type { ReplicaTicket } from "../protocol/ticket.ts";
 import type { Replica, State, WorkerState } from "./state.ts";
 
-export type UnsignedReplica = Omit<ReplicaSpec, "ticket"> & { readonly claims: Omit<ReplicaTicket, "use" | "kid" | "notAfter"> };
+export type UnsignedReplica = Omit<ReplicaSpec, "ticket"> & {
+  readonly claims: Omit<ReplicaTicket, "use" | "kid" | "notAfter">;
+};
 export type UnsignedAssignment = Omit<Assignment, "type" | "version" | "replicas" | "ingress"> & {
   readonly replicas: readonly UnsignedReplica[];
   readonly ingress: (Omit<IngressSpec, "ticket"> & { readonly host: HostId }) | null;
@@ -21,10 +23,13 @@ export const ingressIdOf = (host: HostId): IngressId => `ingress-${host}` as Ing
  */
 export function ingressHosts(state: State): Map<HostId, WorkerState> {
   const chosen = new Map<HostId, WorkerState>();
-  const nodes = Object.values(state.workers).filter((w) => w.capabilities.kind === "node").sort((a, b) => (a.id < b.id ? -1 : 1));
+  const nodes = Object.values(state.workers)
+    .filter((w) => w.capabilities.kind === "node")
+    .sort((a, b) => (a.id < b.id ? -1 : 1));
   const head = headHost(state, nodes);
   for (const worker of nodes) {
-    const wanted = worker.host === head || (state.desired.options.proxyLocation === "EveryNode" && hasReplica(state, worker.host));
+    const wanted =
+      worker.host === head || (state.desired.options.proxyLocation === "EveryNode" && hasReplica(state, worker.host));
     if (!wanted) continue;
     const other = chosen.get(worker.host);
     if (other === undefined || (other.ingress === null && worker.ingress !== null)) chosen.set(worker.host, worker);
@@ -33,14 +38,23 @@ export function ingressHosts(state: State): Map<HostId, WorkerState> {
 }
 
 /** The coordinator's own host if a worker is there, else the first host that has one: there is always one ingress. */
-export const headHost = (state: State, nodes: readonly WorkerState[] = Object.values(state.workers).filter((w) => w.capabilities.kind === "node")): HostId =>
-  nodes.some((w) => w.host === state.headHost) ? state.headHost : (nodes.map((w) => w.host).sort()[0] ?? state.headHost);
+export const headHost = (
+  state: State,
+  nodes: readonly WorkerState[] = Object.values(state.workers).filter((w) => w.capabilities.kind === "node"),
+): HostId =>
+  nodes.some((w) => w.host === state.headHost)
+    ? state.headHost
+    : (nodes.map((w) => w.host).sort()[0] ?? state.headHost);
 
 const hasReplica = (state: State, host: HostId): boolean =>
   Object.values(state.replicas).some((r) => r.worker !== null && state.workers[r.worker]?.host === host);
 
 /** @param relays URLs of this coordinator's relay for an ingress, tried last */
-export function assignmentFor(state: State, worker: WorkerState, relays: (ingress: IngressId) => readonly string[]): UnsignedAssignment {
+export function assignmentFor(
+  state: State,
+  worker: WorkerState,
+  relays: (ingress: IngressId) => readonly string[],
+): UnsignedAssignment {
   const hosts = ingressHosts(state);
   const replicas = Object.values(state.replicas)
     .filter((r) => r.worker === worker.id && (r.phase === "starting" || r.phase === "running"))
@@ -48,12 +62,22 @@ export function assignmentFor(state: State, worker: WorkerState, relays: (ingres
     .flatMap((replica) => specOf(state, worker, replica) ?? []);
   const { http, grpc, proxyLocation } = state.desired.options;
   const open = proxyLocation !== "Disabled";
-  const own = hosts.get(worker.host)?.id === worker.id ? { ingress: ingressIdOf(worker.host), host: worker.host, http: open ? http : null, grpc: open && http !== null ? grpc : null } : null;
+  const own =
+    hosts.get(worker.host)?.id === worker.id
+      ? {
+          ingress: ingressIdOf(worker.host),
+          host: worker.host,
+          http: open ? http : null,
+          grpc: open && http !== null ? grpc : null,
+        }
+      : null;
   const ingresses: IngressAddress[] = [];
   for (const [host, holder] of [...hosts].sort(([a], [b]) => (a < b ? -1 : 1))) {
     const id = ingressIdOf(host);
     if (holder.ingress === null || holder.ingress.ingress !== id || holder.ingress.state !== "ready") continue;
-    const reachable = holder.ingress.urls.filter((url) => host === worker.host || worker.capabilities.kind === "browser" || !isLoopback(url));
+    const reachable = holder.ingress.urls.filter(
+      (url) => host === worker.host || worker.capabilities.kind === "browser" || !isLoopback(url),
+    );
     ingresses.push({ ingress: id, host, urls: [...reachable, ...relays(id)] });
   }
   return { replicas, ingress: own, ingresses };

@@ -26,7 +26,8 @@ export function planReplicas(state: State, nowMs: number): PlannedEvent[] {
     const all = replicasOf(state, app.name, deployment.name);
     const wanted = rollout(state, deployment, story, all, nowMs);
     for (const replica of wanted.stop) events.push({ type: "replicaStopped", replica: replica.id });
-    for (const replica of wanted.reconfigure) events.push({ type: "replicaReconfigured", replica: replica.id, config: deployment.config });
+    for (const replica of wanted.reconfigure)
+      events.push({ type: "replicaReconfigured", replica: replica.id, config: deployment.config });
     const ranked = all.filter((r) => r.phase !== "stopping" && !wanted.stop.includes(r));
     for (let i = 0; i < wanted.start; i += 1) {
       const rank = freeRank(ranked);
@@ -44,12 +45,23 @@ function leftOvers(state: State): PlannedEvent[] {
   return Object.values(state.replicas)
     .filter((r) => {
       const app = state.desired.apps[r.app];
-      return r.phase !== "stopping" && (app === undefined || app.deleting || (app.target !== null && app.target.deployments[r.deployment] === undefined));
+      return (
+        r.phase !== "stopping" &&
+        (app === undefined ||
+          app.deleting ||
+          (app.target !== null && app.target.deployments[r.deployment] === undefined))
+      );
     })
     .map((r) => ({ type: "replicaStopped", replica: r.id }));
 }
 
-export function rollout(state: State, deployment: DesiredDeployment, story: DeploymentState, all: readonly Replica[], nowMs: number): Wanted {
+export function rollout(
+  state: State,
+  deployment: DesiredDeployment,
+  story: DeploymentState,
+  all: readonly Replica[],
+  nowMs: number,
+): Wanted {
   const target = story.target ?? 0;
   const live = all.filter((r) => r.phase !== "stopping");
   const none: Wanted = { start: 0, stop: [], reconfigure: [] };
@@ -60,11 +72,19 @@ export function rollout(state: State, deployment: DesiredDeployment, story: Depl
   const outdated = live.filter((r) => !isCurrent(r, deployment));
   if (outdated.length === 0) return { ...none, start };
   // What is still on its way (starting, missing, taking its config) counts against the wave.
-  const settled = live.filter((r) => r.phase === "running" && (!isCurrent(r, deployment) || r.report?.userConfigVersion === r.config)).length;
+  const settled = live.filter(
+    (r) => r.phase === "running" && (!isCurrent(r, deployment) || r.report?.userConfigVersion === r.config),
+  ).length;
   const wave = Math.max(Math.floor(deployment.settings.rollingUpdatePercentage * target), 1);
   const early = outdated.filter((r) => r.phase !== "running");
   const room = Math.max(wave - (target - settled), 0);
-  const now = [...early, ...outdated.filter((r) => r.phase === "running").sort(byAge).slice(0, room)];
+  const now = [
+    ...early,
+    ...outdated
+      .filter((r) => r.phase === "running")
+      .sort(byAge)
+      .slice(0, room),
+  ];
   return {
     start,
     stop: now.filter((r) => r.code !== deployment.code || r.phase === "pending"),
@@ -72,7 +92,13 @@ export function rollout(state: State, deployment: DesiredDeployment, story: Depl
   };
 }
 
-function mayStart(deployment: DesiredDeployment, story: DeploymentState, all: readonly Replica[], target: number, nowMs: number): boolean {
+function mayStart(
+  deployment: DesiredDeployment,
+  story: DeploymentState,
+  all: readonly Replica[],
+  target: number,
+  nowMs: number,
+): boolean {
   if (story.lastFailure === null) return true;
   if (!story.everRan) return story.failures < failureThreshold(deployment, target);
   // One that fails again and again while others serve: slowly, and not while the failed one is still being cleared away.
@@ -87,7 +113,8 @@ const byAge = (a: Replica, b: Replica): number => a.createdAtMs - b.createdAtMs 
 /** Ray's order: what doesn't serve yet, then outdated ones, then hosts other than the head's, hosts with fewest replicas, newest first. */
 function victims(state: State, deployment: DesiredDeployment, live: readonly Replica[], count: number): Replica[] {
   const onWorker = new Map<string, number>();
-  for (const r of Object.values(state.replicas)) if (r.worker !== null) onWorker.set(r.worker, (onWorker.get(r.worker) ?? 0) + 1);
+  for (const r of Object.values(state.replicas))
+    if (r.worker !== null) onWorker.set(r.worker, (onWorker.get(r.worker) ?? 0) + 1);
   const key = (r: Replica): number[] => [
     ["pending", "starting", "running", "stopping"].indexOf(r.phase),
     isCurrent(r, deployment) ? 1 : 0,

@@ -18,7 +18,8 @@ export function routingTable(state: State, host: HostId): UnversionedTable {
     if (app.target === null) continue;
     // An application that is being deleted has no route any more; its replicas finish what they have.
     if (!app.deleting) apps.push(routedApp(app, app.target, services));
-    for (const deployment of Object.values(app.target.deployments)) deployments.push(routedDeployment(state, app, deployment));
+    for (const deployment of Object.values(app.target.deployments))
+      deployments.push(routedDeployment(state, app, deployment));
   }
   return {
     revoked: [...state.revoked],
@@ -64,7 +65,13 @@ function routedDeployment(state: State, app: DesiredApp, deployment: DesiredDepl
 function routedReplica(state: State, replica: Replica): RoutedReplica | null {
   const worker = replica.worker === null ? undefined : state.workers[replica.worker];
   if (worker === undefined || (replica.phase !== "running" && replica.phase !== "stopping")) return null;
-  return { replica: replica.id, worker: worker.id, host: worker.host, incarnation: replica.code, state: replica.phase === "running" ? "ready" : "draining" };
+  return {
+    replica: replica.id,
+    worker: worker.id,
+    host: worker.host,
+    incarnation: replica.code,
+    state: replica.phase === "running" ? "ready" : "draining",
+  };
 }
 
 /** An engine derives it from its slots where the deployment doesn't say. */

@@ -9,7 +9,9 @@ const AUTOSCALE_PERIOD_MS = 1_000;
 /** Statistics of an ingress older than this, ms, count no more (Ray: 10 s at least). */
 const STATS_MAX_AGE_MS = 10_000;
 
-export function* deploymentsOf(state: State): Generator<{ app: DesiredApp; deployment: DesiredDeployment; story: DeploymentState }> {
+export function* deploymentsOf(
+  state: State,
+): Generator<{ app: DesiredApp; deployment: DesiredDeployment; story: DeploymentState }> {
   for (const app of Object.values(state.desired.apps)) {
     if (app.deleting || app.target === null) continue;
     for (const deployment of Object.values(app.target.deployments)) {
@@ -26,14 +28,27 @@ export function planTargets(state: State, nowMs: number): PlannedEvent[] {
     const config = deployment.settings.autoscaling;
     if (config === null) {
       const target = atCapacity(deployment.scaled ?? deployment.settings.numReplicas, capacity);
-      if (target !== story.target) events.push({ type: "targetChanged", deployment: story.id, target, cause: deployment.scaled === null ? "config" : "scaler" });
+      if (target !== story.target)
+        events.push({
+          type: "targetChanged",
+          deployment: story.id,
+          target,
+          cause: deployment.scaled === null ? "config" : "scaler",
+        });
       continue;
     }
     const [min, max] = [atCapacity(config.min_replicas, capacity), atCapacity(config.max_replicas, capacity)];
-    const running = replicasOf(state, story.id.split("#")[0] ?? "", deployment.name).filter((r) => r.phase === "running").length;
+    const running = replicasOf(state, story.id.split("#")[0] ?? "", deployment.name).filter(
+      (r) => r.phase === "running",
+    ).length;
     if (story.target === null) {
       const initial = Math.max(atCapacity(config.initial_replicas ?? config.min_replicas, capacity), running);
-      events.push({ type: "targetChanged", deployment: story.id, target: Math.max(min, Math.min(max, initial)), cause: "adopted" });
+      events.push({
+        type: "targetChanged",
+        deployment: story.id,
+        target: Math.max(min, Math.min(max, initial)),
+        cause: "adopted",
+      });
       continue;
     }
     const total = totalRequests(state, story.id, nowMs);
@@ -42,7 +57,8 @@ export function planTargets(state: State, nowMs: number): PlannedEvent[] {
     if (!due && !(story.target === 0 && total > 0)) continue;
     const decided = autoscale(story.autoscale, { nowMs, total, running, target: story.target, min, max }, config);
     events.push({ type: "autoscaleRemembered", deployment: story.id, memory: decided.memory });
-    if (decided.target !== story.target) events.push({ type: "targetChanged", deployment: story.id, target: decided.target, cause: "autoscaling" });
+    if (decided.target !== story.target)
+      events.push({ type: "targetChanged", deployment: story.id, target: decided.target, cause: "autoscaling" });
   }
   return events;
 }

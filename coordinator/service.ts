@@ -2,7 +2,14 @@
  * What operators can ask for, apart from HTTP: deploy, delete, scale, wait. Checks what needs the state (prefixes, artefacts), then tells the loop.
  */
 import { manifestSchema, type Manifest } from "../protocol/artefact.ts";
-import { applicationSchema, grpcOptionsSchema, httpOptionsSchema, unsupportedKeys, type ApplicationConfig, type DeployConfig } from "../protocol/config.ts";
+import {
+  applicationSchema,
+  grpcOptionsSchema,
+  httpOptionsSchema,
+  unsupportedKeys,
+  type ApplicationConfig,
+  type DeployConfig,
+} from "../protocol/config.ts";
 import { SkeinError } from "../protocol/errors.ts";
 import type { Sha256 } from "../protocol/ids.ts";
 import type { BlobStore } from "./blobs.ts";
@@ -13,17 +20,23 @@ import type { State } from "./state.ts";
 /** Deleting everything waits for replicas to drain, ms; what takes longer goes on behind the answer. */
 const DELETE_WAIT_MS = 30_000;
 
-const isRecord = (value: unknown): value is Record<string, unknown> => typeof value === "object" && value !== null && !Array.isArray(value);
+/** Calls once after `ms`, unless the returned function is called before. */
+export type After = (ms: number, call: () => void) => () => void;
+
+const isRecord = (value: unknown): value is Record<string, unknown> =>
+  typeof value === "object" && value !== null && !Array.isArray(value);
 
 export class Service {
   readonly loop: Loop;
   readonly blobs: BlobStore;
   readonly #now: () => number;
+  readonly #after: After;
 
-  constructor(loop: Loop, blobs: BlobStore, now: () => number) {
+  constructor(loop: Loop, blobs: BlobStore, now: () => number, after: After) {
     this.loop = loop;
     this.blobs = blobs;
     this.#now = now;
+    this.#after = after;
   }
 
   /** Ray's declarative deploy. Resolves with warnings when the new desired state is durable. `input` is the body as sent. */
@@ -31,7 +44,12 @@ export class Service {
     const raw = isRecord(input) && Array.isArray(input["applications"]) ? input["applications"] : [];
     this.#checkPrefixes(config.applications, "declarative");
     const apps = await Promise.all(config.applications.map((app, i) => this.#app(app, raw[i])));
-    const warnings = [...unsupportedWarnings(input), ...this.#ignored(config, input), ...config.applications.flatMap(runtimeEnvWarnings), ...hostWarnings(config)];
+    const warnings = [
+      ...unsupportedWarnings(input),
+      ...this.#ignored(config, input),
+      ...config.applications.flatMap(runtimeEnvWarnings),
+      ...hostWarnings(config),
+    ];
     const options: DeployOptions = {
       proxyLocation: config.proxy_location,
       http: config.http_options,
@@ -48,7 +66,13 @@ export class Service {
     this.#checkPrefixes([app], "imperative");
     const apps = [await this.#app(app, input)];
     const warnings = [...unsupportedWarnings({ applications: [input] }), ...runtimeEnvWarnings(app)];
-    const options: DeployOptions = { proxyLocation: "EveryNode", http: httpOptionsSchema.parse({}), grpc: grpcOptionsSchema.parse({}), loggingConfig: null, targetCapacity: null };
+    const options: DeployOptions = {
+      proxyLocation: "EveryNode",
+      http: httpOptionsSchema.parse({}),
+      grpc: grpcOptionsSchema.parse({}),
+      loggingConfig: null,
+      targetCapacity: null,
+    };
     await this.loop.dispatch({ type: "deployed", source: "imperative", options, apps, warnings, nowMs: this.#now() });
     return warnings;
   }
@@ -67,7 +91,8 @@ export class Service {
 
   async scale(app: string, deployment: string, replicas: number): Promise<void> {
     const found = this.loop.state.desired.apps[app];
-    if (found?.target == null || found.target.deployments[deployment] === undefined) throw new SkeinError("NOT_FOUND", "Application or Deployment not found");
+    if (found?.target == null || found.target.deployments[deployment] === undefined)
+      throw new SkeinError("NOT_FOUND", "Application or Deployment not found");
     if (!found.config.external_scaler_enabled || found.deleting)
       throw new SkeinError(
         "CONFLICT",
@@ -82,11 +107,11 @@ export class Service {
     if (holds(this.loop.state)) return Promise.resolve(true);
     return new Promise((resolve) => {
       const end = (result: boolean): void => {
-        clearTimeout(timer);
+        cancel();
         stop();
         resolve(result);
       };
-      const timer = setTimeout(() => end(false), withinMs);
+      const cancel = this.#after(withinMs, () => end(false));
       const stop = this.loop.onChange((state) => {
         if (holds(state)) end(true);
       });
@@ -94,19 +119,31 @@ export class Service {
   }
 
   async manifest(artefact: string): Promise<Manifest> {
-    const missing = (what: string): SkeinError => new SkeinError("INVALID_ARGUMENT", `The artefact ${artefact} ${what}: upload its blobs (PUT /api/skein/blobs/<sha256>) before deploying.`);
+    const missing = (what: string): SkeinError =>
+      new SkeinError(
+        "INVALID_ARGUMENT",
+        `The artefact ${artefact} ${what}: upload its blobs (PUT /api/skein/blobs/<sha256>) before deploying.`,
+      );
     if ((await this.blobs.size(artefact as Sha256)) === null) throw missing("is not here");
     const manifest = manifestSchema.safeParse(json(await this.blobs.text(artefact as Sha256)));
-    if (!manifest.success) throw new SkeinError("INVALID_ARGUMENT", `The blob ${artefact} is not a manifest: ${manifest.error.issues[0]?.message ?? "unknown form"}.`);
+    if (!manifest.success)
+      throw new SkeinError(
+        "INVALID_ARGUMENT",
+        `The blob ${artefact} is not a manifest: ${manifest.error.issues[0]?.message ?? "unknown form"}.`,
+      );
     const { bundles, assets } = manifest.data;
     for (const blob of [bundles.node, bundles.browser, ...Object.values(assets)])
-      if (blob !== null && (await this.blobs.size(blob as Sha256)) === null) throw missing(`names the blob ${blob}, which is not here`);
+      if (blob !== null && (await this.blobs.size(blob as Sha256)) === null)
+        throw missing(`names the blob ${blob}, which is not here`);
     return manifest.data;
   }
 
   async #app(config: ApplicationConfig, raw: unknown): Promise<DeployedApp> {
     const submitted = isRecord(raw) ? raw : {};
-    const built = config.artefact === undefined ? null : { artefact: config.artefact, manifest: await this.manifest(config.artefact) };
+    const built =
+      config.artefact === undefined
+        ? null
+        : { artefact: config.artefact, manifest: await this.manifest(config.artefact) };
     return { config, submitted, built };
   }
 
@@ -114,10 +151,14 @@ export class Service {
   #checkPrefixes(apps: readonly ApplicationConfig[], source: "declarative" | "imperative"): void {
     const names = new Set(apps.map((app) => app.name));
     for (const other of Object.values(this.loop.state.desired.apps)) {
-      if (other.deleting || names.has(other.name) || (source === "declarative" && other.source === "declarative")) continue;
+      if (other.deleting || names.has(other.name) || (source === "declarative" && other.source === "declarative"))
+        continue;
       for (const app of apps)
         if (app.route_prefix !== null && app.route_prefix === other.config.route_prefix)
-          throw new SkeinError("INVALID_ARGUMENT", `Prefix ${app.route_prefix} is being used by application "${other.name}". Failed to deploy application "${app.name}".`);
+          throw new SkeinError(
+            "INVALID_ARGUMENT",
+            `Prefix ${app.route_prefix} is being used by application "${other.name}". Failed to deploy application "${app.name}".`,
+          );
     }
   }
 
@@ -128,12 +169,20 @@ export class Service {
     const warnings: string[] = [];
     const compare = (name: string, given: unknown, wanted: object, current: object | null): void => {
       if (!isRecord(given) || current === null) return;
-      const differing = Object.keys(given).filter((key) => JSON.stringify((wanted as Record<string, unknown>)[key]) !== JSON.stringify((current as Record<string, unknown>)[key]));
-      if (differing.length > 0) warnings.push(`${name} can't be changed while Skein runs; ignored: ${differing.join(", ")}. To change them, shut Skein down and deploy again.`);
+      const differing = Object.keys(given).filter(
+        (key) =>
+          JSON.stringify((wanted as Record<string, unknown>)[key]) !==
+          JSON.stringify((current as Record<string, unknown>)[key]),
+      );
+      if (differing.length > 0)
+        warnings.push(
+          `${name} can't be changed while Skein runs; ignored: ${differing.join(", ")}. To change them, shut Skein down and deploy again.`,
+        );
     };
     compare("http_options", input["http_options"], config.http_options, http);
     compare("grpc_options", input["grpc_options"], config.grpc_options, grpc);
-    if (input["proxy_location"] !== undefined && config.proxy_location !== proxyLocation) warnings.push(`proxy_location can't be changed while Skein runs; it stays ${proxyLocation}.`);
+    if (input["proxy_location"] !== undefined && config.proxy_location !== proxyLocation)
+      warnings.push(`proxy_location can't be changed while Skein runs; it stays ${proxyLocation}.`);
     return warnings;
   }
 }
@@ -146,13 +195,21 @@ const json = (text: string): unknown => {
   }
 };
 
-const unsupportedWarnings = (input: unknown): string[] => unsupportedKeys(input).map((path) => `${path} is not supported yet and has no effect.`);
+const unsupportedWarnings = (input: unknown): string[] =>
+  unsupportedKeys(input).map((path) => `${path} is not supported yet and has no effect.`);
 
 const runtimeEnvWarnings = (app: ApplicationConfig): string[] =>
-  Object.keys(app.runtime_env).filter((key) => key !== "env_vars").map((key) => `Application "${app.name}": runtime_env.${key} is not supported and has no effect.`);
+  Object.keys(app.runtime_env)
+    .filter((key) => key !== "env_vars")
+    .map((key) => `Application "${app.name}": runtime_env.${key} is not supported and has no effect.`);
 
 const hostWarnings = (config: DeployConfig): string[] =>
-  /^(127\.|localhost$|::1$|\[::1\]$)/.test(config.http_options.host) ? [] : [`http_options.host ${config.http_options.host}: anyone who reaches this machine can call the applications (no API key is set).`];
+  /^(127\.|localhost$|::1$|\[::1\]$)/.test(config.http_options.host)
+    ? []
+    : [
+        `http_options.host ${config.http_options.host}: anyone who reaches this machine can call the applications (no API key is set).`,
+      ];
 
 /** One application as `/api/skein/applications/:name` takes it; the name is the path's. */
-export const parseApplication = (name: string, body: unknown) => applicationSchema.safeParse({ ...(isRecord(body) ? body : {}), name });
+export const parseApplication = (name: string, body: unknown) =>
+  applicationSchema.safeParse({ ...(isRecord(body) ? body : {}), name });

@@ -103,14 +103,21 @@ export class Sessions {
           throw new SkeinError("PROTOCOL", "A second join.");
         case "report":
           if (peer.role !== "worker") throw new SkeinError("PROTOCOL", "Only a worker reports.");
-          void this.#loop().report(peer.id, message).catch(() => {});
+          void this.#loop()
+            .report(peer.id, message)
+            .catch(() => {});
           return;
         case "stats":
           if (peer.role !== "ingress") throw new SkeinError("PROTOCOL", "Only an ingress sends statistics.");
-          void this.#loop().measured(peer.id, message).catch(() => {});
+          void this.#loop()
+            .measured(peer.id, message)
+            .catch(() => {});
           return;
         case "leave":
-          if (peer.role === "worker") void this.#loop().dispatch({ type: "left", worker: peer.id, incarnation: session.incarnation }).catch(() => {});
+          if (peer.role === "worker")
+            void this.#loop()
+              .dispatch({ type: "left", worker: peer.id, incarnation: session.incarnation })
+              .catch(() => {});
           this.#end(session, 1000, "bye");
           return;
       }
@@ -132,7 +139,12 @@ export class Sessions {
     this.#loop().detach(peer);
     const gone =
       peer.role === "worker"
-        ? this.#loop().dispatch({ type: "disconnected", worker: peer.id, incarnation: session.incarnation, nowMs: this.#now() })
+        ? this.#loop().dispatch({
+            type: "disconnected",
+            worker: peer.id,
+            incarnation: session.incarnation,
+            nowMs: this.#now(),
+          })
         : this.#loop().dispatch({ type: "ingressGone", ingress: peer.id });
     void gone.catch(() => {});
   }
@@ -164,25 +176,48 @@ export class Sessions {
 
   #join(session: Session, join: Join): void {
     checkCompatible(PROTOCOL, { ...join.protocol, build: join.build });
-    const peer: Peer = join.role === "worker" ? { role: "worker", id: join.id as WorkerId } : { role: "ingress", id: join.id as IngressId, host: join.host as HostId };
-    if (!this.#admitted(join)) throw new SkeinError("UNAUTHENTICATED", "Joining was refused. Ask the operator of this mesh for a valid join token.");
-    if (join.role === "worker" && join.capabilities === undefined) throw new SkeinError("PROTOCOL", "A worker joins with its capabilities.");
+    const peer: Peer =
+      join.role === "worker"
+        ? { role: "worker", id: join.id as WorkerId }
+        : { role: "ingress", id: join.id as IngressId, host: join.host as HostId };
+    if (!this.#admitted(join))
+      throw new SkeinError(
+        "UNAUTHENTICATED",
+        "Joining was refused. Ask the operator of this mesh for a valid join token.",
+      );
+    if (join.role === "worker" && join.capabilities === undefined)
+      throw new SkeinError("PROTOCOL", "A worker joins with its capabilities.");
     const known = join.role === "worker" ? (this.#loop().state.workers[join.id]?.incarnation ?? -1) : -1;
     const other = this.#byPeer.get(peerKey(peer));
-    if (join.incarnation < Math.max(known, other?.incarnation ?? -1)) throw new SkeinError("CONFLICT", `A newer process of this ${join.role} has joined; this one is to stop.`);
+    if (join.incarnation < Math.max(known, other?.incarnation ?? -1))
+      throw new SkeinError("CONFLICT", `A newer process of this ${join.role} has joined; this one is to stop.`);
     if (other !== undefined) this.#end(other, POLICY, "replaced by a newer connection");
     session.peer = peer;
     session.incarnation = join.incarnation;
     this.#byPeer.set(peerKey(peer), session);
     const claims = { kid: this.#gate.kid, notAfter: this.#now() + TICKET_LIFETIME_MS };
     const ticket =
-      peer.role === "worker" ? this.#gate.sign({ use: "worker", ...claims, worker: peer.id, host: join.host }) : this.#gate.sign({ use: "ingress", ...claims, ingress: peer.id, host: join.host });
-    const welcome: FromCoordinator = { type: "welcome", ticket, term: this.#loop().state.term, timeMs: this.#now(), keys: [...this.#gate.keys] };
+      peer.role === "worker"
+        ? this.#gate.sign({ use: "worker", ...claims, worker: peer.id, host: join.host })
+        : this.#gate.sign({ use: "ingress", ...claims, ingress: peer.id, host: join.host });
+    const welcome: FromCoordinator = {
+      type: "welcome",
+      ticket,
+      term: this.#loop().state.term,
+      timeMs: this.#now(),
+      keys: [...this.#gate.keys],
+    };
     session.wire.send(JSON.stringify(welcome));
     this.#loop().attach(peer);
     const told =
       join.role === "worker" && join.capabilities !== undefined
-        ? this.#loop().dispatch({ type: "joined", worker: join.id as WorkerId, host: join.host as HostId, incarnation: join.incarnation, capabilities: join.capabilities })
+        ? this.#loop().dispatch({
+            type: "joined",
+            worker: join.id as WorkerId,
+            host: join.host as HostId,
+            incarnation: join.incarnation,
+            capabilities: join.capabilities,
+          })
         : this.#loop().tick();
     void told.catch(() => {});
   }
@@ -190,8 +225,12 @@ export class Sessions {
   /** Whoever is refused learns nothing about which part was wrong. */
   #admitted(join: Join): boolean {
     const ticket = join.credential.includes(".") ? this.#gate.ticket(join.credential) : null;
-    if (join.role === "ingress") return ticket?.use === "ingress" && ticket.ingress === join.id && ticket.host === join.host;
-    const good = ticket !== null ? ticket.use === "worker" && ticket.worker === join.id && ticket.host === join.host : this.#gate.redeem(join.credential, join.host);
+    if (join.role === "ingress")
+      return ticket?.use === "ingress" && ticket.ingress === join.id && ticket.host === join.host;
+    const good =
+      ticket !== null
+        ? ticket.use === "worker" && ticket.worker === join.id && ticket.host === join.host
+        : this.#gate.redeem(join.credential, join.host);
     if (!good) return false;
     const waits = this.#gate.approval(join.id, join);
     if (waits !== null) throw new SkeinError("UNAVAILABLE", waits);

@@ -11,17 +11,34 @@ export function planStatus(state: State, nowMs: number): PlannedEvent[] {
   const events: PlannedEvent[] = [];
   for (const { app, deployment, story } of deploymentsOf(state)) {
     const all = replicasOf(state, app.name, deployment.name);
-    const next = complete(deployment, story, all) ? completed(story) : { ...story, message: waiting(state, app.name, deployment, story, all, nowMs) };
+    const next = complete(deployment, story, all)
+      ? completed(story)
+      : { ...story, message: waiting(state, app.name, deployment, story, all, nowMs) };
     if (next.status !== story.status || next.trigger !== story.trigger || next.message !== story.message)
-      events.push({ type: "statusChanged", deployment: story.id, status: next.status, trigger: next.trigger, message: next.message });
+      events.push({
+        type: "statusChanged",
+        deployment: story.id,
+        status: next.status,
+        trigger: next.trigger,
+        message: next.message,
+      });
   }
   return events;
 }
 
 function complete(deployment: DesiredDeployment, story: DeploymentState, all: readonly Replica[]): boolean {
   const live = all.filter((r) => r.phase !== "stopping");
-  const settled = live.filter((r) => r.phase === "running" && isCurrent(r, deployment) && (r.report === null || r.report.userConfigVersion === r.config));
-  return settled.length === story.target && live.length === settled.length && (story.status !== "DOWNSCALING" || all.length === live.length);
+  const settled = live.filter(
+    (r) =>
+      r.phase === "running" &&
+      isCurrent(r, deployment) &&
+      (r.report === null || r.report.userConfigVersion === r.config),
+  );
+  return (
+    settled.length === story.target &&
+    live.length === settled.length &&
+    (story.status !== "DOWNSCALING" || all.length === live.length)
+  );
 }
 
 function completed(story: DeploymentState): DeploymentState {
@@ -41,17 +58,26 @@ function completed(story: DeploymentState): DeploymentState {
 }
 
 /** What it waits for. A message about a failure is never replaced by one about slowness. */
-function waiting(state: State, app: string, deployment: DesiredDeployment, story: DeploymentState, all: readonly Replica[], nowMs: number): string {
+function waiting(
+  state: State,
+  app: string,
+  deployment: DesiredDeployment,
+  story: DeploymentState,
+  all: readonly Replica[],
+  nowMs: number,
+): string {
   const talks = story.status === "UPDATING" || story.status === "UPSCALING";
   if (!talks || story.lastFailure !== null) return story.message;
   const pending = all.filter((r) => r.phase === "pending" && r.reason !== "");
-  const slow = (replicas: readonly Replica[]): Replica[] => replicas.filter((r) => nowMs - r.createdAtMs > SLOW_START_MS);
+  const slow = (replicas: readonly Replica[]): Replica[] =>
+    replicas.filter((r) => nowMs - r.createdAtMs > SLOW_START_MS);
   const first = pending[0];
   if (first !== undefined) {
     const late = slow(pending);
     if (late.length === 0) return first.reason;
     const needs = deployment.codes[deployment.code]?.requirements;
-    const required = needs === undefined ? {} : { CPU: needs.cpus, GPU: needs.gpus, memory: needs.memory, ...needs.custom };
+    const required =
+      needs === undefined ? {} : { CPU: needs.cpus, GPU: needs.gpus, memory: needs.memory, ...needs.custom };
     return (
       `Deployment '${deployment.name}' in application '${app}' has ${late.length} replicas that have taken more than 30s to be scheduled. ` +
       `This may be due to waiting for a worker to join. Resources required for each replica: ${listed(required)}, total resources available: ${listed(total(state))}. ` +
@@ -75,4 +101,7 @@ function total(state: State): Record<string, number> {
 
 /** As Ray prints resources; what is zero is left out. */
 const listed = (resources: Readonly<Record<string, number | string>>): string =>
-  `{${Object.entries(resources).filter(([, amount]) => amount !== 0).map(([name, amount]) => `"${name}": ${amount}`).join(", ")}}`;
+  `{${Object.entries(resources)
+    .filter(([, amount]) => amount !== 0)
+    .map(([name, amount]) => `"${name}": ${amount}`)
+    .join(", ")}}`;

@@ -3,7 +3,13 @@
  * Knows nothing of how it changes (reduce.ts), what follows from it (plan.ts) or who is told (project.ts).
  */
 import type { Manifest } from "../protocol/artefact.ts";
-import type { ApplicationConfig, AutoscalingConfig, GrpcOptions, HttpOptions, LoggingConfig } from "../protocol/config.ts";
+import type {
+  ApplicationConfig,
+  AutoscalingConfig,
+  GrpcOptions,
+  HttpOptions,
+  LoggingConfig,
+} from "../protocol/config.ts";
 import type { Capabilities, IngressReport, ReplicaReport } from "../protocol/control.ts";
 import type { AppName, DeploymentId, HostId, IngressId, ReplicaId, WorkerId } from "../protocol/ids.ts";
 import type { DeploymentStatus, DeploymentTrigger } from "../protocol/status.ts";
@@ -201,12 +207,33 @@ export interface State {
 
 export const NOTHING: Resources = { cpus: 0, gpus: 0, memory: 0, custom: {} };
 
-export const emptyOptions: MeshOptions = { proxyLocation: "EveryNode", http: null, pinned: false, grpc: null, loggingConfig: null, targetCapacity: null, warnings: [] };
+export const emptyOptions: MeshOptions = {
+  proxyLocation: "EveryNode",
+  http: null,
+  pinned: false,
+  grpc: null,
+  loggingConfig: null,
+  targetCapacity: null,
+  warnings: [],
+};
 
-export const emptyDesired: DesiredState = { schema: DESIRED_SCHEMA, generation: 0, options: emptyOptions, apps: {}, knownWorkers: [] };
+export const emptyDesired: DesiredState = {
+  schema: DESIRED_SCHEMA,
+  generation: 0,
+  options: emptyOptions,
+  apps: {},
+  knownWorkers: [],
+};
 
 /** State right after a start: nothing is known of workers; recovering if some should be there. */
-export function initialState(start: { term: number; random: number; headHost: HostId; desired: DesiredState; nowMs: number; recoveryMs: number }): State {
+export function initialState(start: {
+  term: number;
+  random: number;
+  headHost: HostId;
+  desired: DesiredState;
+  nowMs: number;
+  recoveryMs: number;
+}): State {
   const known = start.desired.knownWorkers.length > 0;
   return {
     term: start.term,

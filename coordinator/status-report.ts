@@ -1,9 +1,25 @@
 /** The body of `GET /api/serve/applications/` in Ray's shape, as a projection of the state. Pure. */
 import { deploymentId } from "../protocol/ids.ts";
-import type { ApplicationDetails, ApplicationStatus, DeploymentDetails, InstanceDetails, ProxyDetails, ReplicaDetails, WorkerDetails } from "../protocol/status.ts";
+import type {
+  ApplicationDetails,
+  ApplicationStatus,
+  DeploymentDetails,
+  InstanceDetails,
+  ProxyDetails,
+  ReplicaDetails,
+  WorkerDetails,
+} from "../protocol/status.ts";
 import { freeOf } from "./place.ts";
 import { ingressHosts, ingressIdOf } from "./project.ts";
-import { replicasOf, type DeploymentState, type DesiredApp, type DesiredDeployment, type Replica, type State, type WorkerState } from "./state.ts";
+import {
+  replicasOf,
+  type DeploymentState,
+  type DesiredApp,
+  type DesiredDeployment,
+  type Replica,
+  type State,
+  type WorkerState,
+} from "./state.ts";
 
 /** What the state doesn't know: which process this is. */
 export interface ControllerInfo {
@@ -17,7 +33,16 @@ export function statusReport(state: State, info: ControllerInfo, source?: Desire
   const started = options.http !== null;
   const apps = Object.values(state.desired.apps).filter((app) => source === undefined || app.source === source);
   return {
-    controller_info: started ? { node_id: state.headHost, node_ip: "127.0.0.1", actor_id: null, actor_name: "SKEIN_COORDINATOR", worker_id: String(info.pid), log_file_path: null } : {},
+    controller_info: started
+      ? {
+          node_id: state.headHost,
+          node_ip: "127.0.0.1",
+          actor_id: null,
+          actor_name: "SKEIN_COORDINATOR",
+          worker_id: String(info.pid),
+          log_file_path: null,
+        }
+      : {},
     proxy_location: started ? options.proxyLocation : null,
     http_options: options.http === null ? null : withoutPassword(options.http),
     grpc_options: started && options.grpc !== null ? { ...options.grpc } : null,
@@ -55,7 +80,8 @@ function application(state: State, app: DesiredApp): ApplicationDetails {
     name: app.name,
     route_prefix: app.target === null ? null : app.config.route_prefix,
     docs_path: null,
-    status, message,
+    status,
+    message,
     last_deployed_time_s: app.deployedAtMs / 1000,
     deployed_app_config: app.source === "declarative" ? { ...app.submitted } : null,
     source: app.source,
@@ -66,19 +92,32 @@ function application(state: State, app: DesiredApp): ApplicationDetails {
 }
 
 /** Ray's rules: the worst deployment decides. */
-export function applicationStatus(app: DesiredApp, stories: readonly DeploymentState[]): { status: ApplicationStatus; message: string } {
-  const named = (status: DeploymentState["status"]): string => `[${stories.filter((s) => s.status === status).map((s) => `'${s.id.split("#")[1] ?? ""}'`).join(", ")}]`;
+export function applicationStatus(
+  app: DesiredApp,
+  stories: readonly DeploymentState[],
+): { status: ApplicationStatus; message: string } {
+  const named = (status: DeploymentState["status"]): string =>
+    `[${stories
+      .filter((s) => s.status === status)
+      .map((s) => `'${s.id.split("#")[1] ?? ""}'`)
+      .join(", ")}]`;
   const has = (status: DeploymentState["status"]): boolean => stories.some((s) => s.status === status);
   if (app.deleting) return { status: "DELETING", message: "" };
   if (app.build.state === "failed") return { status: "DEPLOY_FAILED", message: app.build.message };
   if (app.build.state === "pending" && !app.build.quiet) return { status: "DEPLOYING", message: "" };
-  if (has("DEPLOY_FAILED")) return { status: "DEPLOY_FAILED", message: `Failed to update the deployments ${named("DEPLOY_FAILED")}.` };
+  if (has("DEPLOY_FAILED"))
+    return { status: "DEPLOY_FAILED", message: `Failed to update the deployments ${named("DEPLOY_FAILED")}.` };
   if (has("UNHEALTHY")) return { status: "UNHEALTHY", message: `The deployments ${named("UNHEALTHY")} are UNHEALTHY.` };
   if (has("UPDATING")) return { status: "DEPLOYING", message: "" };
   return { status: "RUNNING", message: "" };
 }
 
-function deploymentDetails(state: State, app: DesiredApp, deployment: DesiredDeployment, story: DeploymentState): DeploymentDetails {
+function deploymentDetails(
+  state: State,
+  app: DesiredApp,
+  deployment: DesiredDeployment,
+  story: DeploymentState,
+): DeploymentDetails {
   const needs = deployment.codes[deployment.code]?.requirements;
   return {
     name: deployment.name,
@@ -87,8 +126,15 @@ function deploymentDetails(state: State, app: DesiredApp, deployment: DesiredDep
     message: story.message,
     deployment_config: { ...deployment.shown },
     target_num_replicas: story.target ?? deployment.settings.numReplicas,
-    required_resources: { CPU: needs?.cpus ?? 0, ...(typeof needs?.gpus === "number" && needs.gpus > 0 ? { GPU: needs.gpus } : {}), ...(needs !== undefined && needs.memory > 0 ? { memory: needs.memory } : {}), ...needs?.custom },
-    replicas: replicasOf(state, app.name, deployment.name).sort((a, b) => a.createdAtMs - b.createdAtMs || (a.id < b.id ? -1 : 1)).map((r) => replicaDetails(state, r)),
+    required_resources: {
+      CPU: needs?.cpus ?? 0,
+      ...(typeof needs?.gpus === "number" && needs.gpus > 0 ? { GPU: needs.gpus } : {}),
+      ...(needs !== undefined && needs.memory > 0 ? { memory: needs.memory } : {}),
+      ...needs?.custom,
+    },
+    replicas: replicasOf(state, app.name, deployment.name)
+      .sort((a, b) => a.createdAtMs - b.createdAtMs || (a.id < b.id ? -1 : 1))
+      .map((r) => replicaDetails(state, r)),
   };
 }
 
@@ -105,7 +151,10 @@ function replicaDetails(state: State, replica: Replica): ReplicaDetails {
     actor_name: `SERVE_REPLICA::${replica.id}`,
     worker_id: replica.worker,
     log_file_path: null,
-    message: replica.phase === "pending" ? replica.reason : (replica.report?.error ?? replica.report?.reconfigureError ?? replica.report?.progress ?? ""),
+    message:
+      replica.phase === "pending"
+        ? replica.reason
+        : (replica.report?.error ?? replica.report?.reconfigureError ?? replica.report?.progress ?? ""),
   };
 }
 
@@ -130,7 +179,12 @@ function topology(app: DesiredApp): ApplicationDetails["deployment_topology"] {
     nodes: Object.fromEntries(
       deployments.map((d) => [
         d.name,
-        { name: d.name, app_name: app.name, outbound_deployments: [...new Set(d.callees)].sort().map((name) => ({ name, app_name: app.name })), is_ingress: d.name === ingress },
+        {
+          name: d.name,
+          app_name: app.name,
+          outbound_deployments: [...new Set(d.callees)].sort().map((name) => ({ name, app_name: app.name })),
+          is_ingress: d.name === ingress,
+        },
       ]),
     ),
   };
@@ -142,15 +196,34 @@ function proxies(state: State): Record<string, ProxyDetails> {
   for (const w of Object.values(state.workers)) {
     if (w.ingress === null && wanted.get(w.host)?.id !== w.id) continue;
     const report = w.ingress;
-    const status = wanted.get(w.host)?.id !== w.id ? "DRAINING" : report === null || report.state === "starting" ? "STARTING" : report.state === "ready" && report.error === undefined ? "HEALTHY" : "UNHEALTHY";
-    found[w.host] = { node_id: w.host, node_ip: "127.0.0.1", status, actor_id: null, actor_name: ingressIdOf(w.host), worker_id: w.id, log_file_path: null, ...(report?.error === undefined ? {} : { message: report.error }) };
+    const status =
+      wanted.get(w.host)?.id !== w.id
+        ? "DRAINING"
+        : report === null || report.state === "starting"
+          ? "STARTING"
+          : report.state === "ready" && report.error === undefined
+            ? "HEALTHY"
+            : "UNHEALTHY";
+    found[w.host] = {
+      node_id: w.host,
+      node_ip: "127.0.0.1",
+      status,
+      actor_id: null,
+      actor_name: ingressIdOf(w.host),
+      worker_id: w.id,
+      log_file_path: null,
+      ...(report?.error === undefined ? {} : { message: report.error }),
+    };
   }
   return found;
 }
 
 function targetGroups(state: State): InstanceDetails["target_groups"] {
   const ready = Object.values(state.workers).flatMap((w) => (w.ingress?.state === "ready" ? [w.ingress] : []));
-  const group = (protocol: "HTTP" | "gRPC", pick: (i: (typeof ready)[number]) => { host: string; port: number } | null): InstanceDetails["target_groups"][number] => ({
+  const group = (
+    protocol: "HTTP" | "gRPC",
+    pick: (i: (typeof ready)[number]) => { host: string; port: number } | null,
+  ): InstanceDetails["target_groups"][number] => ({
     protocol,
     route_prefix: "/",
     app_name: "",
@@ -174,6 +247,8 @@ function worker(state: State, w: WorkerState): WorkerDetails {
     available: { cpus: free.cpus, gpus: free.gpus, memory: free.memory },
     providers: w.capabilities.providers,
     adapter: w.capabilities.adapter,
-    replicas: Object.values(state.replicas).filter((r) => r.worker === w.id).map((r) => r.id),
+    replicas: Object.values(state.replicas)
+      .filter((r) => r.worker === w.id)
+      .map((r) => r.id),
   };
 }

@@ -4,7 +4,15 @@
  */
 import type { GraphDeployment, Manifest } from "../protocol/artefact.ts";
 import { canonicalJson } from "../protocol/artefact.ts";
-import { DEPLOYMENT_DEFAULTS, autoscalingConfigSchema, deploymentSchema, type ApplicationConfig, type AutoscalingConfig, type DeploymentConfig, type RayActorOptions } from "../protocol/config.ts";
+import {
+  DEPLOYMENT_DEFAULTS,
+  autoscalingConfigSchema,
+  deploymentSchema,
+  type ApplicationConfig,
+  type AutoscalingConfig,
+  type DeploymentConfig,
+  type RayActorOptions,
+} from "../protocol/config.ts";
 import type { CodeVersion, DesiredDeployment, Settings, Target } from "./state.ts";
 
 /** Versions of code and of user config that are kept for replicas which still have them. */
@@ -19,21 +27,44 @@ export class TargetError extends Error {}
  * @param generation number for whatever is new; larger than all before
  * @throws TargetError when an override names a deployment that the code doesn't have, or an option of the code is invalid
  */
-export function resolveTarget(config: ApplicationConfig, artefact: string, manifest: Manifest, previous: Target | null, generation: number): Target {
+export function resolveTarget(
+  config: ApplicationConfig,
+  artefact: string,
+  manifest: Manifest,
+  previous: Target | null,
+  generation: number,
+): Target {
   const names = manifest.graph.deployments.map((d) => d.name);
   for (const override of config.deployments)
     if (!names.includes(override.name))
-      throw new TargetError(`Deployment '${override.name}' does not exist. Available: [${names.map((n) => `'${n}'`).join(", ")}]`);
+      throw new TargetError(
+        `Deployment '${override.name}' does not exist. Available: [${names.map((n) => `'${n}'`).join(", ")}]`,
+      );
   const deployments: Record<string, DesiredDeployment> = {};
   for (const graph of manifest.graph.deployments)
-    deployments[graph.name] = resolveDeployment(config, artefact, manifest, graph, previous?.deployments[graph.name], generation);
+    deployments[graph.name] = resolveDeployment(
+      config,
+      artefact,
+      manifest,
+      graph,
+      previous?.deployments[graph.name],
+      generation,
+    );
   return { config, artefact, manifest, deployments };
 }
 
 function resolveDeployment(
-  app: ApplicationConfig, artefact: string, manifest: Manifest, graph: GraphDeployment, previous: DesiredDeployment | undefined, generation: number,
+  app: ApplicationConfig,
+  artefact: string,
+  manifest: Manifest,
+  graph: GraphDeployment,
+  previous: DesiredDeployment | undefined,
+  generation: number,
 ): DesiredDeployment {
-  const options = mergeOptions(graph, app.deployments.find((d) => d.name === graph.name));
+  const options = mergeOptions(
+    graph,
+    app.deployments.find((d) => d.name === graph.name),
+  );
   const actor = options.ray_actor_options ?? {};
   const code: CodeVersion = {
     artefact,
@@ -49,7 +80,8 @@ function resolveDeployment(
   };
   const userConfig = options.user_config ?? null;
   const sameCode = previous !== undefined && canonicalJson(previous.codes[previous.code]) === canonicalJson(code);
-  const sameConfig = previous !== undefined && canonicalJson(previous.configs[previous.config]) === canonicalJson(userConfig);
+  const sameConfig =
+    previous !== undefined && canonicalJson(previous.configs[previous.config]) === canonicalJson(userConfig);
   const codeNumber = sameCode ? previous.code : generation;
   const configNumber = sameConfig ? previous.config : generation;
   return {
@@ -66,32 +98,43 @@ function resolveDeployment(
 }
 
 function kept<T>(before: Readonly<Record<number, T>> | undefined, number: number, value: T): Record<number, T> {
-  const older = Object.entries(before ?? {}).filter(([key]) => Number(key) !== number).slice(-(VERSIONS_KEPT - 1));
+  const older = Object.entries(before ?? {})
+    .filter(([key]) => Number(key) !== number)
+    .slice(-(VERSIONS_KEPT - 1));
   return Object.fromEntries([...older, [String(number), value]]) as Record<number, T>;
 }
 
 /** Options of the code, then of the configuration; maps inside `ray_actor_options` are replaced key by key. */
 function mergeOptions(graph: GraphDeployment, override: DeploymentConfig | undefined): DeploymentConfig {
   const coded = graph.options as Partial<DeploymentConfig>;
-  const given = Object.fromEntries(Object.entries(override ?? {}).filter(([, value]) => value !== undefined)) as Partial<DeploymentConfig>;
+  const given = Object.fromEntries(
+    Object.entries(override ?? {}).filter(([, value]) => value !== undefined),
+  ) as Partial<DeploymentConfig>;
   const merged: Record<string, unknown> = { ...coded, ...given, name: graph.name };
   if (coded.ray_actor_options !== undefined || given.ray_actor_options !== undefined)
     merged["ray_actor_options"] = { ...coded.ray_actor_options, ...given.ray_actor_options };
   // One way of scaling replaces the other.
   if (given.autoscaling_config != null && given.num_replicas === undefined) delete merged["num_replicas"];
-  if (typeof given.num_replicas === "number" && given.autoscaling_config === undefined) delete merged["autoscaling_config"];
+  if (typeof given.num_replicas === "number" && given.autoscaling_config === undefined)
+    delete merged["autoscaling_config"];
   const result = deploymentSchema.safeParse(merged);
   if (result.success) return result.data;
   const issue = result.error.issues[0];
-  throw new TargetError(`Deployment '${graph.name}': ${issue?.path.join(".") ?? ""}: ${issue?.message ?? "invalid options"}`);
+  throw new TargetError(
+    `Deployment '${graph.name}': ${issue?.path.join(".") ?? ""}: ${issue?.message ?? "invalid options"}`,
+  );
 }
 
 function settingsOf(options: DeploymentConfig, app: ApplicationConfig, graph: GraphDeployment): Settings {
   const d = DEPLOYMENT_DEFAULTS;
   const auto = options.num_replicas === "auto";
-  const autoscaling = auto ? autoScaling(options.autoscaling_config ?? autoscalingConfigSchema.parse({})) : (options.autoscaling_config ?? null);
+  const autoscaling = auto
+    ? autoScaling(options.autoscaling_config ?? autoscalingConfigSchema.parse({}))
+    : (options.autoscaling_config ?? null);
   if (app.external_scaler_enabled && autoscaling !== null)
-    throw new TargetError(`external_scaler_enabled is set to True, but deployment '${graph.name}' has autoscaling. Remove one of the two.`);
+    throw new TargetError(
+      `external_scaler_enabled is set to True, but deployment '${graph.name}' has autoscaling. Remove one of the two.`,
+    );
   return {
     numReplicas: typeof options.num_replicas === "number" ? options.num_replicas : d.num_replicas,
     autoscaling,
@@ -110,11 +153,20 @@ function settingsOf(options: DeploymentConfig, app: ApplicationConfig, graph: Gr
 }
 
 /** A maximum of 1 is the schema's default: with `auto` it means that none was given. */
-const autoScaling = (config: AutoscalingConfig): AutoscalingConfig => ({ ...config, max_replicas: config.max_replicas === 1 ? AUTO_MAX_REPLICAS : config.max_replicas });
+const autoScaling = (config: AutoscalingConfig): AutoscalingConfig => ({
+  ...config,
+  max_replicas: config.max_replicas === 1 ? AUTO_MAX_REPLICAS : config.max_replicas,
+});
 
 /** `deployment_config` of `GET`: Ray's keys with defaults filled in. */
 function shownOptions(options: DeploymentConfig, actor: RayActorOptions): Record<string, unknown> {
-  const { num_cpus, num_gpus, max_constructor_retry_count: _retries, retry: _retry, ...defaults } = { ...DEPLOYMENT_DEFAULTS, retry: undefined };
+  const {
+    num_cpus,
+    num_gpus,
+    max_constructor_retry_count: _retries,
+    retry: _retry,
+    ...defaults
+  } = { ...DEPLOYMENT_DEFAULTS, retry: undefined };
   const { num_replicas, ...others } = defaults;
   const { retry: _skeins, max_constructor_retry_count: _count, ...given } = options;
   const shown: Record<string, unknown> = {

@@ -41,7 +41,12 @@ export class JoinTokens {
   #local: { hash: Buffer; host: string } | null = null;
   #saving: Promise<void> = Promise.resolve();
 
-  private constructor(store: StateStore, revision: number, stored: z.output<typeof storedSchema>, requireApproval: boolean) {
+  private constructor(
+    store: StateStore,
+    revision: number,
+    stored: z.output<typeof storedSchema>,
+    requireApproval: boolean,
+  ) {
     this.#store = store;
     this.#revision = revision;
     this.#tokens = stored.tokens;
@@ -61,18 +66,33 @@ export class JoinTokens {
     return token;
   }
 
-  async create(options: { label: string; ttlMs: number; maxUses: number; nowMs: number }): Promise<{ id: string; token: string }> {
+  async create(options: {
+    label: string;
+    ttlMs: number;
+    maxUses: number;
+    nowMs: number;
+  }): Promise<{ id: string; token: string }> {
     this.#tokens = this.#tokens.filter((t) => t.expiresAtMs > options.nowMs && t.usesLeft > 0);
-    if (this.#tokens.length >= TOKENS_MAX) throw new SkeinError("CONFLICT", `There are ${TOKENS_MAX} join tokens. Revoke some first.`);
+    if (this.#tokens.length >= TOKENS_MAX)
+      throw new SkeinError("CONFLICT", `There are ${TOKENS_MAX} join tokens. Revoke some first.`);
     const token = newSecret();
     const id = newSecret().slice(0, 8);
-    this.#tokens.push({ id, hash: hashOf(token).toString("hex"), label: options.label, expiresAtMs: options.nowMs + options.ttlMs, usesLeft: options.maxUses, host: null });
+    this.#tokens.push({
+      id,
+      hash: hashOf(token).toString("hex"),
+      label: options.label,
+      expiresAtMs: options.nowMs + options.ttlMs,
+      usesLeft: options.maxUses,
+      host: null,
+    });
     await this.#save();
     return { id, token };
   }
 
   list(nowMs: number): TokenDetails[] {
-    return this.#tokens.filter((t) => t.expiresAtMs > nowMs && t.usesLeft > 0).map(({ hash: _secret, ...details }) => details);
+    return this.#tokens
+      .filter((t) => t.expiresAtMs > nowMs && t.usesLeft > 0)
+      .map(({ hash: _secret, ...details }) => details);
   }
 
   async revoke(id: string): Promise<boolean> {
@@ -89,7 +109,13 @@ export class JoinTokens {
     if (this.#local !== null && timingSafeEqual(hash, this.#local.hash)) return host === this.#local.host;
     let found: Token | undefined;
     for (const token of this.#tokens) if (timingSafeEqual(hash, Buffer.from(token.hash, "hex"))) found = token;
-    if (found === undefined || found.expiresAtMs <= nowMs || found.usesLeft <= 0 || (found.host !== null && found.host !== host)) return false;
+    if (
+      found === undefined ||
+      found.expiresAtMs <= nowMs ||
+      found.usesLeft <= 0 ||
+      (found.host !== null && found.host !== host)
+    )
+      return false;
     const taken = found;
     this.#tokens = this.#tokens.map((t) => (t.id === taken.id ? { ...t, usesLeft: t.usesLeft - 1 } : t));
     void this.#save().catch(() => {});
@@ -117,9 +143,15 @@ export class JoinTokens {
   }
 
   #save(): Promise<void> {
-    const next = this.#saving.catch(() => {}).then(async () => {
-      this.#revision = await this.#store.put(KEY, JSON.stringify({ tokens: this.#tokens, approved: [...this.#approved] }), this.#revision);
-    });
+    const next = this.#saving
+      .catch(() => {})
+      .then(async () => {
+        this.#revision = await this.#store.put(
+          KEY,
+          JSON.stringify({ tokens: this.#tokens, approved: [...this.#approved] }),
+          this.#revision,
+        );
+      });
     this.#saving = next;
     return next;
   }

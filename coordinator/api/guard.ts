@@ -7,13 +7,21 @@ const LOOPBACK = new Set(["localhost", "127.0.0.1", "[::1]", "::1"]);
 
 export const isLoopbackHost = (host: string): boolean => LOOPBACK.has(host) || /^127\.\d+\.\d+\.\d+$/.test(host);
 
-const nameOf = (hostHeader: string): string => (hostHeader.startsWith("[") ? hostHeader.slice(0, hostHeader.indexOf("]") + 1) : (hostHeader.split(":")[0] ?? "")).toLowerCase();
+const nameOf = (hostHeader: string): string =>
+  (hostHeader.startsWith("[")
+    ? hostHeader.slice(0, hostHeader.indexOf("]") + 1)
+    : (hostHeader.split(":")[0] ?? "")
+  ).toLowerCase();
 
 /**
  * A listener on loopback answers only to loopback names (and those it advertises): a page on the web can make a browser
  * connect to 127.0.0.1 under its own name, but not under ours. A foreign page's requests carry its `Origin`.
  */
-export function isForeign(headers: { host: string | undefined; origin: string | undefined }, listensOn: string, advertised: readonly string[]): boolean {
+export function isForeign(
+  headers: { host: string | undefined; origin: string | undefined },
+  listensOn: string,
+  advertised: readonly string[],
+): boolean {
   const host = headers.host?.toLowerCase();
   if (host === undefined || host === "") return true;
   const names = advertised.flatMap((url) => URL.parse(url)?.hostname ?? []);

@@ -5,6 +5,7 @@
 import { randomUUID } from "node:crypto";
 import { SkeinError } from "../../protocol/errors.ts";
 import type { Loop } from "../loop.ts";
+import type { After } from "../service.ts";
 import { replicasOf } from "../state.ts";
 
 /** What a reader gets of the past, bytes of each replica. */
@@ -31,17 +32,22 @@ export interface LogSink {
   end(): void;
 }
 
-export type AskForLog = (worker: string, message: { type: "logs"; replica: string; reader: string; follow: boolean; tailBytes: number }) => boolean;
+export type AskForLog = (
+  worker: string,
+  message: { type: "logs"; replica: string; reader: string; follow: boolean; tailBytes: number },
+) => boolean;
 
 export class LogReaders {
   readonly #loop: Loop;
   readonly #ask: AskForLog;
+  readonly #after: After;
   readonly #pending = new Map<string, Pending>();
   #open = 0;
 
-  constructor(loop: Loop, ask: AskForLog) {
+  constructor(loop: Loop, ask: AskForLog, after: After) {
     this.#loop = loop;
     this.#ask = ask;
+    this.#after = after;
   }
 
   /** A worker has opened `/logs/<reader>`. Null when nobody waits for it, or for another worker's. */
@@ -57,8 +63,10 @@ export class LogReaders {
     const target = this.#loop.state.desired.apps[app]?.target;
     if (target == null) throw new SkeinError("NOT_FOUND", `Application "${app}" does not exist or was never built.`);
     const names = Object.keys(target.deployments).filter((name) => deployment === null || name === deployment);
-    if (names.length === 0) throw new SkeinError("NOT_FOUND", `Deployment "${deployment ?? ""}" does not exist in application "${app}".`);
-    if (this.#open >= READERS_MAX) throw new SkeinError("UNAVAILABLE", `${READERS_MAX} log readers are connected. Close some.`);
+    if (names.length === 0)
+      throw new SkeinError("NOT_FOUND", `Deployment "${deployment ?? ""}" does not exist in application "${app}".`);
+    if (this.#open >= READERS_MAX)
+      throw new SkeinError("UNAVAILABLE", `${READERS_MAX} log readers are connected. Close some.`);
     const replicas = names.flatMap((name) => replicasOf(this.#loop.state, app, name)).filter((r) => r.worker !== null);
     const ids: string[] = [];
     const sources = new Set<LogSource>();
@@ -115,11 +123,17 @@ export class LogReaders {
               };
             },
           });
-          const asked = this.#ask(replica.worker ?? "", { type: "logs", replica: replica.id, reader, follow, tailBytes: TAIL_BYTES });
+          const asked = this.#ask(replica.worker ?? "", {
+            type: "logs",
+            replica: replica.id,
+            reader,
+            follow,
+            tailBytes: TAIL_BYTES,
+          });
           const never = (): void => {
             if (this.#pending.delete(reader)) oneLess();
           };
-          if (asked) setTimeout(never, COME_WITHIN_MS).unref();
+          if (asked) this.#after(COME_WITHIN_MS, never);
           else queueMicrotask(never);
         }
       },

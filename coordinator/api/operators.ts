@@ -38,14 +38,18 @@ export interface OperatorApi {
   readonly now: () => number;
 }
 
-const text = (c: Context, status: ContentfulStatusCode, body: string): Response => c.body(body, status, { "content-type": "text/plain; charset=utf-8" });
+const text = (c: Context, status: ContentfulStatusCode, body: string): Response =>
+  c.body(body, status, { "content-type": "text/plain; charset=utf-8" });
 const notFound = (c: Context): Response => text(c, 404, "404: Not Found");
 
 async function body(c: Context): Promise<unknown> {
   try {
     return await c.req.json();
   } catch (error) {
-    throw new SkeinError("INVALID_ARGUMENT", `The body is not JSON: ${error instanceof Error ? error.message : String(error)}`);
+    throw new SkeinError(
+      "INVALID_ARGUMENT",
+      `The body is not JSON: ${error instanceof Error ? error.message : String(error)}`,
+    );
   }
 }
 
@@ -54,25 +58,37 @@ export function operatorApi(api: OperatorApi): Hono {
   const app = new Hono();
 
   app.use(async (c, next) => {
-    if (isForeign({ host: c.req.header("host"), origin: c.req.header("origin") }, api.listensOn, [])) return text(c, 403, "403: Forbidden");
+    if (isForeign({ host: c.req.header("host"), origin: c.req.header("origin") }, api.listensOn, []))
+      return text(c, 403, "403: Forbidden");
     await next();
   });
   app.get("/", (c) => c.body(PAGE, 200, PAGE_HEADERS));
-  app.get("/page.js", (c) => c.body(PAGE_SCRIPT, 200, { "content-type": "text/javascript; charset=utf-8", "cache-control": "no-store" }));
+  app.get("/page.js", (c) =>
+    c.body(PAGE_SCRIPT, 200, { "content-type": "text/javascript; charset=utf-8", "cache-control": "no-store" }),
+  );
   app.use(async (c, next) => {
     const given = bearer(c.req.header("authorization"));
     if (!api.insecure && (given === null || !sameSecret(given, api.adminToken))) {
-      return c.body("401: Unauthorized", 401, { "content-type": "text/plain; charset=utf-8", "www-authenticate": "Bearer" });
+      return c.body("401: Unauthorized", 401, {
+        "content-type": "text/plain; charset=utf-8",
+        "www-authenticate": "Bearer",
+      });
     }
     await next();
   });
   app.onError((error, c) => {
     const known = SkeinError.from(error);
-    return c.json({ error: known.code === "INTERNAL" ? "Internal error; the coordinator's log has more." : known.message }, OUTSIDE[known.code].http as ContentfulStatusCode);
+    return c.json(
+      { error: known.code === "INTERNAL" ? "Internal error; the coordinator's log has more." : known.message },
+      OUTSIDE[known.code].http as ContentfulStatusCode,
+    );
   });
   app.notFound(notFound);
 
-  const limited = bodyLimit({ maxSize: DEPLOY_BODY_MAX, onError: (c) => text(c, 413, `413: the body may have ${DEPLOY_BODY_MAX} bytes`) });
+  const limited = bodyLimit({
+    maxSize: DEPLOY_BODY_MAX,
+    onError: (c) => text(c, 413, `413: the body may have ${DEPLOY_BODY_MAX} bytes`),
+  });
   ray(app, api, limited);
 
   app.on("HEAD", "/api/skein/blobs/:sha", async (c) => blobHead(c, service));
@@ -85,26 +101,57 @@ export function operatorApi(api: OperatorApi): Hono {
   app.put("/api/skein/applications/:name", limited, async (c) => {
     const input = await body(c);
     const parsed = parseApplication(c.req.param("name"), input);
-    if (!parsed.success) return text(c, 400, validationText("ServeApplicationSchema", parsed.error.issues.map((i) => ({ path: i.path.map((p) => (typeof p === "symbol" ? String(p) : p)), message: i.message }))));
+    if (!parsed.success)
+      return text(
+        c,
+        400,
+        validationText(
+          "ServeApplicationSchema",
+          parsed.error.issues.map((i) => ({
+            path: i.path.map((p) => (typeof p === "symbol" ? String(p) : p)),
+            message: i.message,
+          })),
+        ),
+      );
     return answer(c, await service.put(parsed.data, input));
   });
   app.delete("/api/skein/applications/:name", async (c) => {
     await service.deleteApp(c.req.param("name"));
     return c.body("", 200);
   });
-  app.get("/api/skein/workers", (c) => c.json({ workers: statusReport(service.loop.state, api.info()).skein.workers, waiting: tokens.waiting() }));
+  app.get("/api/skein/workers", (c) =>
+    c.json({ workers: statusReport(service.loop.state, api.info()).skein.workers, waiting: tokens.waiting() }),
+  );
   app.post("/api/skein/workers/:id/approve", async (c) => {
-    if (!(await tokens.approve(c.req.param("id")))) throw new SkeinError("NOT_FOUND", "No such worker waits for approval.");
+    if (!(await tokens.approve(c.req.param("id"))))
+      throw new SkeinError("NOT_FOUND", "No such worker waits for approval.");
     return c.body("", 200);
   });
-  app.get("/api/skein/join-tokens", (c) => c.json({ tokens: tokens.list(api.now()).map((t) => ({ id: t.id, label: t.label, expires_at_ms: t.expiresAtMs, uses_left: t.usesLeft })) }));
+  app.get("/api/skein/join-tokens", (c) =>
+    c.json({
+      tokens: tokens
+        .list(api.now())
+        .map((t) => ({ id: t.id, label: t.label, expires_at_ms: t.expiresAtMs, uses_left: t.usesLeft })),
+    }),
+  );
   app.post("/api/skein/join-tokens", limited, async (c) => {
     const wish = (await body(c)) as { expires_in_s?: unknown; max_uses?: unknown; label?: unknown } | null;
     const lifetimeS = bounded("expires_in_s", wish?.expires_in_s, TOKEN_LIFETIME_S, TOKEN_LIFETIME_MAX_S);
     const maxUses = wish?.max_uses === null ? TOKEN_USES_MAX : bounded("max_uses", wish?.max_uses, 1, TOKEN_USES_MAX);
-    const { id, token } = await tokens.create({ label: String(wish?.label ?? "").slice(0, 100), ttlMs: lifetimeS * 1000, maxUses, nowMs: api.now() });
+    const { id, token } = await tokens.create({
+      label: String(wish?.label ?? "").slice(0, 100),
+      ttlMs: lifetimeS * 1000,
+      maxUses,
+      nowMs: api.now(),
+    });
     const url = api.meshUrls()[0];
-    return c.json({ id, token, expires_at_ms: api.now() + lifetimeS * 1000, uses_left: maxUses, ...(url === undefined ? {} : { url, link: `${url}/join#token=${token}` }) });
+    return c.json({
+      id,
+      token,
+      expires_at_ms: api.now() + lifetimeS * 1000,
+      uses_left: maxUses,
+      ...(url === undefined ? {} : { url, link: `${url}/join#token=${token}` }),
+    });
   });
   app.delete("/api/skein/join-tokens/:id", async (c) => {
     if (!(await tokens.revoke(c.req.param("id")))) throw new SkeinError("NOT_FOUND", "No such join token.");
@@ -120,7 +167,9 @@ export function operatorApi(api: OperatorApi): Hono {
     api.shutdown();
     return c.body("", 200);
   });
-  app.get("/api/skein/page", (c) => c.html(pageBody(statusReport(service.loop.state, api.info()), service.loop.state.desired.options.warnings)));
+  app.get("/api/skein/page", (c) =>
+    c.html(pageBody(statusReport(service.loop.state, api.info()), service.loop.state.desired.options.warnings)),
+  );
   app.get("/metrics", async (c) => {
     const { type, text: metrics } = await api.metrics();
     return c.body(metrics, 200, { "content-type": type });
@@ -135,7 +184,8 @@ function ray(app: Hono, api: OperatorApi, limited: ReturnType<typeof bodyLimit>)
     app.get(path, (c) => {
       const type = c.req.query("api_type");
       const source = type?.toLowerCase();
-      if (source !== undefined && source !== "imperative" && source !== "declarative") return text(c, 400, `Invalid 'api_type' value: ${type}. Must be one of: imperative, declarative`);
+      if (source !== undefined && source !== "imperative" && source !== "declarative")
+        return text(c, 400, `Invalid 'api_type' value: ${type}. Must be one of: imperative, declarative`);
       return c.json(statusReport(service.loop.state, api.info(), source));
     });
     app.put(path, limited, async (c) => {
@@ -168,7 +218,8 @@ function ray(app: Hono, api: OperatorApi, limited: ReturnType<typeof bodyLimit>)
 }
 
 /** Ray answers with nothing; warnings, where there are some, are worth a body. */
-const answer = (c: Context, warnings: readonly string[]): Response => (warnings.length === 0 ? c.body("", 200) : c.json({ warnings }));
+const answer = (c: Context, warnings: readonly string[]): Response =>
+  warnings.length === 0 ? c.body("", 200) : c.json({ warnings });
 
 async function blobHead(c: Context, service: Service): Promise<Response> {
   const size = await service.blobs.size((c.req.param("sha") ?? "") as Sha256);
@@ -177,6 +228,7 @@ async function blobHead(c: Context, service: Service): Promise<Response> {
 
 function bounded(name: string, value: unknown, otherwise: number, max: number): number {
   if (value === undefined) return otherwise;
-  if (typeof value !== "number" || !Number.isFinite(value) || value <= 0 || value > max) throw new SkeinError("INVALID_ARGUMENT", `${name}: expected a number above 0 and up to ${max}.`);
+  if (typeof value !== "number" || !Number.isFinite(value) || value <= 0 || value > max)
+    throw new SkeinError("INVALID_ARGUMENT", `${name}: expected a number above 0 and up to ${max}.`);
   return value;
 }

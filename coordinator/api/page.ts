@@ -7,7 +7,8 @@ import type { InstanceDetails } from "../../protocol/status.ts";
 export const PAGE_HEADERS = {
   "content-type": "text/html; charset=utf-8",
   "cache-control": "no-store",
-  "content-security-policy": "default-src 'none'; script-src 'self'; connect-src 'self'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+  "content-security-policy":
+    "default-src 'none'; script-src 'self'; connect-src 'self'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
   "referrer-policy": "no-referrer",
   "x-content-type-options": "nosniff",
 };
@@ -42,19 +43,36 @@ const escape = (value: unknown): string => String(value ?? "").replace(/[&<>"']/
 
 const GOOD = new Set(["RUNNING", "HEALTHY", "ALIVE"]);
 const BAD = new Set(["DEPLOY_FAILED", "UNHEALTHY", "LOST"]);
-const word = (status: string): string => `<span class="${GOOD.has(status) ? "ok" : BAD.has(status) ? "bad" : "wait"}">${escape(status)}</span>`;
+const word = (status: string): string =>
+  `<span class="${GOOD.has(status) ? "ok" : BAD.has(status) ? "bad" : "wait"}">${escape(status)}</span>`;
 const row = (cells: readonly string[]): string => `<tr>${cells.map((cell) => `<td>${cell}</td>`).join("")}</tr>`;
 const table = (head: readonly string[], rows: readonly string[], none: string): string =>
-  rows.length === 0 ? `<p>${none}</p>` : `<table><tr>${head.map((h) => `<th>${h}</th>`).join("")}</tr>${rows.join("")}</table>`;
+  rows.length === 0
+    ? `<p>${none}</p>`
+    : `<table><tr>${head.map((h) => `<th>${h}</th>`).join("")}</tr>${rows.join("")}</table>`;
 
 /** HTML of applications, replicas and workers. Everything that came from outside is escaped. */
 export function pageBody(details: InstanceDetails, warnings: readonly string[]): string {
   const apps = Object.values(details.applications);
-  const applications = apps.map((app) => row([escape(app.name), escape(app.route_prefix ?? "—"), word(app.status), `<pre>${escape(app.message)}</pre>`]));
+  const applications = apps.map((app) =>
+    row([escape(app.name), escape(app.route_prefix ?? "—"), word(app.status), `<pre>${escape(app.message)}</pre>`]),
+  );
   const replicas = apps.flatMap((app) =>
     Object.values(app.deployments).flatMap((d) => [
-      row([`<b>${escape(app.name)} / ${escape(d.name)}</b>`, word(d.status), `${d.replicas.filter((r) => r.state === "RUNNING").length} of ${d.target_num_replicas} running`, `<pre>${escape(d.message)}</pre>`]),
-      ...d.replicas.map((r) => row([`&nbsp;&nbsp;${escape(r.replica_id)}`, word(r.state), escape(r.worker_id ?? "not placed"), `<pre>${escape(r.message)}</pre>`])),
+      row([
+        `<b>${escape(app.name)} / ${escape(d.name)}</b>`,
+        word(d.status),
+        `${d.replicas.filter((r) => r.state === "RUNNING").length} of ${d.target_num_replicas} running`,
+        `<pre>${escape(d.message)}</pre>`,
+      ]),
+      ...d.replicas.map((r) =>
+        row([
+          `&nbsp;&nbsp;${escape(r.replica_id)}`,
+          word(r.state),
+          escape(r.worker_id ?? "not placed"),
+          `<pre>${escape(r.message)}</pre>`,
+        ]),
+      ),
     ]),
   );
   const workers = details.skein.workers.map((w) =>
@@ -70,8 +88,11 @@ export function pageBody(details: InstanceDetails, warnings: readonly string[]):
   return [
     details.skein.recovering ? "<p class=wait>The coordinator has just started and is finding out what runs.</p>" : "",
     warnings.map((warning) => `<p class="wait">${escape(warning)}</p>`).join(""),
-    "<h2>Applications</h2>", table(["Name", "Route", "Status", ""], applications, "None deployed."),
-    "<h2>Deployments and replicas</h2>", table(["", "Status", "Where", ""], replicas, "None."),
-    "<h2>Workers</h2>", table(["Name", "Status", "Kind", "Free", "Engines", "Replicas"], workers, "None has joined."),
+    "<h2>Applications</h2>",
+    table(["Name", "Route", "Status", ""], applications, "None deployed."),
+    "<h2>Deployments and replicas</h2>",
+    table(["", "Status", "Where", ""], replicas, "None."),
+    "<h2>Workers</h2>",
+    table(["Name", "Status", "Kind", "Free", "Engines", "Replicas"], workers, "None has joined."),
   ].join("\n");
 }

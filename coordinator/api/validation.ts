@@ -28,8 +28,13 @@ export function scaleRequest(text: string): { replicas: number; error?: undefine
   } catch {
     return { error: "Invalid request body: Expecting value: line 1 column 1 (char 0)" };
   }
-  const wish = typeof value === "object" && value !== null ? (value as { target_num_replicas?: unknown }).target_num_replicas : undefined;
-  const problem = (message: string): { error: string } => ({ error: `Invalid request body: 1 validation error for ScaleDeploymentRequest\ntarget_num_replicas\n  ${message}` });
+  const wish =
+    typeof value === "object" && value !== null
+      ? (value as { target_num_replicas?: unknown }).target_num_replicas
+      : undefined;
+  const problem = (message: string): { error: string } => ({
+    error: `Invalid request body: 1 validation error for ScaleDeploymentRequest\ntarget_num_replicas\n  ${message}`,
+  });
   if (wish === undefined) return problem("Field required");
   if (typeof wish !== "number") return problem("Input should be a valid integer");
   if (!Number.isInteger(wish)) return problem("Input should be a valid integer, got a number with a fractional part");

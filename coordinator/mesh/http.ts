@@ -37,19 +37,30 @@ const TYPES: Readonly<Record<string, string>> = {
 };
 
 /** Threads in WebAssembly need a page that is isolated from others. */
-const ISOLATED = { "cross-origin-opener-policy": "same-origin", "cross-origin-embedder-policy": "require-corp", "x-content-type-options": "nosniff", "referrer-policy": "no-referrer" };
+const ISOLATED = {
+  "cross-origin-opener-policy": "same-origin",
+  "cross-origin-embedder-policy": "require-corp",
+  "x-content-type-options": "nosniff",
+  "referrer-policy": "no-referrer",
+};
 
-const text = (c: Context, status: ContentfulStatusCode, body: string): Response => c.body(body, status, { "content-type": "text/plain; charset=utf-8" });
+const text = (c: Context, status: ContentfulStatusCode, body: string): Response =>
+  c.body(body, status, { "content-type": "text/plain; charset=utf-8" });
 
 export function meshHttp(mesh: MeshHttp): Hono {
   const app = new Hono();
   app.use(async (c, next) => {
-    if (isForeign({ host: c.req.header("host"), origin: c.req.header("origin") }, mesh.listensOn, mesh.advertised())) return text(c, 403, "403: Forbidden");
+    if (isForeign({ host: c.req.header("host"), origin: c.req.header("origin") }, mesh.listensOn, mesh.advertised()))
+      return text(c, 403, "403: Forbidden");
     await next();
   });
   app.onError((error, c) => {
     const known = SkeinError.from(error);
-    return text(c, OUTSIDE[known.code].http as ContentfulStatusCode, known.code === "INTERNAL" ? "Internal error" : known.message);
+    return text(
+      c,
+      OUTSIDE[known.code].http as ContentfulStatusCode,
+      known.code === "INTERNAL" ? "Internal error" : known.message,
+    );
   });
   app.notFound((c) => text(c, 404, "404: Not Found"));
 
@@ -64,37 +75,63 @@ export function meshHttp(mesh: MeshHttp): Hono {
     const sha = c.req.param("sha");
     const size = isSha256(sha) ? await mesh.blobs.size(sha) : null;
     if (!isSha256(sha) || size === null) return c.notFound();
-    return ranged(c, size, (from, to) => mesh.blobs.read(sha, from, to), { "content-type": "application/octet-stream", "cache-control": "private, immutable, max-age=31536000" });
+    return ranged(c, size, (from, to) => mesh.blobs.read(sha, from, to), {
+      "content-type": "application/octet-stream",
+      "cache-control": "private, immutable, max-age=31536000",
+    });
   });
   app.get("/models/:name", async (c) => {
     if (!worker(c)) return refused(c);
     const file = await mesh.locateModel(c.req.param("name"));
     if (file === null) return c.notFound();
     const { size } = await stat(file);
-    return ranged(c, size, (start, end) => createReadStream(file, { start, end }), { "content-type": "application/octet-stream" });
+    return ranged(c, size, (start, end) => createReadStream(file, { start, end }), {
+      "content-type": "application/octet-stream",
+    });
   });
   app.get("/join", (c) => page(c, mesh.pageFolder, "index.html"));
-  app.get("/join/*", (c) => page(c, mesh.pageFolder, decodeURIComponent(c.req.path.slice("/join/".length)) || "index.html"));
+  app.get("/join/*", (c) =>
+    page(c, mesh.pageFolder, decodeURIComponent(c.req.path.slice("/join/".length)) || "index.html"),
+  );
   return app;
 }
 
-function ranged(c: Context, size: number, read: (from: number, to: number) => AsyncIterable<Uint8Array>, headers: Record<string, string>): Response {
+function ranged(
+  c: Context,
+  size: number,
+  read: (from: number, to: number) => AsyncIterable<Uint8Array>,
+  headers: Record<string, string>,
+): Response {
   const range = rangeOf(c.req.header("range"), size);
   if (range === "unsatisfiable") return c.body("", 416, { "content-range": `bytes */${size}` });
   const [from, to] = range ?? [0, size - 1];
-  const all = { ...headers, "accept-ranges": "bytes", "content-length": String(Math.max(to - from + 1, 0)), ...(range === null ? {} : { "content-range": `bytes ${from}-${to}/${size}` }) };
+  const all = {
+    ...headers,
+    "accept-ranges": "bytes",
+    "content-length": String(Math.max(to - from + 1, 0)),
+    ...(range === null ? {} : { "content-range": `bytes ${from}-${to}/${size}` }),
+  };
   if (c.req.method === "HEAD" || size === 0) return c.body(null, 200, all);
-  return c.body(NodeReadableStream.from(read(from, to)) as unknown as ReadableStream<Uint8Array>, range === null ? 200 : 206, all);
+  return c.body(
+    NodeReadableStream.from(read(from, to)) as unknown as ReadableStream<Uint8Array>,
+    range === null ? 200 : 206,
+    all,
+  );
 }
 
 /** A file below the folder and nowhere else, links followed. */
 async function page(c: Context, folder: string | null, name: string): Promise<Response> {
-  if (folder === null) return text(c, 404, "The worker page has not been built. Run `npm run build`, or join with `skein worker join`.");
+  if (folder === null)
+    return text(c, 404, "The worker page has not been built. Run `npm run build`, or join with `skein worker join`.");
   try {
     const root = await realpath(folder);
     const file = await realpath(join(root, name));
     if (!file.startsWith(root + sep)) return await c.notFound();
-    return c.body(new Uint8Array(await readFile(file)), 200, { ...ISOLATED, "content-type": TYPES[extname(file)] ?? "application/octet-stream", "cache-control": "no-cache" });
+    return c.body(new Uint8Array(await readFile(file)), 200, {
+      ...ISOLATED,
+      "content-type": TYPES[extname(file)] ?? "application/octet-stream",
+      "cache-control": "no-cache",
+    });
   } catch {
     return c.notFound();
   }

@@ -21,7 +21,11 @@ export function relay(outer: WebSocket, target: string | null, gate: Gate): void
     clearTimeout(timer);
     if (!binary || target === null || !admitted(bytesOf(data), gate)) return outer.close(1008, "refused");
     outer.pause();
-    const inner = new WebSocket(target, { perMessageDeflate: false, maxPayload: LINK_MESSAGE_MAX, skipUTF8Validation: true });
+    const inner = new WebSocket(target, {
+      perMessageDeflate: false,
+      maxPayload: LINK_MESSAGE_MAX,
+      skipUTF8Validation: true,
+    });
     inner.on("error", () => outer.close(1013, "ingress not reached"));
     inner.on("open", () => {
       pipe(outer, inner);
@@ -34,7 +38,8 @@ export function relay(outer: WebSocket, target: string | null, gate: Gate): void
   });
 }
 
-const bytesOf = (data: RawData): Buffer => (Array.isArray(data) ? Buffer.concat(data) : data instanceof ArrayBuffer ? Buffer.from(data) : data);
+const bytesOf = (data: RawData): Buffer =>
+  Array.isArray(data) ? Buffer.concat(data) : data instanceof ArrayBuffer ? Buffer.from(data) : data;
 
 function admitted(message: Uint8Array, gate: Gate): boolean {
   let ticket: string | undefined;

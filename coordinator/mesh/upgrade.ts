@@ -26,18 +26,32 @@ export interface MeshSockets {
 type Upgrade = (request: IncomingMessage, socket: Duplex, head: Buffer) => void;
 
 export function meshUpgrade(mesh: MeshSockets): Upgrade {
-  const control = new WebSocketServer({ noServer: true, perMessageDeflate: false, maxPayload: CONTROL_MESSAGE_MAX, clientTracking: true });
-  const links = new WebSocketServer({ noServer: true, perMessageDeflate: false, maxPayload: LINK_MESSAGE_MAX, skipUTF8Validation: true, clientTracking: true });
+  const control = new WebSocketServer({
+    noServer: true,
+    perMessageDeflate: false,
+    maxPayload: CONTROL_MESSAGE_MAX,
+    clientTracking: true,
+  });
+  const links = new WebSocketServer({
+    noServer: true,
+    perMessageDeflate: false,
+    maxPayload: LINK_MESSAGE_MAX,
+    skipUTF8Validation: true,
+    clientTracking: true,
+  });
   return (request, socket, head) => {
     socket.on("error", () => socket.destroy());
-    const refuse = (status: string): void => void socket.end(`HTTP/1.1 ${status}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n`);
-    if (isForeign({ host: request.headers.host, origin: request.headers.origin }, mesh.listensOn, mesh.advertised())) return refuse("403 Forbidden");
+    const refuse = (status: string): void =>
+      void socket.end(`HTTP/1.1 ${status}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n`);
+    if (isForeign({ host: request.headers.host, origin: request.headers.origin }, mesh.listensOn, mesh.advertised()))
+      return refuse("403 Forbidden");
     if (control.clients.size + links.clients.size >= SOCKETS_MAX) return refuse("503 Service Unavailable");
     if ("setNoDelay" in socket) (socket as { setNoDelay(on: boolean): void }).setNoDelay(true);
     const [path = "/"] = (request.url ?? "/").split("?");
     const [, area, name = ""] = path.split("/").map(decode);
     if (path === "/control") return control.handleUpgrade(request, socket, head, (ws) => onControl(ws, mesh.sessions));
-    if (area === "relay") return links.handleUpgrade(request, socket, head, (ws) => relay(ws, mesh.ingressUrl(name), mesh.gate));
+    if (area === "relay")
+      return links.handleUpgrade(request, socket, head, (ws) => relay(ws, mesh.ingressUrl(name), mesh.gate));
     if (area === "logs") {
       const ticket = mesh.gate.ticket(bearer(request.headers.authorization) ?? "");
       if (ticket?.use !== "worker") return refuse("401 Unauthorized");
@@ -77,7 +91,11 @@ function onControl(ws: WebSocket, sessions: Sessions): void {
 
 function onLog(ws: WebSocket, reader: string, worker: string, logs: LogReaders): void {
   ws.on("error", () => ws.terminate());
-  const sink = logs.arrive(reader, worker, { pause: () => ws.pause(), resume: () => ws.resume(), close: () => ws.close(1000) });
+  const sink = logs.arrive(reader, worker, {
+    pause: () => ws.pause(),
+    resume: () => ws.resume(),
+    close: () => ws.close(1000),
+  });
   if (sink === null) return ws.close(1008, "nobody waits for this log");
   ws.on("message", (data) => sink.data(Array.isArray(data) ? Buffer.concat(data) : new Uint8Array(data)));
   ws.on("close", () => sink.end());

@@ -24,7 +24,11 @@ export class DesiredStore {
     const term = Number(before?.value ?? "0") + 1;
     await store.put(TERM, String(term), before?.revision ?? 0);
     const entry = await store.get(DESIRED);
-    return { desired: entry === null ? emptyDesired : migrated(entry.value), term, stored: new DesiredStore(store, entry?.revision ?? 0) };
+    return {
+      desired: entry === null ? emptyDesired : migrated(entry.value),
+      term,
+      stored: new DesiredStore(store, entry?.revision ?? 0),
+    };
   }
 
   async save(desired: DesiredState): Promise<void> {
@@ -36,7 +40,11 @@ function migrated(text: string): DesiredState {
   let value = JSON.parse(text) as Record<string, unknown>;
   for (let schema = Number(value["schema"]); schema !== DESIRED_SCHEMA; schema = Number(value["schema"])) {
     const step = MIGRATIONS[schema];
-    if (step === undefined) throw new SkeinError("INVALID_ARGUMENT", `The stored state has schema ${schema}; this Skein knows ${DESIRED_SCHEMA}. Upgrade Skein, or choose another data directory.`);
+    if (step === undefined)
+      throw new SkeinError(
+        "INVALID_ARGUMENT",
+        `The stored state has schema ${schema}; this Skein knows ${DESIRED_SCHEMA}. Upgrade Skein, or choose another data directory.`,
+      );
     value = step(value);
   }
   return value as unknown as DesiredState;

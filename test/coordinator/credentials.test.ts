@@ -3,12 +3,11 @@ import { mkdtempSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { request } from "node:http";
 import { join } from "node:path";
-import { WebSocketServer } from "ws";
+import { WebSocket, WebSocketServer } from "ws";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { FrameBatch, KIND } from "../../protocol/frame.ts";
 import { pack } from "../../protocol/heads.ts";
 import { Peer, startReal, type Real } from "./real.ts";
-import { WebSocket } from "ws";
 
 let real: Real;
 const credentials: Record<string, string | null> = { none: null, nonsense: "nonsense" };
@@ -24,7 +23,11 @@ beforeAll(async () => {
   // With its first report the worker of this host is given an ingress, and the ingress's ticket.
   peer.send({ type: "report", held: null, replicas: [], ingress: null });
   credentials["ingress ticket"] = ((await peer.next("assignment"))["ingress"] as { ticket: string }).ticket;
-  credentials["join token"] = ((await (await real.call("/api/skein/join-tokens", { method: "POST", body: '{"max_uses": 100}' })).json()) as { token: string }).token;
+  credentials["join token"] = (
+    (await (await real.call("/api/skein/join-tokens", { method: "POST", body: '{"max_uses": 100}' })).json()) as {
+      token: string;
+    }
+  ).token;
   credentials["admin token"] = real.admin;
 });
 afterAll(() => real.stop());
@@ -34,17 +37,32 @@ const HASH = "a".repeat(64);
 
 describe("the operators' listener takes the admin token only", () => {
   it.each([
-    ["GET", "/api/serve/applications/"], ["PUT", "/api/serve/applications/"], ["POST", "/api/serve/applications/"],
-    ["POST", "/api/v1/applications/a/deployments/b/scale"], ["GET", "/api/ray/version"],
-    ["HEAD", `/api/skein/blobs/${HASH}`], ["PUT", `/api/skein/blobs/${HASH}`],
-    ["PUT", "/api/skein/applications/a"], ["DELETE", "/api/skein/applications/a"],
-    ["GET", "/api/skein/workers"], ["POST", "/api/skein/workers/w/approve"],
-    ["GET", "/api/skein/join-tokens"], ["DELETE", "/api/skein/join-tokens/x"],
-    ["GET", "/api/skein/logs/a"], ["GET", "/api/skein/logs/a/b"], ["GET", "/api/skein/page"], ["GET", "/metrics"], ["GET", "/nothing"],
+    ["GET", "/api/serve/applications/"],
+    ["PUT", "/api/serve/applications/"],
+    ["POST", "/api/serve/applications/"],
+    ["POST", "/api/v1/applications/a/deployments/b/scale"],
+    ["GET", "/api/ray/version"],
+    ["HEAD", `/api/skein/blobs/${HASH}`],
+    ["PUT", `/api/skein/blobs/${HASH}`],
+    ["PUT", "/api/skein/applications/a"],
+    ["DELETE", "/api/skein/applications/a"],
+    ["GET", "/api/skein/workers"],
+    ["POST", "/api/skein/workers/w/approve"],
+    ["GET", "/api/skein/join-tokens"],
+    ["DELETE", "/api/skein/join-tokens/x"],
+    ["GET", "/api/skein/logs/a"],
+    ["GET", "/api/skein/logs/a/b"],
+    ["GET", "/api/skein/page"],
+    ["GET", "/metrics"],
+    ["GET", "/nothing"],
   ])("%s %s", async (method, path) => {
     const answers: Record<string, number> = {};
     for (const kind of KINDS) {
-      const answer = await real.call(path, { method, token: credentials[kind]!, ...(method === "PUT" || method === "POST" ? { body: "x" } : {}) });
+      const answer = await real.call(path, {
+        method,
+        token: credentials[kind]!,
+        ...(method === "PUT" || method === "POST" ? { body: "x" } : {}),
+      });
       answers[kind] = answer.status;
       const text = await answer.text();
       expect([...answer.headers.keys()].filter((name) => name.startsWith("access-control"))).toEqual([]);
@@ -56,20 +74,31 @@ describe("the operators' listener takes the admin token only", () => {
   });
 
   it("DELETE and shutdown too (refusals only)", async () => {
-    for (const [method, path] of [["DELETE", "/api/serve/applications/"], ["POST", "/api/skein/shutdown"], ["POST", "/api/skein/join-tokens"]] as const)
-      for (const kind of KINDS.slice(0, -1)) expect((await real.call(path, { method, token: credentials[kind]! })).status).toBe(401);
+    for (const [method, path] of [
+      ["DELETE", "/api/serve/applications/"],
+      ["POST", "/api/skein/shutdown"],
+      ["POST", "/api/skein/join-tokens"],
+    ] as const)
+      for (const kind of KINDS.slice(0, -1))
+        expect((await real.call(path, { method, token: credentials[kind]! })).status).toBe(401);
   });
 
   it("shows the page's shell to anyone: it holds nothing, and runs no script but its own", async () => {
     const page = await real.call("/", { token: null });
-    expect([page.status, page.headers.get("content-security-policy")]).toEqual([200, expect.stringContaining("script-src 'self'")]);
+    expect([page.status, page.headers.get("content-security-policy")]).toEqual([
+      200,
+      expect.stringContaining("script-src 'self'"),
+    ]);
     expect(await page.text()).not.toContain(real.admin);
     expect((await real.call("/page.js", { token: null })).status).toBe(200);
   });
 });
 
 describe("the mesh's listener", () => {
-  it.each([[`/blobs/${HASH}`, 404], ["/models/x", 404]])("GET %s takes a worker's ticket only", async (path, good) => {
+  it.each([
+    [`/blobs/${HASH}`, 404],
+    ["/models/x", 404],
+  ])("GET %s takes a worker's ticket only", async (path, good) => {
     for (const kind of KINDS) {
       const token = credentials[kind];
       const answer = await real.mesh(path, { headers: token == null ? {} : { authorization: `Bearer ${token}` } });
@@ -78,26 +107,47 @@ describe("the mesh's listener", () => {
   });
 
   it("has none of the operators' routes, and no file outside the page's folder", async () => {
-    for (const path of ["/api/serve/applications/", "/api/skein/workers", "/metrics", "/"]) expect((await real.mesh(path, { headers: { authorization: `Bearer ${real.admin}` } })).status).toBe(404);
+    for (const path of ["/api/serve/applications/", "/api/skein/workers", "/metrics", "/"])
+      expect((await real.mesh(path, { headers: { authorization: `Bearer ${real.admin}` } })).status).toBe(404);
     const page = await real.mesh("/join");
-    expect([page.status, await page.text(), page.headers.get("cross-origin-embedder-policy")]).toEqual([200, "<p>join</p>", "require-corp"]);
-    for (const path of ["/join/..%2foutside.txt", "/join/%2e%2e/outside.txt", "/join/..%2f..%2f..%2fetc%2fpasswd"]) expect((await real.mesh(path)).status).toBe(404);
+    expect([page.status, await page.text(), page.headers.get("cross-origin-embedder-policy")]).toEqual([
+      200,
+      "<p>join</p>",
+      "require-corp",
+    ]);
+    for (const path of ["/join/..%2foutside.txt", "/join/%2e%2e/outside.txt", "/join/..%2f..%2f..%2fetc%2fpasswd"])
+      expect((await real.mesh(path)).status).toBe(404);
   });
 
   it.each([
-    ["none", "worker", "UNAUTHENTICATED"], ["nonsense", "worker", "UNAUTHENTICATED"], ["worker ticket", "worker", "UNAUTHENTICATED"], ["ingress ticket", "worker", "UNAUTHENTICATED"], ["admin token", "worker", "UNAUTHENTICATED"],
-    ["join token", "ingress", "UNAUTHENTICATED"], ["worker ticket", "ingress", "UNAUTHENTICATED"], ["ingress ticket", "ingress", "UNAUTHENTICATED"], ["join token", "worker", "welcome"],
+    ["none", "worker", "UNAUTHENTICATED"],
+    ["nonsense", "worker", "UNAUTHENTICATED"],
+    ["worker ticket", "worker", "UNAUTHENTICATED"],
+    ["ingress ticket", "worker", "UNAUTHENTICATED"],
+    ["admin token", "worker", "UNAUTHENTICATED"],
+    ["join token", "ingress", "UNAUTHENTICATED"],
+    ["worker ticket", "ingress", "UNAUTHENTICATED"],
+    ["ingress ticket", "ingress", "UNAUTHENTICATED"],
+    ["join token", "worker", "welcome"],
   ])("%s: a stranger's join as %s gets %s, and never a reason", async (kind, role, expected) => {
     const peer = new Peer(real.ready.meshUrl);
     await peer.open();
     peer.join(credentials[kind] ?? "", { id: `stranger-${kind}`, host: "elsewhere", role });
     if (expected === "welcome") return expect(await peer.next("welcome")).toHaveProperty("ticket");
-    expect(await peer.next("refused")).toEqual({ type: "refused", code: expected, message: "Joining was refused. Ask the operator of this mesh for a valid join token." });
+    expect(await peer.next("refused")).toEqual({
+      type: "refused",
+      code: expected,
+      message: "Joining was refused. Ask the operator of this mesh for a valid join token.",
+    });
     expect(await peer.closed).toBe(1008);
   });
 
   it("takes a worker's ticket for that worker on that host only", async () => {
-    const attempts = [["w1", real.ready.hostId, "welcome"], ["w2", real.ready.hostId, "refused"], ["w1", "elsewhere", "refused"]] as const;
+    const attempts = [
+      ["w1", real.ready.hostId, "welcome"],
+      ["w2", real.ready.hostId, "refused"],
+      ["w1", "elsewhere", "refused"],
+    ] as const;
     for (const [id, host, answer] of attempts) {
       const peer = new Peer(real.ready.meshUrl);
       await peer.open();
@@ -107,7 +157,11 @@ describe("the mesh's listener", () => {
   });
 
   it("tells an old process of a worker to go, and lets the newest have its place", async () => {
-    const [first, second, late] = [new Peer(real.ready.meshUrl), new Peer(real.ready.meshUrl), new Peer(real.ready.meshUrl)];
+    const [first, second, late] = [
+      new Peer(real.ready.meshUrl),
+      new Peer(real.ready.meshUrl),
+      new Peer(real.ready.meshUrl),
+    ];
     for (const peer of [first, second, late]) await peer.open();
     first.join(credentials["join token"]!, { id: "w9", incarnation: 5 });
     await first.next("welcome");
@@ -122,7 +176,20 @@ describe("the mesh's listener", () => {
   it.each([
     ["not JSON", "{", "PROTOCOL"],
     ["no join first", JSON.stringify({ type: "pong" }), "PROTOCOL"],
-    ["another protocol", JSON.stringify({ type: "join", protocol: { min: 9, max: 9 }, build: "b", role: "worker", credential: "x", id: "i", host: "h", incarnation: 1 }), "INCOMPATIBLE"],
+    [
+      "another protocol",
+      JSON.stringify({
+        type: "join",
+        protocol: { min: 9, max: 9 },
+        build: "b",
+        role: "worker",
+        credential: "x",
+        id: "i",
+        host: "h",
+        incarnation: 1,
+      }),
+      "INCOMPATIBLE",
+    ],
   ])("closes on %s", async (_name, text, code) => {
     const peer = new Peer(real.ready.meshUrl);
     await peer.open();
@@ -134,7 +201,11 @@ describe("the mesh's listener", () => {
   it("opens log streams to the worker that was asked, and relays to nobody without a replica's ticket", async () => {
     for (const kind of KINDS) {
       const token = credentials[kind];
-      const log = new Peer(real.ready.meshUrl, "/logs/some-reader", token == null ? {} : { authorization: `Bearer ${token}` });
+      const log = new Peer(
+        real.ready.meshUrl,
+        "/logs/some-reader",
+        token == null ? {} : { authorization: `Bearer ${token}` },
+      );
       if (kind === "worker ticket") expect(await log.closed).toBe(1008);
       else await expect(log.open()).rejects.toThrow("401");
     }
@@ -156,12 +227,20 @@ function hello(ticket: string): Uint8Array {
 describe("foreign pages", () => {
   /** fetch won't set Host; node:http does. */
   const status = (url: string, headers: Record<string, string>): Promise<number> =>
-    new Promise((resolve, reject) => request(url, { headers }, (answer) => resolve(answer.resume().statusCode ?? 0)).on("error", reject).end());
+    new Promise((resolve, reject) =>
+      request(url, { headers }, (answer) => resolve(answer.resume().statusCode ?? 0))
+        .on("error", reject)
+        .end(),
+    );
 
   it("can't reach either listener under another name or from another origin, token or not", async () => {
-    for (const [base, path, token] of [[real.ready.operatorsUrl, "/api/ray/version", real.admin], [real.ready.meshUrl, "/join", ""]] as const) {
+    for (const [base, path, token] of [
+      [real.ready.operatorsUrl, "/api/ray/version", real.admin],
+      [real.ready.meshUrl, "/join", ""],
+    ] as const) {
       const { host, port } = new URL(base);
-      const at = (headers: Record<string, string>): Promise<number> => status(base + path, { authorization: `Bearer ${token}`, ...headers });
+      const at = (headers: Record<string, string>): Promise<number> =>
+        status(base + path, { authorization: `Bearer ${token}`, ...headers });
       expect(await at({ host })).toBe(200);
       expect(await at({ host: `localhost:${port}` })).toBe(200);
       expect(await at({ host: `evil.example:${port}` })).toBe(403);
@@ -181,7 +260,9 @@ describe("foreign pages", () => {
     expect(await status(`${base}/api/ray/version`, { origin: "https://evil.example" })).toBe(403);
     expect(await status(`${base}/api/ray/version`, { host: "evil.example" })).toBe(403);
     await open.stop();
-    await expect(startReal({ insecureLocalApi: true, operators: { host: "0.0.0.0", port: 0 } })).rejects.toThrow("loopback only");
+    await expect(startReal({ insecureLocalApi: true, operators: { host: "0.0.0.0", port: 0 } })).rejects.toThrow(
+      "loopback only",
+    );
   });
 });
 
@@ -189,24 +270,49 @@ it("the relay pipes both ways for a replica with a ticket", async () => {
   const ingress = new WebSocketServer({ port: 0, host: "127.0.0.1" });
   await new Promise((resolve) => ingress.on("listening", resolve));
   const heard: Buffer[] = [];
-  ingress.on("connection", (ws) => ws.on("message", (data) => {
-    heard.push(data as Buffer);
-    ws.send(Buffer.from("back"));
-  }));
+  ingress.on("connection", (ws) =>
+    ws.on("message", (data) => {
+      heard.push(data as Buffer);
+      ws.send(Buffer.from("back"));
+    }),
+  );
   const mesh = await startReal();
   const peer = new Peer(mesh.ready.meshUrl);
   await peer.open();
   peer.join(mesh.ready.localJoinToken, { host: mesh.ready.hostId });
   await peer.next("welcome");
   const id = `ingress-${mesh.ready.hostId}`;
-  peer.send({ type: "report", held: null, replicas: [], ingress: { ingress: id, state: "ready", urls: [`ws://127.0.0.1:${(ingress.address() as { port: number }).port}/link`], http: null, grpc: null, pid: 1 } });
+  peer.send({
+    type: "report",
+    held: null,
+    replicas: [],
+    ingress: {
+      ingress: id,
+      state: "ready",
+      urls: [`ws://127.0.0.1:${(ingress.address() as { port: number }).port}/link`],
+      http: null,
+      grpc: null,
+      pid: 1,
+    },
+  });
   const assignment = await peer.next("assignment");
   const relayUrl = (assignment["ingresses"] as { urls: string[] }[])[0]!.urls.at(-1)!;
   expect(relayUrl).toBe(`${mesh.ready.meshUrl.replace("http", "ws")}/relay/${id}`);
   // A replica's ticket as the coordinator of this data directory signs it.
   const { loadSigner } = await import("../../coordinator/keys.ts");
   const signer = loadSigner(join(mesh.dataDir, "coordinator"));
-  const ticket = signer.sign({ use: "replica", kid: signer.kid, notAfter: Date.now() + 60_000, replica: "a#D#x", incarnation: 1, app: "a", deployment: "D", worker: "w", host: "h", callees: [] });
+  const ticket = signer.sign({
+    use: "replica",
+    kid: signer.kid,
+    notAfter: Date.now() + 60_000,
+    replica: "a#D#x",
+    incarnation: 1,
+    app: "a",
+    deployment: "D",
+    worker: "w",
+    host: "h",
+    callees: [],
+  });
   const stranger = new WebSocket(relayUrl);
   const turnedAway = new Promise<number>((resolve) => stranger.on("close", resolve));
   stranger.on("open", () => stranger.send(hello(`${ticket.slice(0, -6)}AAAAAA`)));

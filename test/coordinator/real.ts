@@ -14,27 +14,51 @@ export interface Real extends Coordinator {
   mesh(path: string, init?: RequestInit): Promise<Response>;
 }
 
-export async function startReal(options: Partial<CoordinatorOptions> = {}, around: Partial<Surroundings> = {}): Promise<Real> {
+export async function startReal(
+  options: Partial<CoordinatorOptions> = {},
+  around: Partial<Surroundings> = {},
+): Promise<Real> {
   const dataDir = options.dataDir ?? mkdtempSync(join(tmpdir(), "skein-coordinator-"));
   const coordinator = await startCoordinator(
     {
-      dataDir, appDir: dataDir, fresh: true, insecureLocalApi: false, requireApproval: false, http: null, logLevel: "silent",
+      dataDir,
+      appDir: dataDir,
+      fresh: true,
+      insecureLocalApi: false,
+      requireApproval: false,
+      http: null,
+      logLevel: "silent",
       operators: { host: "127.0.0.1", port: 0 },
       mesh: { host: "127.0.0.1", port: 0, advertise: [], insecure: false },
       ...options,
     },
     {
-      now: () => Date.now(), random: Math.random, pid: 1, version: "test", addresses: () => [], pageFolder: null,
+      now: () => Date.now(),
+      random: Math.random,
+      pid: 1,
+      version: "test",
+      addresses: () => [],
+      pageFolder: null,
       build: () => Promise.reject(new Error("no module of that name")),
-      locateModel: () => Promise.resolve(null), log: () => {}, shutdown: () => {},
+      locateModel: () => Promise.resolve(null),
+      log: () => {},
+      shutdown: () => {},
       ...around,
     },
   );
   const admin = readFileSync(coordinator.ready.adminTokenFile, "utf8").trim();
   return {
-    ...coordinator, admin, dataDir,
+    ...coordinator,
+    admin,
+    dataDir,
     call: (path, { token = admin, ...init } = {}) =>
-      fetch(`${coordinator.ready.operatorsUrl}${path}`, { ...init, headers: { ...(token === null ? {} : { authorization: `Bearer ${token}` }), ...(init.headers as Record<string, string> | undefined) } }),
+      fetch(`${coordinator.ready.operatorsUrl}${path}`, {
+        ...init,
+        headers: {
+          ...(token === null ? {} : { authorization: `Bearer ${token}` }),
+          ...(init.headers as Record<string, string> | undefined),
+        },
+      }),
     mesh: (path, init) => fetch(`${coordinator.ready.meshUrl}${path}`, init),
   };
 }
@@ -57,7 +81,12 @@ export class Peer {
   }
 
   open(): Promise<void> {
-    return new Promise((resolve, reject) => this.socket.once("open", resolve).once("error", reject).once("unexpected-response", (_q, r) => reject(new Error(String(r.statusCode)))));
+    return new Promise((resolve, reject) =>
+      this.socket
+        .once("open", resolve)
+        .once("error", reject)
+        .once("unexpected-response", (_q, r) => reject(new Error(String(r.statusCode)))),
+    );
   }
 
   send(message: object): void {
@@ -65,8 +94,29 @@ export class Peer {
   }
 
   join(credential: string, more: Record<string, unknown> = {}): void {
-    const capabilities = { cpus: 4, gpus: 0, memory: 1e9, resources: {}, kind: "node", providers: [], adapter: null, platform: "test", name: "w" };
-    this.send({ type: "join", protocol: { min: 1, max: 1 }, build: "test", role: "worker", credential, id: "w1", host: "h1", incarnation: 1, capabilities, ...more });
+    const capabilities = {
+      cpus: 4,
+      gpus: 0,
+      memory: 1e9,
+      resources: {},
+      kind: "node",
+      providers: [],
+      adapter: null,
+      platform: "test",
+      name: "w",
+    };
+    this.send({
+      type: "join",
+      protocol: { min: 1, max: 1 },
+      build: "test",
+      role: "worker",
+      credential,
+      id: "w1",
+      host: "h1",
+      incarnation: 1,
+      capabilities,
+      ...more,
+    });
   }
 
   /** The next message of this type, heard already or to come. */
@@ -74,7 +124,10 @@ export class Peer {
     for (;;) {
       const at = this.heard.findIndex((m) => m.type === type);
       if (at >= 0) return this.heard.splice(at, 1)[0]!;
-      await Promise.race([new Promise<void>((wake) => this.waiting.push(wake)), this.closed.then((code) => Promise.reject(new Error(`closed with ${code} before "${type}"`)))]);
+      await Promise.race([
+        new Promise<void>((wake) => this.waiting.push(wake)),
+        this.closed.then((code) => Promise.reject(new Error(`closed with ${code} before "${type}"`))),
+      ]);
     }
   }
 }

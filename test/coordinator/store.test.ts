@@ -95,7 +95,10 @@ describe("the file", () => {
 });
 
 describe("blobs", () => {
-  const bytes = (...texts: string[]) => (async function* () { for (const text of texts) yield new TextEncoder().encode(text); })();
+  const bytes = (...texts: string[]) =>
+    (async function* () {
+      for (const text of texts) yield new TextEncoder().encode(text);
+    })();
   it("appear whole and verified, or not at all", async () => {
     const blobs = new FolderBlobs(folder());
     const hash = (await sha256Hex("hello world")) as Sha256;
@@ -146,7 +149,11 @@ describe("join tokens", () => {
     const store = new SqliteStore(file);
     const tokens = await JoinTokens.open(store, false);
     const two = await tokens.create({ label: "two", ttlMs: 1_000, maxUses: 2, nowMs: 0 });
-    expect([tokens.redeem(two.token, "h", 0), tokens.redeem(two.token, "h", 999), tokens.redeem(two.token, "h", 999)]).toEqual([true, true, false]);
+    expect([
+      tokens.redeem(two.token, "h", 0),
+      tokens.redeem(two.token, "h", 999),
+      tokens.redeem(two.token, "h", 999),
+    ]).toEqual([true, true, false]);
     const late = await tokens.create({ label: "late", ttlMs: 1_000, maxUses: 9, nowMs: 0 });
     expect(tokens.redeem(late.token, "h", 1_000)).toBe(false);
     const gone = await tokens.create({ label: "gone", ttlMs: 1_000, maxUses: 9, nowMs: 0 });
@@ -162,7 +169,11 @@ describe("join tokens", () => {
   it("of the parent are good on this host only, and new at every start", async () => {
     const tokens = await JoinTokens.open(new MemoryStore(), false);
     const local = tokens.local("here");
-    expect([tokens.redeem(local, "here", 0), tokens.redeem(local, "there", 0), tokens.redeem(local, "here", 1e15)]).toEqual([true, false, true]);
+    expect([
+      tokens.redeem(local, "here", 0),
+      tokens.redeem(local, "there", 0),
+      tokens.redeem(local, "here", 1e15),
+    ]).toEqual([true, false, true]);
     expect(tokens.local("here")).not.toBe(local);
     expect(tokens.redeem(local, "here", 0)).toBe(false);
   });
