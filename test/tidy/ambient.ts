@@ -7,6 +7,10 @@ const SHELL_NAMES = /(^|\/)(node\/.+|main\.ts|[\w-]+-main\.ts)$/;
 
 /** Shells that the name doesn't tell, each with the reason why it needs what it takes. */
 export const SHELL_FILES: Readonly<Record<string, string>> = {
+  "coordinator/builds.ts": "ends a builder that hangs in user code",
+  "coordinator/coordinator.ts": "the assembly: gives the loop and the services their timers",
+  "coordinator/mesh/relay.ts": "the socket side of the relay: a stranger without a hello is closed",
+  "coordinator/mesh/upgrade.ts": "the socket side of control links: ends sockets whose peer answers no close",
   "engine/providers/native.ts": "refuses to load the add-on unless the environment keeps it from calling home",
   "ingress/links/listener.ts": "the socket side of links: what one event-loop turn produced goes out together",
   "serve/batch.ts": "runs in user code, which lives in real time",
