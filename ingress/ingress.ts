@@ -109,7 +109,8 @@ export class Ingress {
   report(): IngressReport {
     const { ingress, http } = this.#spec;
     const client = this.#client;
-    const waiting = http !== null && client === null;
+    // Without its mesh listener it has no URLs: replicas would take the relay, and stay on it.
+    const waiting = this.#meshListener === null || (http !== null && client === null);
     return {
       ingress,
       state: this.#error !== null ? "failed" : waiting ? "starting" : "ready",
