@@ -158,6 +158,8 @@ export class Forward implements Waiter {
     this.#accepted = true;
     this.#trim();
     this.#reply.onAccept?.();
+    // The load that came with it may show room that no completion here would have told of.
+    this.#pool.pump();
   }
 
   busy(attempt: Attempt, load: number): void {
