@@ -177,6 +177,11 @@ export class Link implements StreamLink {
     if (this.#batch.length > 0 && this.#state !== "closed") this.#io.send(this.#batch.take());
   }
 
+  /** Chunk bytes that have come and were not given back yet: 0 while nothing is in hand. */
+  get held(): number {
+    return LINK_WINDOW - this.#receiveWindow - this.#ungranted;
+  }
+
   // --- for streams ---
 
   emit(kind: Kind, flags: number, epoch: number, stream: number, value: number, payload?: Uint8Array): void {
