@@ -71,7 +71,7 @@ export class LazyRequest {
           this.#used = true;
           const piece = await source.next();
           if (piece === undefined) controller.close();
-          else controller.enqueue(piece);
+          else controller.enqueue(own(piece));
         },
       },
       { highWaterMark: 0 },
@@ -79,6 +79,11 @@ export class LazyRequest {
   }
 
   async bytes(): Promise<Uint8Array<ArrayBuffer>> {
+    return own(await this.#whole());
+  }
+
+  /** May be a view of the message that it came in. */
+  async #whole(): Promise<Uint8Array> {
     if (this.#web !== undefined) return this.#web.bytes();
     if (this.#used || this.#stream?.locked === true) throw new TypeError("Body is unusable: Body has already been read");
     this.#used = true;
@@ -87,11 +92,11 @@ export class LazyRequest {
     if (source === null || first === undefined) return new Uint8Array(0);
     const pieces: Uint8Array[] = [];
     for (let piece: Uint8Array | undefined = first; piece !== undefined; piece = await source.next()) pieces.push(piece);
-    return pieces.length === 1 ? (first as Uint8Array<ArrayBuffer>) : join(pieces);
+    return pieces.length === 1 ? first : join(pieces);
   }
 
   async text(): Promise<string> {
-    return decoder.decode(await this.bytes());
+    return decoder.decode(await this.#whole());
   }
 
   /** Throws a SyntaxError where the body is not JSON. */
@@ -100,8 +105,7 @@ export class LazyRequest {
   }
 
   async arrayBuffer(): Promise<ArrayBuffer> {
-    const bytes = await this.bytes();
-    return bytes.byteLength === bytes.buffer.byteLength ? bytes.buffer : bytes.slice().buffer;
+    return (await this.bytes()).buffer;
   }
 
   async blob(): Promise<Blob> {
@@ -156,6 +160,9 @@ export function installWebRequest(): void {
   Object.defineProperty(SkeinRequest, "name", { value: "Request" });
   globalThis.Request = SkeinRequest;
 }
+
+/** A copy with a buffer of its own: the message that a piece came in holds other requests' bytes. (A Buffer's slice() would not copy.) */
+const own = (bytes: Uint8Array): Uint8Array<ArrayBuffer> => new Uint8Array(bytes);
 
 function join(pieces: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
   const whole = new Uint8Array(pieces.reduce((sum, piece) => sum + piece.byteLength, 0));

@@ -16,6 +16,18 @@ test("url, headers and body read like a web Request's", async () => {
   await expect(lazy.text()).rejects.toThrow(/already been read/);
 });
 
+test("what user code gets holds nothing of the message that the body came in, Buffer or not", async () => {
+  const message = Buffer.from("secret of another request[1,2]secret");
+  const view = (): BodySource => {
+    const pieces = [message.subarray(25, 30)];
+    return { next: async () => pieces.shift() };
+  };
+  expect(Buffer.from(await request("POST", view()).arrayBuffer()).toString()).toBe("[1,2]");
+  expect((await request("POST", view()).bytes()).buffer.byteLength).toBe(5);
+  const [piece] = await Array.fromAsync(request("POST", view()).body as unknown as AsyncIterable<Uint8Array>);
+  expect(piece!.buffer.byteLength).toBe(5);
+});
+
 test("no body reads as empty, and JSON of it fails as in a web Request", async () => {
   expect(await request("GET", null).text()).toBe("");
   expect((await request("POST", source()).arrayBuffer()).byteLength).toBe(0);

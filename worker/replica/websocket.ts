@@ -53,7 +53,7 @@ async function converse(work: Work, upgrade: WebSocketUpgrade, messages: Incomin
     while (!socket.closed) {
       const message = await messages.next();
       if (message === undefined) break;
-      const value: Message = message.type === "text" ? decoder.decode(message.bytes) : message.bytes;
+      const value: Message = message.type === "text" ? decoder.decode(message.bytes) : new Uint8Array(message.bytes);
       await handlers.onMessage?.(value, socket);
     }
     socket.close(closed.code === 1006 || closed.code === 1005 ? 1000 : closed.code, "");
