@@ -28,7 +28,7 @@ export async function requirePorts(wanted: readonly WantedPort[]): Promise<void>
     if (trouble === null) continue;
     const why =
       trouble === "EADDRINUSE"
-        ? `Port ${port} on ${host} is in use, and ${purpose} needs it: stop the program that has it, or choose another port with ${option}.`
+        ? `Port ${port} on ${host} is in use, and it is wanted for ${purpose}: stop the program that has it, or choose another port with ${option}.`
         : trouble === "EACCES"
           ? `Not allowed to listen on port ${port}: choose one above 1023 with ${option}.`
           : `Can't listen on ${host}:${port} for ${purpose} (${trouble}): choose another with ${option}.`;

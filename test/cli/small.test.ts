@@ -190,7 +190,7 @@ test("a busy port is one sentence with the option that moves it", async () => {
   const wanted = [{ host: "127.0.0.1", port, purpose: "the mesh", option: "--mesh-port" }];
   await expect(requirePorts(wanted)).rejects.toMatchObject({
     exit: 1,
-    message: `Port ${port} on 127.0.0.1 is in use, and the mesh needs it: stop the program that has it, or choose another port with --mesh-port.`,
+    message: `Port ${port} on 127.0.0.1 is in use, and it is wanted for the mesh: stop the program that has it, or choose another port with --mesh-port.`,
   });
   await new Promise((resolve) => server.close(resolve));
   await requirePorts(wanted);
