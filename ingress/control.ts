@@ -52,6 +52,7 @@ export class ControlLink {
   #url = 0;
   #failures = 0;
   #dialAt = 0;
+  #dialledAt = 0;
   #heardAt = 0;
   #reportedAt = Number.NEGATIVE_INFINITY;
   #dirty = false;
@@ -83,6 +84,8 @@ export class ControlLink {
       if (now >= this.#dialAt) this.#dial(now);
       return;
     }
+    // Pings alone are no welcome.
+    if (!this.#joined && now - this.#dialledAt > CONTROL_SILENCE_MAX_MS) return this.#drop("The coordinator doesn't answer the join.");
     if (now - this.#heardAt > CONTROL_SILENCE_MAX_MS) return this.#drop("The coordinator is silent.");
     if (this.#joined && (this.#dirty || now - this.#reportedAt >= STATS_MS)) this.#report(now);
   }
@@ -104,7 +107,7 @@ export class ControlLink {
     const { urls } = this.#context;
     const url = urls[this.#url++ % urls.length];
     if (url === undefined) return;
-    this.#heardAt = now;
+    this.#dialledAt = this.#heardAt = now;
     this.#joined = false;
     const mine = (): boolean => this.#connection === connection;
     const connection: ControlConnection = this.#context.connect(url, {

@@ -227,8 +227,8 @@ describe("limits", () => {
     ask(t);
     const late = ask(t, { deadline: 100 });
     t.settle();
+    // Its owner's timer is late too.
     t.now = 101;
-    late.forward.expire();
     answer(t.replicas[0]!.taken[0]!, "x");
     t.settle();
     expect(late.failed).toMatchObject({ code: "TIMEOUT" });
@@ -249,6 +249,15 @@ describe("limits", () => {
     t.settle();
     expect(t.replicas[0]!.taken[1]!.cancelled).toBe("gone");
     expect(next.over).toBe(false);
+  });
+
+  it("frees its place in the queue when it leaves", () => {
+    const t = mesh(["a"], { maxOngoingRequests: 1, maxQueuedRequests: 1 });
+    ask(t);
+    const leaver = ask(t);
+    leaver.forward.cancel("gone");
+    expect(t.mesh.pool("app", "D")!.queued).toBe(0);
+    expect(ask(t).failed).toBeNull();
   });
 
   it("answers at once when the deployment failed or was removed", () => {
