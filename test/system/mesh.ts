@@ -18,6 +18,9 @@ const MARK = "SKEIN_TEST_MESH";
 /** One cache for all tests: what a process compiles is the same in every mesh. */
 const COMPILE_CACHE = join(tmpdir(), "skein-test-compile-cache");
 
+/** A request that hangs is a failed one, not a test without an end, ms. */
+const ANSWER_WITHIN_MS = 30_000;
+
 /** One process that the mesh's parent (here: the test) started. */
 export interface Started<Ready> {
   readonly child: ChildProcess;
@@ -217,7 +220,8 @@ const portOf = (url: string | undefined): number => (url === undefined ? 0 : Num
 
 function send(url: URL, options: { method: string; headers: Record<string, string>; body: string; agent?: HttpAgent }): Promise<Answer> {
   return new Promise((resolve, reject) => {
-    const outgoing = request(url, { method: options.method, headers: options.headers, agent: options.agent ?? false }, (incoming) => {
+    const signal = AbortSignal.timeout(ANSWER_WITHIN_MS);
+    const outgoing = request(url, { method: options.method, headers: options.headers, agent: options.agent ?? false, signal }, (incoming) => {
       const parts: Buffer[] = [];
       incoming.on("data", (part: Buffer) => parts.push(part));
       incoming.on("end", () => resolve({ status: incoming.statusCode ?? 0, headers: incoming.headers, text: Buffer.concat(parts).toString() }));
