@@ -15,6 +15,7 @@ import type { Sha256 } from "../protocol/ids.ts";
 import type { BlobStore } from "./blobs.ts";
 import type { DeployOptions, DeployedApp } from "./events.ts";
 import type { Loop } from "./loop.ts";
+import { isReservedName } from "./names.ts";
 import type { State } from "./state.ts";
 
 /** Deleting everything waits for replicas to drain, ms; what takes longer goes on behind the answer. */
@@ -42,7 +43,7 @@ export class Service {
   /** Ray's declarative deploy. Resolves with warnings when the new desired state is durable. `input` is the body as sent. */
   async deploy(config: DeployConfig, input: unknown): Promise<string[]> {
     const raw = isRecord(input) && Array.isArray(input["applications"]) ? input["applications"] : [];
-    this.#checkPrefixes(config.applications, "declarative");
+    this.#checkNames(config.applications, "declarative");
     const apps = await Promise.all(config.applications.map((app, i) => this.#app(app, raw[i])));
     const warnings = [
       ...unsupportedWarnings(input),
@@ -63,7 +64,7 @@ export class Service {
 
   /** Adds or replaces one application and leaves the others alone. */
   async put(app: ApplicationConfig, input: unknown): Promise<string[]> {
-    this.#checkPrefixes([app], "imperative");
+    this.#checkNames([app], "imperative");
     const apps = [await this.#app(app, input)];
     const warnings = [...unsupportedWarnings({ applications: [input] }), ...runtimeEnvWarnings(app)];
     const options: DeployOptions = {
@@ -78,7 +79,7 @@ export class Service {
   }
 
   async deleteApp(name: string): Promise<void> {
-    const app = this.loop.state.desired.apps[name];
+    const app = isReservedName(name) ? undefined : this.loop.state.desired.apps[name];
     if (app === undefined) throw new SkeinError("NOT_FOUND", `Application "${name}" does not exist.`);
     await this.loop.dispatch({ type: "deleteRequested", apps: [app.name] });
   }
@@ -147,9 +148,12 @@ export class Service {
     return { config, submitted, built };
   }
 
-  /** A prefix that an application which stays has already can't be taken. */
-  #checkPrefixes(apps: readonly ApplicationConfig[], source: "declarative" | "imperative"): void {
+  /** A name must be usable, and a prefix that an application which stays has already can't be taken. */
+  #checkNames(apps: readonly ApplicationConfig[], source: "declarative" | "imperative"): void {
     const names = new Set(apps.map((app) => app.name));
+    for (const name of names)
+      if (isReservedName(name))
+        throw new SkeinError("INVALID_ARGUMENT", `Application "${name}": this name is reserved. Choose another.`);
     for (const other of Object.values(this.loop.state.desired.apps)) {
       if (other.deleting || names.has(other.name) || (source === "declarative" && other.source === "declarative"))
         continue;

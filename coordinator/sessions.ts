@@ -8,6 +8,7 @@ import { PROTOCOL, checkCompatible } from "../protocol/heads.ts";
 import type { HostId, IngressId, WorkerId } from "../protocol/ids.ts";
 import { CONTROL_PING_MS, CONTROL_SILENCE_MAX_MS, HELLO_TIMEOUT_MS, TICKET_LIFETIME_MS } from "../protocol/limits.ts";
 import type { PublicKey, Ticket } from "../protocol/ticket.ts";
+import { isReservedName } from "./names.ts";
 import { peerKey, type Loop, type Peer } from "./loop.ts";
 
 export interface Wire {
@@ -176,6 +177,7 @@ export class Sessions {
 
   #join(session: Session, join: Join): void {
     checkCompatible(PROTOCOL, { ...join.protocol, build: join.build });
+    if (isReservedName(join.id) || isReservedName(join.host)) throw new SkeinError("PROTOCOL", "This id is reserved.");
     const peer: Peer =
       join.role === "worker"
         ? { role: "worker", id: join.id as WorkerId }

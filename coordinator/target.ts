@@ -13,6 +13,7 @@ import {
   type DeploymentConfig,
   type RayActorOptions,
 } from "../protocol/config.ts";
+import { isReservedName } from "./names.ts";
 import type { CodeVersion, DesiredDeployment, Settings, Target } from "./state.ts";
 
 /** Versions of code and of user config that are kept for replicas which still have them. */
@@ -35,6 +36,8 @@ export function resolveTarget(
   generation: number,
 ): Target {
   const names = manifest.graph.deployments.map((d) => d.name);
+  const reserved = names.find(isReservedName);
+  if (reserved !== undefined) throw new TargetError(`Deployment '${reserved}': this name is reserved. Choose another.`);
   for (const override of config.deployments)
     if (!names.includes(override.name))
       throw new TargetError(

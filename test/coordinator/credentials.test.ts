@@ -156,6 +156,13 @@ describe("the mesh's listener", () => {
     }
   });
 
+  it.each(["constructor", "__proto__"])("refuses the worker id %s, which every object has", async (id) => {
+    const peer = new Peer(real.ready.meshUrl);
+    await peer.open();
+    peer.join(credentials["join token"]!, { id });
+    expect(await peer.next("refused")).toMatchObject({ code: "PROTOCOL" });
+  });
+
   it("tells an old process of a worker to go, and lets the newest have its place", async () => {
     const [first, second, late] = [
       new Peer(real.ready.meshUrl),

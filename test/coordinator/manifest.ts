@@ -23,7 +23,7 @@ export function manifest(
       deployments: names.map((name) => ({
         name,
         options: options[name] ?? {},
-        callees: callees[name] ?? [],
+        callees: Object.hasOwn(callees, name) ? (callees[name] ?? []) : [],
         reconfigurable: true,
         usesEngine: false,
       })),

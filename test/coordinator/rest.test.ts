@@ -169,6 +169,21 @@ describe("a deploy", () => {
     await fresh.stop();
   });
 
+  it.each(["constructor", "__proto__", "toString"])(
+    "by the name of %s, which every object has, is refused",
+    async (name) => {
+      const artefact = await upload(real, manifest({ Ok: {} }));
+      expect((await put({ applications: [{ name, import_path: "m:app", artefact }] })).status).toBe(400);
+      expect((await real.call(`/api/skein/applications/${name}`, { method: "DELETE" })).status).toBe(404);
+      const odd = await upload(real, manifest(Object.fromEntries([[name, {}]])));
+      expect((await put({ applications: [{ name: "odd", import_path: "m:app", artefact: odd }] })).status).toBe(200);
+      expect((await get()).applications["odd"]).toMatchObject({
+        status: "DEPLOY_FAILED",
+        message: expect.stringContaining("reserved"),
+      });
+    },
+  );
+
   it("of an artefact that isn't uploaded is refused", async () => {
     const answer = await put({ applications: [{ import_path: "m:app", artefact: "a".repeat(64) }] });
     expect([answer.status, await answer.text()]).toEqual([
