@@ -40,6 +40,7 @@ export class ControlLink {
   #capabilities: Capabilities;
   #connection: ControlConnection | null = null;
   #attempt = 0;
+  #dialledAt = 0;
   #heardAt = 0;
   #welcomed = false;
   #ended = false;
@@ -98,8 +99,10 @@ export class ControlLink {
   /** Call about twice a second. */
   tick(): void {
     if (this.#connection === null || this.#ended) return;
-    const silence = this.#platform.now() - this.#heardAt;
-    if (silence > (this.#welcomed ? CONTROL_SILENCE_MAX_MS : JOIN_TIMEOUT_MS)) this.#drop(`Nothing heard of the coordinator for ${Math.round(silence)} ms.`);
+    const now = this.#platform.now();
+    // Pings alone are no welcome.
+    if (!this.#welcomed && now - this.#dialledAt > JOIN_TIMEOUT_MS) this.#drop(`No welcome within ${JOIN_TIMEOUT_MS} ms.`);
+    else if (this.#welcomed && now - this.#heardAt > CONTROL_SILENCE_MAX_MS) this.#drop(`Nothing heard of the coordinator for ${Math.round(now - this.#heardAt)} ms.`);
   }
 
   #dial(): void {
@@ -107,7 +110,7 @@ export class ControlLink {
     const url = this.#urls[this.#attempt % this.#urls.length];
     if (url === undefined) throw new SkeinError("INVALID_ARGUMENT", "A worker needs the URL of a mesh.");
     this.#attempt += 1;
-    this.#heardAt = this.#platform.now();
+    this.#dialledAt = this.#heardAt = this.#platform.now();
     let closed = false;
     const mine = (): boolean => !closed && this.#connection === connection && !this.#ended;
     const connection: ControlConnection = this.#platform.connect(url, {
