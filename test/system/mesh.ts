@@ -29,9 +29,9 @@ export interface Started<Ready> {
   readonly exit: Promise<number | string>;
 }
 
-async function start<Options, Ready>(program: string, options: Options, folder: string): Promise<Started<Ready>> {
+async function start<Options, Ready>(program: string, options: Options, folder: string, env: Readonly<Record<string, string>> = {}): Promise<Started<Ready>> {
   const verbose = process.env["SKEIN_TEST_OUTPUT"] !== undefined;
-  const child = spawnChild(join(ROOT, program), { output: verbose ? "inherit" : "ignore", env: { ...process.env, [MARK]: folder, NODE_COMPILE_CACHE: COMPILE_CACHE } });
+  const child = spawnChild(join(ROOT, program), { output: verbose ? "inherit" : "ignore", env: { ...process.env, ...env, [MARK]: folder, NODE_COMPILE_CACHE: COMPILE_CACHE } });
   const exit = new Promise<number | string>((resolve) => child.on("exit", (code, signal) => resolve(signal ?? code ?? 1)));
   child.on("error", () => {});
   const ready = await childReady<Options, Ready>(child, options);
@@ -42,7 +42,8 @@ export interface MeshSettings {
   readonly workers?: number;
   /** Folder of applications for a bare import_path. */
   readonly appDir?: string;
-  readonly agent?: Partial<AgentOptions>;
+  /** What is special about the worker of this index. */
+  readonly agent?: (index: number) => Partial<AgentOptions> & { readonly env?: Readonly<Record<string, string>> };
 }
 
 export interface Answer {
@@ -98,6 +99,7 @@ export class SystemMesh {
   /** Worker `index`; again, when it had been there before: the same worker. */
   async startAgent(index: number): Promise<Started<AgentReady>> {
     const { meshUrl, localJoinToken, hostId } = this.coordinator.ready;
+    const { env, ...special } = this.#settings.agent?.(index) ?? {};
     const options: AgentOptions = {
       dataDir: join(this.folder, `worker-${index}`),
       meshUrls: [meshUrl],
@@ -111,9 +113,9 @@ export class SystemMesh {
       device: "wasm",
       ingressMesh: { host: "127.0.0.1", port: 0, advertise: [], disabled: false },
       logLevel: "info",
-      ...this.#settings.agent,
+      ...special,
     };
-    const agent = await start<AgentOptions, AgentReady>("worker/node/agent-main.ts", options, this.folder);
+    const agent = await start<AgentOptions, AgentReady>("worker/node/agent-main.ts", options, this.folder, env);
     this.agents[index] = agent;
     return agent;
   }
