@@ -8,6 +8,7 @@ import type { Work } from "./work.ts";
 
 export function serveCall(work: Work, head: OpenCall, ended: boolean): StreamEvents {
   const messages = new IncomingMessages(work.stream, ended);
+  work.context.onCancel((reason) => messages.fail(reason));
   work.run(async () => {
     const args = await argumentsOf(messages);
     const { instance, context, stream, out } = work;

@@ -12,6 +12,8 @@ import type { Work } from "./work.ts";
 export function serveHttp(work: Work, head: OpenHttp, ended: boolean): StreamEvents {
   if (head.upgrade) return serveUpgrade(work, head, (request) => work.instance.fetch(request, work.context));
   const body = ended ? null : new IncomingBody(work.stream, false);
+  // Whoever calls it off (the peer, the deadline, a stop): a handler that waits for more of the body must not wait for ever.
+  if (body !== null) work.context.onCancel((reason) => body.fail(reason));
   const request = new LazyRequest({
     method: head.method, scheme: head.scheme, mount: head.mount, path: head.path, headers: head.headers, body, signal: () => work.context.signal,
   });

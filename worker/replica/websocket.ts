@@ -13,6 +13,7 @@ const decoder = new TextDecoder();
 /** Runs `fetch` and, when it returns an upgrade, its handlers one after another until either side closes. */
 export function serveUpgrade(work: Work, head: OpenHttp, fetch: (request: LazyRequest) => unknown): StreamEvents {
   const messages = new IncomingMessages(work.stream, false);
+  work.context.onCancel((reason) => messages.fail(reason));
   const closed = { code: 1006, reason: "" };
   const request = new LazyRequest({
     method: head.method, scheme: head.scheme, mount: head.mount, path: head.path, headers: head.headers, body: null, signal: () => work.context.signal,
