@@ -1,10 +1,12 @@
 /** The desired state and the term in a StateStore: loading with migrations of its own schema, saving by revision. */
 import { SkeinError } from "../../protocol/errors.ts";
 import { DESIRED_SCHEMA, emptyDesired, type DesiredState } from "../state.ts";
-import type { StateStore } from "./store.ts";
+import { RevisionConflict, type StateStore } from "./store.ts";
 
 const DESIRED = "desired";
 const TERM = "term";
+/** An older coordinator that still writes may come in between this often. */
+const TAKE_OVER_ATTEMPTS = 10;
 
 /** From an older schema number to the next, as JSON values. None yet: this is the first. */
 const MIGRATIONS: Readonly<Record<number, (old: Record<string, unknown>) => Record<string, unknown>>> = {};
@@ -18,17 +20,24 @@ export class DesiredStore {
     this.#revision = revision;
   }
 
-  /** Reads what is stored and takes the next term: from now on an older coordinator's writes conflict. */
+  /**
+   * Reads what is stored and takes the next term. What is stored is put again as it is: from now on an older coordinator's
+   * writes conflict, not this one's. Rejects with `RevisionConflict` while the older one goes on writing in between.
+   */
   static async open(store: StateStore): Promise<{ desired: DesiredState; term: number; stored: DesiredStore }> {
     const before = await store.get(TERM);
     const term = Number(before?.value ?? "0") + 1;
     await store.put(TERM, String(term), before?.revision ?? 0);
-    const entry = await store.get(DESIRED);
-    return {
-      desired: entry === null ? emptyDesired : migrated(entry.value),
-      term,
-      stored: new DesiredStore(store, entry?.revision ?? 0),
-    };
+    for (let attempt = 1; ; attempt += 1) {
+      const entry = await store.get(DESIRED);
+      try {
+        const revision = await store.put(DESIRED, entry?.value ?? JSON.stringify(emptyDesired), entry?.revision ?? 0);
+        const desired = entry === null ? emptyDesired : migrated(entry.value);
+        return { desired, term, stored: new DesiredStore(store, revision) };
+      } catch (error) {
+        if (!(error instanceof RevisionConflict) || attempt === TAKE_OVER_ATTEMPTS) throw error;
+      }
+    }
   }
 
   async save(desired: DesiredState): Promise<void> {
