@@ -43,6 +43,7 @@ describe("a model on workers of every kind that Node has", () => {
   it("answers the same tokens on each of them", async () => {
     const model = join(folder, "tiny.gguf");
     await mesh.deploy(PROVIDERS.map((on) => ({ name: on, route_prefix: `/${on}`, import_path: "tiny:app", args: { model, on, gpus: on === "webgpu" ? 1 : 0 } })));
+    for (const on of PROVIDERS) expect((await mesh.fetch(`/${on}`)).text).toBe(on);
     const answers = await Promise.all(PROVIDERS.map((on) => mesh.fetch(`/${on}`, { method: "POST", body: JSON.stringify("Once upon a time") })));
     expect(answers.map((a) => a.status)).toEqual([200, 200, 200]);
     expect(answers[0]?.text.length).toBeGreaterThan(10);

@@ -35,6 +35,14 @@ describe("a mesh of two workers", () => {
     expect((await mesh.fetch("/", { base })).status).toBe(200);
   });
 
+  it("shows what a replica printed, and follows it", async () => {
+    const running = await mesh.replicas();
+    const log = await mesh.api("GET", "/api/skein/logs/who");
+    expect(log.status).toBe(200);
+    expect(log.text).toContain("who is here");
+    expect(running).toHaveLength(1);
+  });
+
   it("says why a replica can't start, and goes on serving the others", async () => {
     const body = { http_options: { port: 0 }, grpc_options: { port: 0 }, applications: [
       { name: "who", import_path: "who:app" },

@@ -34,7 +34,7 @@ export class BlobCache {
   }
 
   /** Path of the blob's file. Throws UNAVAILABLE where no URL has it, PROTOCOL for wrong content. */
-  path(sha256: string, extension: "json" | "mjs", ticket: string): Promise<string> {
+  async path(sha256: string, extension: "json" | "mjs", ticket: string): Promise<string> {
     if (!HASH.test(sha256)) throw new SkeinError("PROTOCOL", "A blob is named by something that is not a SHA-256.");
     const path = join(this.folder, `${sha256}.${extension}`);
     let fetching = this.#fetching.get(path);

@@ -12,6 +12,7 @@ class Tiny {
     this.model = await LanguageModel.load(this.#path);
   }
   async fetch(request: Request) {
+    if (request.method === "GET") return this.model.provider;
     return this.model.complete(await request.json(), { maxTokens: 24 });
   }
 }

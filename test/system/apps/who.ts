@@ -2,6 +2,9 @@ import { deployment, type Context } from "skein";
 
 /** Says which replica answered, in which process. */
 class Who {
+  constructor() {
+    console.log("who is here");
+  }
   fetch(_request: Request, ctx: Context) {
     return { replica: ctx.replica.replicaId, pid: process.pid };
   }
