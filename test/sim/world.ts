@@ -86,7 +86,8 @@ class World {
     this.#convergedMs = scene.clock.now - stoppedAt;
     this.#clients.asking = false;
     await this.#until(QUIESCE_MS, () => this.#clients.open.size === 0);
-    await this.#until(1_500, () => false);
+    // Half-open connections that nobody uses are noticed later.
+    await this.#until(Math.max(1_500, this.#faults.disturbedAt - scene.clock.now), () => false);
     if (this.#over) return;
     this.#invariants.idle();
     await this.#probe();
