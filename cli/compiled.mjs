@@ -12,7 +12,7 @@ import { dirname, join, relative, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { root } from "./pinned-node.mjs";
 
-const FOLDERS = ["protocol", "serve", "engine", "llm", "coordinator", "ingress", "worker", "cli"];
+const FOLDERS = ["protocol", "serve", "engine", "llm", "coordinator", "ingress", "worker", "web", "cli"];
 const MAIN = "cli/main.ts";
 const PROGRAM = /new URL\(\s*"([^"]+\.ts)",\s*import\.meta\.url,?\s*\)/g;
 /** Parts with files of their own that a bundle would lose, or that are loaded on a thread by path. */

@@ -20,7 +20,7 @@ import { Builds, type Build } from "./builds.ts";
 import { loadSigner, newSecret, readOrCreate } from "./keys.ts";
 import { listen } from "./listen.ts";
 import { Loop } from "./loop.ts";
-import { meshHttp } from "./mesh/http.ts";
+import { meshHttp, type PageFolder } from "./mesh/http.ts";
 import { meshUpgrade } from "./mesh/upgrade.ts";
 import { coordinatorMetrics } from "./metrics.ts";
 import { deploymentsAtStart } from "./operators.ts";
@@ -48,7 +48,7 @@ export interface Surroundings {
   addresses(): readonly string[];
   readonly build: Build;
   readonly locateModel: (name: string) => Promise<string | null>;
-  readonly pageFolder: string | null;
+  readonly pageFolder: PageFolder;
   log(level: "info" | "warn" | "error", message: string, cause?: unknown): void;
   /** An operator asked for the end of the mesh. */
   shutdown(): void;
@@ -139,7 +139,7 @@ export async function startCoordinator(options: CoordinatorOptions, around: Surr
       keys: signer.keys,
       save: (next) => saved.save(next),
       relays: (ingress) => meshUrls.map((url) => `${url.replace(/^http/, "ws")}/relay/${encodeURIComponent(ingress)}`),
-      build: (app, generation, config) => builds.start(app, generation, config),
+      build: (app, generation, config, servicers) => builds.start(app, generation, config, servicers),
       problem: (message, cause) => around.log("error", message, cause),
     },
   );

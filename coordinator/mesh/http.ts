@@ -3,7 +3,7 @@
  * No deploying, no reading of state here: a machine that contributes needs only this port, and it can do no more.
  */
 import { createReadStream } from "node:fs";
-import { readFile, realpath, stat } from "node:fs/promises";
+import { realpath, stat } from "node:fs/promises";
 import { extname, join, sep } from "node:path";
 import { ReadableStream as NodeReadableStream } from "node:stream/web";
 import { Hono, type Context } from "hono";
@@ -14,13 +14,15 @@ import { isSha256, type BlobStore } from "../blobs.ts";
 import type { Gate } from "../sessions.ts";
 import { rangeOf } from "./range.ts";
 
+/** Where the built worker page is, or what makes it when it is first asked for; null: there is none. */
+export type PageFolder = string | null | (() => Promise<string>);
+
 export interface MeshHttp {
   readonly gate: Gate;
   readonly blobs: BlobStore;
   /** Path of a model's checkpoint on this machine, fetched if needed; null when there is none of that name. */
   readonly locateModel: (name: string) => Promise<string | null>;
-  /** Built worker page; null: not built. */
-  readonly pageFolder: string | null;
+  readonly pageFolder: PageFolder;
   readonly listensOn: string;
   readonly advertised: () => readonly string[];
 }
@@ -36,10 +38,15 @@ const TYPES: Readonly<Record<string, string>> = {
   ".map": "application/json",
 };
 
-/** Threads in WebAssembly need a page that is isolated from others. */
-const ISOLATED = {
+/**
+ * Of the page and of every script, because a Web Worker goes by its own. Threads in WebAssembly need isolation from other origins. Scripts come
+ * from here, bundles of applications from blobs of this origin; links go to ingresses, whose addresses aren't known when a script is sent.
+ */
+const PAGE_HEADERS = {
   "cross-origin-opener-policy": "same-origin",
   "cross-origin-embedder-policy": "require-corp",
+  "content-security-policy":
+    "default-src 'none'; script-src 'self' blob: 'wasm-unsafe-eval'; worker-src 'self' blob:; connect-src 'self' ws: wss:; style-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
   "x-content-type-options": "nosniff",
   "referrer-policy": "no-referrer",
 };
@@ -120,18 +127,28 @@ function ranged(
 }
 
 /** A file below the folder and nowhere else, links followed. */
-async function page(c: Context, folder: string | null, name: string): Promise<Response> {
-  if (folder === null)
-    return text(c, 404, "The worker page has not been built. Run `npm run build`, or join with `skein worker join`.");
+async function page(c: Context, pageFolder: PageFolder, name: string): Promise<Response> {
+  const folder = typeof pageFolder === "function" ? await pageFolder() : pageFolder;
+  if (folder === null) return text(c, 404, "This mesh has no worker page: join with `skein worker join`.");
   try {
     const root = await realpath(folder);
     const file = await realpath(join(root, name));
-    if (!file.startsWith(root + sep)) return await c.notFound();
-    return c.body(new Uint8Array(await readFile(file)), 200, {
-      ...ISOLATED,
+    const facts = await stat(file);
+    if (!file.startsWith(root + sep) || !facts.isFile()) return await c.notFound();
+    // Everything but the page itself lies in a folder that is named after its content.
+    const caching = file === join(root, "index.html") ? "no-cache" : "public, immutable, max-age=31536000";
+    const headers = {
+      ...PAGE_HEADERS,
       "content-type": TYPES[extname(file)] ?? "application/octet-stream",
-      "cache-control": "no-cache",
-    });
+      "content-length": String(facts.size),
+      "cache-control": caching,
+    };
+    if (c.req.method === "HEAD" || facts.size === 0) return c.body(null, 200, headers);
+    return c.body(
+      NodeReadableStream.from(createReadStream(file)) as unknown as ReadableStream<Uint8Array>,
+      200,
+      headers,
+    );
   } catch {
     return c.notFound();
   }

@@ -53,7 +53,9 @@ export function meshUpgrade(mesh: MeshSockets): Upgrade {
     if (area === "relay")
       return links.handleUpgrade(request, socket, head, (ws) => relay(ws, mesh.ingressUrl(name), mesh.gate));
     if (area === "logs") {
-      const ticket = mesh.gate.ticket(bearer(request.headers.authorization) ?? "");
+      // A browser can't set headers: its ticket comes as a subprotocol that is never agreed on.
+      const [, offered] = (request.headers["sec-websocket-protocol"] ?? "").split(",");
+      const ticket = mesh.gate.ticket(bearer(request.headers.authorization) ?? offered?.trim() ?? "");
       if (ticket?.use !== "worker") return refuse("401 Unauthorized");
       return links.handleUpgrade(request, socket, head, (ws) => onLog(ws, name, ticket.worker, mesh.logs));
     }

@@ -43,7 +43,7 @@ export interface MeshSettings {
   /** Folder of applications for a bare import_path. */
   readonly appDir?: string;
   /** What is special about the worker of this index. */
-  readonly agent?: (index: number) => Partial<AgentOptions> & { readonly env?: Readonly<Record<string, string>> };
+  readonly agent?: (index: number) => Partial<AgentOptions> & { readonly env?: Readonly<Record<string, string>>; readonly program?: string };
 }
 
 export interface Answer {
@@ -99,7 +99,7 @@ export class SystemMesh {
   /** Worker `index`; again, when it had been there before: the same worker. */
   async startAgent(index: number): Promise<Started<AgentReady>> {
     const { meshUrl, localJoinToken, hostId } = this.coordinator.ready;
-    const { env, ...special } = this.#settings.agent?.(index) ?? {};
+    const { env, program = "worker/node/agent-main.ts", ...special } = this.#settings.agent?.(index) ?? {};
     const options: AgentOptions = {
       dataDir: join(this.folder, `worker-${index}`),
       meshUrls: [meshUrl],
@@ -115,7 +115,7 @@ export class SystemMesh {
       logLevel: "info",
       ...special,
     };
-    const agent = await start<AgentOptions, AgentReady>("worker/node/agent-main.ts", options, this.folder, env);
+    const agent = await start<AgentOptions, AgentReady>(program, options, this.folder, env);
     this.agents[index] = agent;
     return agent;
   }

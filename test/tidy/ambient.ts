@@ -2,8 +2,8 @@
 import { FOLDERS } from "./arrows.ts";
 import { isNode, type Node, type SourceTree, walk } from "./source-tree.ts";
 
-/** Shells by their name: programs, and what only Node runs. */
-const SHELL_NAMES = /(^|\/)(node\/.+|main\.ts|[\w-]+-main\.ts)$/;
+/** Shells by their name: programs, and what only Node or only a tab runs. */
+const SHELL_NAMES = /(^|\/)((node|browser)\/.+|main\.ts|[\w-]+-main\.ts)$/;
 
 /** Shells that the name doesn't tell, each with the reason why it needs what it takes. */
 export const SHELL_FILES: Readonly<Record<string, string>> = {

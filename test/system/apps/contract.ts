@@ -21,7 +21,11 @@ class Contract {
       case "who":
         return { ...ctx.replica, provider: this.model.provider, isTab: typeof process === "undefined" };
       case "chat":
-        return { replica: ctx.replica.replicaId, kind: ctx.replica.kind, text: await this.model.complete(await request.json(), { maxTokens: 24 }) };
+        return {
+          replica: ctx.replica.replicaId,
+          kind: ctx.replica.kind,
+          text: await this.model.complete(await request.json(), { maxTokens: 24 }),
+        };
       case "stream":
         return this.model.complete(await request.json(), { maxTokens: 24, signal: ctx.signal }).stream();
       case "endless":

@@ -1,0 +1,34 @@
+/**
+ * Finds a model's checkpoint for tabs, which read it through the coordinator: LocateModel -> { path }, null when there is none of that name.
+ * A name of the catalogue is fetched if need be. A path is honoured only below the application folder: a worker may not read what it likes.
+ */
+import { realpath } from "node:fs/promises";
+import { isAbsolute, relative } from "node:path";
+import { OUTSIDE, SkeinError } from "../../protocol/errors.ts";
+import type { Failed, LocateModel, Ready } from "../../protocol/local.ts";
+import { startedByParent } from "../../protocol/node/parent.ts";
+import { findModel } from "../models/catalogue.ts";
+import { ensureModel } from "./ensure-model.ts";
+
+type Answer = Ready<{ path: string | null }> | Failed;
+
+async function locate({ name, dataDir, appDir }: LocateModel): Promise<string | null> {
+  process.chdir(appDir);
+  const path = await ensureModel(name, { dataDir });
+  if (findModel(name) !== undefined) return path;
+  const inside = relative(await realpath(appDir), path);
+  return inside.startsWith("..") || isAbsolute(inside) ? null : path;
+}
+
+const answer = await startedByParent<LocateModel>(false)
+  .then(locate)
+  .then(
+    (path): Answer => ({ type: "ready", result: { path } }),
+    (thrown: unknown): Answer => {
+      const { code, message } = SkeinError.from(thrown);
+      return code === "NOT_FOUND" || code === "INVALID_ARGUMENT"
+        ? { type: "ready", result: { path: null } }
+        : { type: "failed", exit: OUTSIDE[code].exit, message };
+    },
+  );
+process.send?.(answer, undefined, {}, () => process.exit(0));
