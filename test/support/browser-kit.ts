@@ -26,6 +26,14 @@ const SWIFTSHADER_FILES = [
   "vk_swiftshader_icd.json",
 ];
 
+/** Rises when what is unpacked changes, so that an older kit isn't taken for a whole one. */
+const LAYOUT = 2;
+/** The package's own file names folders of a serverless host: a page would have no letters. */
+const FONTS_CONF = `<?xml version="1.0"?>
+<!DOCTYPE fontconfig SYSTEM "fonts.dtd">
+<fontconfig><dir prefix="relative">fonts</dir><dir>/usr/share/fonts</dir><cachedir prefix="relative">cache</cachedir></fontconfig>
+`;
+
 let unpacked: Promise<string> | undefined;
 
 /** Why this machine can't use the kit, or undefined when it can. For the reason of a skipped test. */
@@ -79,7 +87,7 @@ async function unpackOnce(): Promise<string> {
   const problem = browserKitProblem();
   if (problem !== undefined) throw new Error(`no browser kit: ${problem}`);
   const { version } = JSON.parse(await readFile(join(PACKAGE, "package.json"), "utf8")) as { version: string };
-  const kit = join(CACHE, version);
+  const kit = join(CACHE, `${version}-${LAYOUT}`);
   if (await exists(join(kit, "complete"))) return kit;
 
   await mkdir(CACHE, { recursive: true });
@@ -94,6 +102,7 @@ async function unpackOnce(): Promise<string> {
       ),
     ]);
     await chmod(join(partial, "chromium"), 0o755);
+    await writeFile(join(partial, ARCHIVES.fonts, "fonts.conf"), FONTS_CONF);
     // Chromium looks for SwiftShader beside its own executable.
     for (const file of SWIFTSHADER_FILES) await symlink(join(ARCHIVES.swiftshader, file), join(partial, file));
     await writeFile(join(partial, "complete"), "");
