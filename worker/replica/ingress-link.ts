@@ -35,6 +35,8 @@ export class IngressLink {
   #failures = 0;
   #stopWaiting: (() => void) | undefined;
   #ended = false;
+  #retired = false;
+  #parked = false;
 
   constructor(owner: IngressLinkOwner, address: IngressAddress) {
     this.#owner = owner;
@@ -47,12 +49,25 @@ export class IngressLink {
   }
   /** Set when streams can be opened on it. */
   get ready(): Link | undefined {
+    if (this.#retired) return undefined;
     return this.#link?.state === "ready" && !this.#link.draining ? this.#link : undefined;
   }
 
-  /** New URLs of the same ingress; a link that is up stays. */
+  /** It is wanted, with these URLs; a link that is up stays. */
   readdress(address: IngressAddress): void {
     this.#address = address;
+    this.#retired = false;
+    if (this.#parked) this.#dial();
+  }
+
+  /** It is no longer wanted: not dialled again. A link that is up stays until the ingress, which drains, closes it: requests run on it. */
+  retire(): void {
+    this.#retired = true;
+  }
+
+  /** Retired, and nothing is left of it. */
+  get over(): boolean {
+    return this.#parked;
   }
 
   tick(now: number): void {
@@ -78,6 +93,8 @@ export class IngressLink {
   }
 
   #dial(): void {
+    this.#parked = this.#retired;
+    if (this.#parked) return;
     const { platform } = this.#owner;
     const urls = this.#address.urls;
     const url = urls[this.#next % Math.max(urls.length, 1)];

@@ -270,8 +270,8 @@ export class Replica implements IngressLinkOwner, WorkOwner, Links {
     const wanted = new Map(addresses.map((address) => [address.ingress, address]));
     for (const [ingress, link] of this.#links)
       if (!wanted.has(ingress)) {
-        this.#links.delete(ingress);
-        link.close(CLOSE.goingAway, "This ingress is no longer used.");
+        link.retire();
+        if (link.over) this.#links.delete(ingress);
       }
     for (const [ingress, address] of wanted) {
       const link = this.#links.get(ingress);

@@ -150,7 +150,8 @@ test("ingresses come and go with the assignment; handle calls prefer the own hos
   made.replica.receive({ type: "ingresses", ingresses: [remote] });
   await made.time.advance(10);
   expect(other.tickets).toEqual(["ticket-1"]);
-  expect(made.ingress.closes).toHaveLength(1);
+  // What runs on its link is finished: the ingress closes it when it has drained.
+  expect(made.ingress.closes).toHaveLength(0);
   const far = made.replica.pick();
   expect(far).toBeDefined();
   made.replica.receive({ type: "ingresses", ingresses: [remote, local] });
