@@ -73,6 +73,7 @@ export class Request implements Reply {
     this.plan = plan;
     this.#ended = ended;
     this.beganAt = scene.clock.now;
+    ingress.requests.add(this);
     const { clock } = scene;
     clock.after(0.2, `${plan.id} asks`, () => ingress.process.run("request", () => this.#open()));
     clock.after(plan.deadlineMs + PATIENCE_MS, `${plan.id} waits no more`, () => this.#giveUp());
@@ -118,7 +119,6 @@ export class Request implements Reply {
       kind: "http", app: match.route.app, deployment: match.route.deployment, requestId: plan.id, deadlineMs: null, epoch: 0, hops: 1, model: "",
       method: this.method, path: match.path, mount: match.mount, scheme: "http", headers: ["host", "sim"], remote: "127.0.0.1", upgrade: false,
     };
-    this.ingress.requests.add(this);
     const hasBody = plan.kind === "upload";
     this.forward = new Forward(pool, { head, repeatable: this.repeatable, deadline: now + plan.deadlineMs, ended: !hasBody }, this);
     this.#stopTimer = process.after(plan.deadlineMs, `${plan.id} is due`, () => this.forward!.expire());

@@ -142,6 +142,11 @@ export class Faults {
         if (scene.coordinators.size !== 1) return;
         const [old] = scene.coordinators;
         void this.startCoordinator();
+        // Peers dial anew, now the one, now the other.
+        for (const ms of [0, 1_500, 3_000, 4_500])
+          scene.clock.after(ms, "peers dial anew", () => {
+            if (scene.coordinators.size > 1) for (const connection of scene.network.connections("control")) connection.cut();
+          });
         scene.clock.after(1_000 + random() * 8_000, "old coordinator ends", () => old!.process.kill());
         return;
       }

@@ -6,6 +6,7 @@ import { freeOf } from "../../coordinator/place.ts";
 import type { State } from "../../coordinator/state.ts";
 import { DEATHS_MAX } from "../../ingress/retry.ts";
 import { KIND, decodeFrames } from "../../protocol/frame.ts";
+import { decodeOpen, type OpenHead } from "../../protocol/heads.ts";
 import { compareVersions, type Version } from "../../protocol/ids.ts";
 import type { Execution } from "./application.ts";
 import type { Clients, Request } from "./clients.ts";
@@ -36,6 +37,7 @@ export class Invariants {
   readonly #repaired: boolean;
   readonly #held = new Map<SimProcess, Version>();
   readonly #states = new WeakMap<object, State>();
+  readonly #epochs = new Map<string, number>();
   #executions = 0;
   #judged = 0;
   /** The application has been up once, all of it. */
@@ -231,7 +233,16 @@ export class Invariants {
       const replica = [...this.#scene.replicas].find((one) => one.process === to)?.options.spec.replica;
       if (replica === undefined) return;
       const routed = ingress.mesh.table?.deployments.flatMap((d) => d.replicas).find((r) => r.replica === replica);
+      this.#epochRises(ingress.process, decodeOpen(frame.payload));
       if (routed?.state !== "ready") this.#scene.violated("nothing is sent to a replica that drains", `${ingress.id} opens a stream on ${replica}, which is ${routed?.state ?? "not in its table"}`);
     });
+  }
+
+  /** Each attempt of a request has a number of its own. */
+  #epochRises(ingress: SimProcess, head: OpenHead): void {
+    const key = `${ingress.name} ${head.requestId} ${head.deployment}`;
+    const before = this.#epochs.get(key) ?? -1;
+    if (head.epoch <= before && head.kind === "http") this.#scene.violated("every attempt has an epoch of its own", `${head.requestId} is opened with ${head.epoch} after ${before}`);
+    this.#epochs.set(key, head.epoch);
   }
 }
