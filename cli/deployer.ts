@@ -6,7 +6,8 @@ import { watch, type FSWatcher } from "node:fs";
 import { basename, dirname } from "node:path";
 import { build, upload, type Built } from "./build.ts";
 import type { Client } from "./client.ts";
-import { explain, Interrupted } from "./failure.ts";
+import { EXIT } from "../protocol/errors.ts";
+import { CommandFailed, explain, Interrupted } from "./failure.ts";
 import type { Shell } from "./shell.ts";
 import { appDirOf, withoutLocalFolder, type ApplicationInput, type Target } from "./target.ts";
 
@@ -22,6 +23,8 @@ export class Deployer {
   readonly target: Target;
   readonly #appDir: string | undefined;
   readonly #shell: Shell;
+  /** gRPC services of the mesh that is deployed to: an application that comes alone serves those whose files its folder has. */
+  servicers: readonly string[] = [];
   #inputs: readonly string[] = [];
 
   constructor(target: Target, appDir: string | undefined, shell: Shell) {
@@ -41,16 +44,32 @@ export class Deployer {
   /** One after the other: a builder takes a core. */
   async build(): Promise<BuiltApplication[]> {
     const done: BuiltApplication[] = [];
+    const grpcServicers =
+      this.target.kind === "config" ? this.target.config.grpc_options.grpc_servicer_functions : this.servicers;
     for (const application of this.applications) {
       const appDir = appDirOf(application, this.target, this.#appDir, this.#shell.cwd);
       const built = await build(
-        { appDir, importPath: application.import_path, args: application.args ?? {} },
+        { appDir, importPath: application.import_path, args: application.args ?? {}, grpcServicers },
         this.#shell.stop,
       );
       done.push({ application, built });
     }
+    if (this.target.kind === "config") await this.#checkServicers(done, grpcServicers, this.target.file);
     this.#inputs = done.flatMap((one) => one.built.inputs);
     return done;
+  }
+
+  /** Every service must be served by some application: its file is in that application's folder. */
+  async #checkServicers(done: readonly BuiltApplication[], entries: readonly string[], file: string): Promise<void> {
+    const missing = done.flatMap(({ built }) => built.grpcMissing);
+    const lost = entries.find((entry) => missing.filter((one) => one.entry === entry).length === done.length);
+    if (lost === undefined || done.length === 0) return;
+    await Promise.all(done.map(({ built }) => built.dispose()));
+    const why = new Set(missing.filter((one) => one.entry === lost).map((one) => one.why));
+    throw new CommandFailed(
+      EXIT.badConfig,
+      `${file}: grpc_options.grpc_servicer_functions[${entries.indexOf(lost)}]: ${lost}\n${[...why].join("\n")}`,
+    );
   }
 
   /**

@@ -2,6 +2,7 @@
 import { fileURLToPath } from "node:url";
 import { manifestSchema } from "../protocol/artefact.ts";
 import type { ApplicationConfig } from "../protocol/config.ts";
+import { SkeinError } from "../protocol/errors.ts";
 import type { AppName } from "../protocol/ids.ts";
 import type { BuildRequest, BuildResult } from "../protocol/local.ts";
 import { childReady, spawnChild } from "../protocol/node/parent.ts";
@@ -26,10 +27,22 @@ export class Builds {
   }
 
   /** Builds take a core and memory: one after the other. */
-  start(app: AppName, generation: number, config: ApplicationConfig): void {
+  start(app: AppName, generation: number, config: ApplicationConfig, grpcServicers: readonly string[]): void {
     this.#last = this.#last.then(async () => {
       try {
-        const result = await this.#build({ ...this.#place, importPath: config.import_path, args: config.args });
+        const result = await this.#build({
+          ...this.#place,
+          importPath: config.import_path,
+          args: config.args,
+          grpcServicers,
+        });
+        const missing = result.grpcMissing[0];
+        // Here all applications have the same folder: what one hasn't, none has.
+        if (missing !== undefined)
+          throw new SkeinError(
+            "INVALID_ARGUMENT",
+            `grpc_options.grpc_servicer_functions: ${missing.entry}: ${missing.why}`,
+          );
         this.#tell({
           type: "built",
           app,

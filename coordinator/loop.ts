@@ -42,7 +42,7 @@ export interface Ports {
   save(desired: DesiredState): Promise<void>;
   relays(ingress: IngressId): readonly string[];
   /** Starts a build; its result comes back as `built` or `buildFailed`. */
-  build(app: AppName, generation: number, config: ApplicationConfig): void;
+  build(app: AppName, generation: number, config: ApplicationConfig, grpcServicers: readonly string[]): void;
   problem(message: string, cause?: unknown): void;
 }
 
@@ -199,11 +199,11 @@ export class Loop {
   }
 
   #startBuilds(): void {
-    const { apps } = this.#state.desired;
+    const { apps, options } = this.#state.desired;
     for (const app of Object.values(apps)) {
       if (app.build.state !== "pending" || app.deleting || this.#building.get(app.name) === app.generation) continue;
       this.#building.set(app.name, app.generation);
-      this.#ports.build(app.name, app.generation, app.config);
+      this.#ports.build(app.name, app.generation, app.config, options.grpc?.grpc_servicer_functions ?? []);
     }
     for (const name of this.#building.keys()) if (apps[name] === undefined) this.#building.delete(name);
   }

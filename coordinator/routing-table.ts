@@ -13,11 +13,10 @@ const DEFAULT_GRPC = grpcOptionsSchema.parse({});
 export function routingTable(state: State, host: HostId): UnversionedTable {
   const apps: RoutedApp[] = [];
   const deployments: RoutedDeployment[] = [];
-  const services = state.desired.options.grpc?.grpc_servicer_functions ?? [];
   for (const app of Object.values(state.desired.apps).sort((a, b) => (a.name < b.name ? -1 : 1))) {
     if (app.target === null) continue;
     // An application that is being deleted has no route any more; its replicas finish what they have.
-    if (!app.deleting) apps.push(routedApp(app, app.target, services));
+    if (!app.deleting) apps.push(routedApp(app, app.target));
     for (const deployment of Object.values(app.target.deployments))
       deployments.push(routedDeployment(state, app, deployment));
   }
@@ -33,18 +32,15 @@ export function routingTable(state: State, host: HostId): UnversionedTable {
   };
 }
 
-/** `services`: `<file>.proto:<package.Service>`; a service is the application's whose artefact has the file. */
-function routedApp(app: DesiredApp, target: NonNullable<DesiredApp["target"]>, services: readonly string[]): RoutedApp {
-  const own = services.flatMap((entry) => {
-    const [file, service] = entry.split(":");
-    return file !== undefined && service !== undefined && Object.hasOwn(target.manifest.assets, file) ? [service] : [];
-  });
+function routedApp(app: DesiredApp, target: NonNullable<DesiredApp["target"]>): RoutedApp {
+  const { graph, grpc } = target.manifest;
   return {
     name: app.name,
     routePrefix: app.config.route_prefix,
-    ingress: target.manifest.graph.ingress,
+    ingress: graph.ingress,
     ...(app.config.logging_config == null ? {} : { loggingConfig: app.config.logging_config }),
-    grpcServices: own,
+    ...(grpc === undefined ? {} : { grpcDescriptors: grpc.descriptors }),
+    grpcServices: grpc?.services ?? [],
   };
 }
 

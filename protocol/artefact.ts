@@ -3,7 +3,7 @@
  * Bundles and assets are blobs of their own, named by SHA-256.
  */
 import { z } from "zod";
-import { DEPLOYMENTS_MAX, NAME_MAX } from "./limits.ts";
+import { DEPLOYMENTS_MAX, GRPC_DESCRIPTORS_MAX, GRPC_SERVICES_MAX, NAME_MAX } from "./limits.ts";
 
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
 
@@ -30,6 +30,16 @@ export const manifestSchema = z.strictObject({
     browser: sha256.nullable(),
     browserReason: z.string().optional(),
   }),
+  /**
+   * gRPC services that the application serves. Here and not a blob of its own, because routing tables (made by a pure function) and replicas
+   * both have the manifest in hand; the descriptors are a base64 FileDescriptorSet, imports included, with fully qualified type names.
+   */
+  grpc: z
+    .strictObject({
+      services: z.array(z.string().min(1).max(NAME_MAX * 4)).max(GRPC_SERVICES_MAX),
+      descriptors: z.string().max(GRPC_DESCRIPTORS_MAX),
+    })
+    .optional(),
   /** Files beside the code that it needs (such as .proto), by name relative to the application's folder. */
   assets: z.record(z.string(), sha256),
   graph: z.strictObject({

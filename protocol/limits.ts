@@ -65,3 +65,7 @@ export const REPLICA_LOG_MAX = 8 * MIB;
 export const CLIENT_MESSAGE_MAX = 16 * MIB;
 /** gRPC message, bytes. */
 export const GRPC_MESSAGE_MAX = 64 * MIB;
+/** Descriptors of an application's gRPC services, base64 characters: they travel in the manifest and in every routing table. */
+export const GRPC_DESCRIPTORS_MAX = 256 * KIB;
+/** gRPC services of an application, and entries of `grpc_servicer_functions`. */
+export const GRPC_SERVICES_MAX = 100;

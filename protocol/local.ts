@@ -132,6 +132,15 @@ export type LocatedModel =
   | { readonly kind: "prepared"; readonly directory: string }
   | { readonly kind: "url"; readonly url: string; readonly bytes: number; readonly authorization: string };
 
+// --- finder of checkpoints for tabs (started by the coordinator) ---
+
+export interface LocateModel {
+  readonly name: string;
+  readonly dataDir: string;
+  /** A checkpoint that is named by its path must lie in here. */
+  readonly appDir: string;
+}
+
 // --- builder (started by the command and by the coordinator) ---
 
 export interface BuildRequest {
@@ -140,6 +149,8 @@ export interface BuildRequest {
   readonly args: Readonly<Record<string, unknown>>;
   /** Folder that receives blobs, each named by its SHA-256. */
   readonly blobs: string;
+  /** `grpc_options.grpc_servicer_functions`: every application is built with all of them, and serves those that its folder has. */
+  readonly grpcServicers?: readonly string[];
 }
 export interface BuildResult {
   /** SHA-256 of the manifest, which is itself a blob. */
@@ -148,4 +159,6 @@ export interface BuildResult {
   readonly blobs: readonly string[];
   /** Files that were read: what `--reload` watches. */
   readonly inputs: readonly string[];
+  /** Entries of `grpcServicers` whose file the application's folder doesn't have, one sentence each. An error when no application has it. */
+  readonly grpcMissing: readonly { readonly entry: string; readonly why: string }[];
 }

@@ -84,6 +84,7 @@ async function beside(
   let leave = false;
   try {
     progress.show(`Building for the mesh at ${client.address}`);
+    deployer.servicers = servicersOf((await client.status()).grpc_options);
     await deployer.deploy(await deployer.build(), client, false);
     if (flags.blocking === false) {
       leave = true;
@@ -104,6 +105,12 @@ async function beside(
         await last.deleteApplication(name).catch((error: unknown) => note(explain(error).message));
     }
   }
+}
+
+/** The services that a mesh's gRPC listeners were set up for. */
+function servicersOf(options: Readonly<Record<string, unknown>> | null): readonly string[] {
+  const entries = options?.["grpc_servicer_functions"];
+  return Array.isArray(entries) ? entries.filter((entry) => typeof entry === "string") : [];
 }
 
 /** Where the first deploy will have clients listened for; null when it says nowhere. */

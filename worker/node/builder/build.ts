@@ -10,7 +10,9 @@ import { bundle } from "./bundle.ts";
 import { evaluate } from "./evaluate.ts";
 import { locate } from "./locate.ts";
 
-const RUNTIME_EXPORTS = Object.fromEntries(Object.entries(RUNTIME_MODULES).map(([name, module]) => [name, Object.keys(module)]));
+const RUNTIME_EXPORTS = Object.fromEntries(
+  Object.entries(RUNTIME_MODULES).map(([name, module]) => [name, Object.keys(module)]),
+);
 
 /** Locates, bundles, evaluates twice, writes. The runtime must be installed in this process. Throws `INVALID_ARGUMENT` and `NOT_FOUND` with place and advice. */
 export async function buildApplication(request: BuildRequest): Promise<BuildResult> {
@@ -18,6 +20,12 @@ export async function buildApplication(request: BuildRequest): Promise<BuildResu
   const located = locate(appDir, request.importPath);
   const bundles = await bundle(appDir, located.file, RUNTIME_EXPORTS);
   const graph = await evaluate(appDir, located, bundles.node, request.args);
+  const entries = request.grpcServicers ?? [];
+  // Loaded only for those who serve gRPC: the parser costs more than a small build.
+  const grpc =
+    entries.length === 0
+      ? null
+      : await (await import("./servicers.ts")).readServicers(appDir, entries, RUNTIME_EXPORTS);
 
   const blobs: string[] = [];
   const keep = async (bytes: Uint8Array | string): Promise<string> => {
@@ -38,16 +46,31 @@ export async function buildApplication(request: BuildRequest): Promise<BuildResu
       ...(bundles.browserReason === undefined ? {} : { browserReason: bundles.browserReason }),
     },
     assets: {},
-    graph: { hash: graph.hash, ingress: graph.ingress, deployments: graph.nodes.map((node) => graphEntry(node, usesEngine(node))) },
+    ...(grpc === null || grpc.services.length === 0
+      ? {}
+      : { grpc: { services: [...grpc.services], descriptors: grpc.descriptors } }),
+    graph: {
+      hash: graph.hash,
+      ingress: graph.ingress,
+      deployments: graph.nodes.map((node) => graphEntry(node, usesEngine(node))),
+    },
   } satisfies Manifest);
   const artefact = await keep(canonicalJson(manifest));
-  return { artefact, manifest, blobs, inputs: bundles.inputs };
+  return {
+    artefact,
+    manifest,
+    blobs,
+    inputs: [...bundles.inputs, ...(grpc?.inputs ?? [])],
+    grpcMissing: grpc?.missing ?? [],
+  };
 }
 
 /** Which deployments load models: those whose code names LanguageModel; where none does although the application imports it, all may. */
 function engineUsers(nodes: readonly GraphNode[], importsModels: boolean): (node: GraphNode) => boolean {
   if (!importsModels) return () => false;
-  const named = (node: GraphNode): boolean => (isClass(node.target) || typeof node.target === "function") && /\bLanguageModel\d*\b/.test(Function.prototype.toString.call(node.target));
+  const named = (node: GraphNode): boolean =>
+    (isClass(node.target) || typeof node.target === "function") &&
+    /\bLanguageModel\d*\b/.test(Function.prototype.toString.call(node.target));
   return nodes.some(named) ? named : () => true;
 }
 
