@@ -67,10 +67,13 @@ async function make(folder: string): Promise<void> {
 }
 
 /** The page's scripts; what went into them is for a test that looks for Node's modules. */
-export async function bundle(outdir: string): Promise<Metafile> {
+export async function bundle(
+  outdir: string,
+  entryPoints: Readonly<Record<string, string>> = ENTRIES,
+): Promise<Metafile> {
   const { metafile } = await build({
     absWorkingDir: ROOT,
-    entryPoints: ENTRIES,
+    entryPoints,
     outdir,
     bundle: true,
     metafile: true,
