@@ -12,6 +12,7 @@ import { fileURLToPath } from "node:url";
 import type { AgentOptions, AgentReady, CoordinatorOptions, CoordinatorReady } from "../../protocol/local.ts";
 import { childReady, spawnChild } from "../../protocol/node/parent.ts";
 import type { InstanceDetails, ReplicaDetails } from "../../protocol/status.ts";
+import { compiledPrograms } from "./compiled.ts";
 
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 const MARK = "SKEIN_TEST_MESH";
@@ -31,7 +32,7 @@ export interface Started<Ready> {
 
 async function start<Options, Ready>(program: string, options: Options, folder: string, env: Readonly<Record<string, string>> = {}): Promise<Started<Ready>> {
   const verbose = process.env["SKEIN_TEST_OUTPUT"] !== undefined;
-  const child = spawnChild(join(ROOT, program), { output: verbose ? "inherit" : "ignore", env: { ...process.env, ...env, [MARK]: folder, NODE_COMPILE_CACHE: COMPILE_CACHE } });
+  const child = spawnChild(program, { output: verbose ? "inherit" : "ignore", env: { ...process.env, ...env, [MARK]: folder, NODE_COMPILE_CACHE: COMPILE_CACHE } });
   const exit = new Promise<number | string>((resolve) => child.on("exit", (code, signal) => resolve(signal ?? code ?? 1)));
   child.on("error", () => {});
   const ready = await childReady<Options, Ready>(child, options);
@@ -42,6 +43,8 @@ export interface MeshSettings {
   readonly workers?: number;
   /** Folder of applications for a bare import_path. */
   readonly appDir?: string;
+  /** Run the compiled programs: what users run, for tests of memory and recovery. */
+  readonly compiled?: boolean;
   /** What is special about the worker of this index. */
   readonly agent?: (index: number) => Partial<AgentOptions> & { readonly env?: Readonly<Record<string, string>>; readonly program?: string };
 }
@@ -55,19 +58,21 @@ export interface Answer {
 export class SystemMesh {
   readonly folder: string;
   readonly #settings: MeshSettings;
+  readonly #program: (source: string) => string;
   coordinator!: Started<CoordinatorReady>;
   readonly agents: Started<AgentReady>[] = [];
   /** Ports that were seen, to be free at the end. */
   readonly #ports = new Set<number>();
   readonly #http = new HttpAgent({ keepAlive: true });
 
-  private constructor(settings: MeshSettings) {
+  private constructor(settings: MeshSettings, compiled: string | null) {
     this.#settings = settings;
+    this.#program = (source) => (compiled === null ? join(ROOT, source) : join(compiled, source.replace(/\.ts$/, ".mjs")));
     this.folder = realpathSync(mkdtempSync(join(tmpdir(), "skein-mesh-")));
   }
 
   static async start(settings: MeshSettings = {}): Promise<SystemMesh> {
-    const mesh = new SystemMesh(settings);
+    const mesh = new SystemMesh(settings, settings.compiled === true ? await compiledPrograms() : null);
     try {
       await mesh.startCoordinator(true);
       for (let i = 0; i < (settings.workers ?? 1); i += 1) await mesh.startAgent(i);
@@ -92,7 +97,7 @@ export class SystemMesh {
       http: null,
       logLevel: "warn",
     };
-    this.coordinator = await start<CoordinatorOptions, CoordinatorReady>("coordinator/main.ts", options, this.folder);
+    this.coordinator = await start<CoordinatorOptions, CoordinatorReady>(this.#program("coordinator/main.ts"), options, this.folder);
     for (const url of [this.coordinator.ready.operatorsUrl, this.coordinator.ready.meshUrl]) this.#ports.add(portOf(url));
   }
 
@@ -115,7 +120,7 @@ export class SystemMesh {
       logLevel: "info",
       ...special,
     };
-    const agent = await start<AgentOptions, AgentReady>(program, options, this.folder, env);
+    const agent = await start<AgentOptions, AgentReady>(this.#program(program), options, this.folder, env);
     this.agents[index] = agent;
     return agent;
   }
@@ -171,9 +176,16 @@ export class SystemMesh {
     return processesOf(this.folder);
   }
 
+  /** Time that a process has used, user and system, s. */
+  cpuSeconds(pid: number): number {
+    // Fields 14 and 15, counted behind the name in brackets, in hundredths.
+    const fields = readFileSync(`/proc/${pid}/stat`, "utf8").split(") ")[1]?.split(" ") ?? [];
+    return (Number(fields[11]) + Number(fields[12])) / 100;
+  }
+
   /** The pid of the ingress. */
   ingressPid(): number {
-    const found = [...this.processes()].find(([, command]) => command.includes("ingress/main.ts"));
+    const found = [...this.processes()].find(([, command]) => /ingress\/main\.m?[jt]s/.test(command));
     if (found === undefined) throw new Error("No ingress runs.");
     return found[0];
   }

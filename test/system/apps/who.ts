@@ -22,3 +22,11 @@ class Broken {
   }
 }
 export const broken = (args: { how?: string }) => deployment(Broken, { maxConstructorRetryCount: 1 }).bind(args.how ?? "throw");
+
+/** Never gives its thread back once it was asked. */
+class Stuck {
+  fetch(): string {
+    for (;;);
+  }
+}
+export const stuck = deployment(Stuck, { rayActorOptions: { numCpus: 0.1 } }).bind();
