@@ -17,8 +17,8 @@ export interface Execution {
   readonly process: SimProcess;
   readonly startedAt: number;
   endedAt: number | null;
-  /** User code has been told that nobody waits any more. */
-  calledOff: boolean;
+  /** When user code was told that nobody waits any more. */
+  calledOffAt: number | null;
 }
 
 export class Ledger {
@@ -28,7 +28,7 @@ export class Ledger {
   readonly running = new Set<Execution>();
 
   begin(request: string, name: string, process: SimProcess, now: number): Execution {
-    const execution: Execution = { number: this.executions.length, request, deployment: name, process, startedAt: now, endedAt: null, calledOff: false };
+    const execution: Execution = { number: this.executions.length, request, deployment: name, process, startedAt: now, endedAt: null, calledOffAt: null };
     this.executions.push(execution);
     const known = this.byRequest.get(request);
     if (known === undefined) this.byRequest.set(request, [execution]);
@@ -81,8 +81,9 @@ class Work {
     this.#place = place;
     this.#execution = place.ledger.begin(ctx.requestId, name, place.process, place.now());
     this.#signal = ctx.signal;
-    this.#signal.addEventListener("abort", () => void (this.#execution.calledOff = true));
-    if (this.#signal.aborted) this.#execution.calledOff = true;
+    const calledOff = (): void => void (this.#execution.calledOffAt = place.now());
+    if (this.#signal.aborted) calledOff();
+    else this.#signal.addEventListener("abort", calledOff);
   }
 
   get number(): number {
@@ -92,6 +93,7 @@ class Work {
   /** Rejects when the request is called off. */
   async pause(ms: number): Promise<void> {
     if (ms <= 0) return;
+    this.#signal.throwIfAborted();
     await new Promise<void>((resolve, reject) => {
       const stop = this.#place.process.after(ms * this.#place.slowness, "works", resolve);
       this.#signal.addEventListener("abort", () => {

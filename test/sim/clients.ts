@@ -28,7 +28,7 @@ export interface Plan {
   readonly deadlineMs: number;
   /** The client leaves after this, ms; null: it stays. */
   readonly leavesMs: number | null;
-  /** How long it takes to read a chunk, ms. */
+  /** How long it takes to read a chunk, or (eight times as long) to have the next piece of a body, ms. */
   readonly readMs: number;
 }
 
@@ -129,7 +129,12 @@ export class Request implements Reply {
   #upload(): void {
     while (this.outcome === null && this.#written < this.plan.count) {
       this.#written += 1;
-      if (!this.forward!.write("bytes", new Uint8Array(UPLOAD_PIECE).fill(this.#written), false)) return;
+      const more = this.forward!.write("bytes", new Uint8Array(UPLOAD_PIECE).fill(this.#written), false);
+      if (this.plan.readMs > 0) {
+        this.ingress.process.after(8 * this.plan.readMs, `${this.plan.id} goes on`, () => this.#upload());
+        return;
+      }
+      if (!more) return;
     }
     if (this.outcome === null) this.forward!.end();
   }
@@ -176,7 +181,7 @@ export class Request implements Reply {
   }
 
   onWritable(): void {
-    if (this.plan.kind === "upload") this.#upload();
+    if (this.plan.kind === "upload" && this.plan.readMs === 0) this.#upload();
   }
 
   // --- own ---

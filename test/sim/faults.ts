@@ -1,6 +1,7 @@
 /** Faults that the options switch on, at random times until told to stop; then everything broken is mended. */
 import { below, pickOne, type Random } from "../support/random.ts";
 import { CoordinatorProcess } from "./coordinator-process.ts";
+import { dialCoordinator } from "./dial.ts";
 import type { Fault } from "./options.ts";
 import type { SimProcess } from "./process.ts";
 import type { Scene } from "./scene.ts";
@@ -104,8 +105,14 @@ export class Faults {
         return this.#kill(replica());
       case "replicaFreeze":
         return this.#freeze(replica());
-      case "agentKill":
-        return this.#kill(agents());
+      case "agentKill": {
+        const worker = pickOne(random, scene.workers);
+        if (!worker.process.alive) return;
+        const { lastJoin } = worker;
+        worker.process.kill();
+        if (lastJoin !== "") scene.clock.after(1_000 + random() * 3_000, "a late join", () => this.#joinLate(worker.plan.host, lastJoin));
+        return;
+      }
       case "agentFreeze":
         return this.#freeze(agents());
       case "ingressKill":
@@ -153,6 +160,13 @@ export class Faults {
       case "operator":
         return this.#operate();
     }
+  }
+
+  /** What a process had sent before it ended reaches the coordinator when the next one has long joined. */
+  #joinLate(host: string, join: string): void {
+    const process = this.#scene.spawn("held up in the network", host);
+    const connection = dialCoordinator(this.#scene, process, { onOpen: () => connection.send(join), onMessage: () => {}, onClose: () => process.kill() });
+    process.after(10_000, "ends", () => process.kill());
   }
 
   #operate(): void {

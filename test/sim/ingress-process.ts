@@ -31,6 +31,8 @@ export class IngressProcess implements Child<ToIngress> {
   serving = false;
   /** Requests that clients have here. */
   readonly requests = new Set<{ broken(): void }>();
+  /** When the table was last replaced, ms. */
+  tableAt = Number.NEGATIVE_INFINITY;
   /** Of replicas; those that are closed too. */
   readonly links = new Set<Link>();
   readonly #scene: Scene;
@@ -120,6 +122,7 @@ export class IngressProcess implements Child<ToIngress> {
 
   #take(table: RoutingTable): void {
     const known = this.mesh.table;
+    this.tableAt = this.#scene.clock.now;
     if (!this.mesh.apply(table)) return;
     this.#keys = table.keys;
     this.sessions.enforce();

@@ -37,6 +37,7 @@ export class Invariants {
   readonly #repaired: boolean;
   readonly #held = new Map<SimProcess, Version>();
   readonly #states = new WeakMap<object, State>();
+  readonly #stuck = new Set<Execution>();
   readonly #epochs = new Map<string, number>();
   #executions = 0;
   #judged = 0;
@@ -74,7 +75,7 @@ export class Invariants {
   /** When no request is open any more: nothing is left of any. */
   idle(): void {
     const violated = (invariant: string, detail: string): void => this.#scene.violated(invariant, detail);
-    for (const execution of this.#scene.ledger.running) violated("nothing is left when idle", `execution ${execution.number} of ${execution.request} (${this.#clients.all[Number(execution.request.slice(1))]?.plan.kind}, ${execution.calledOff ? "called off" : "not called off"}) still runs on ${execution.process.name}`);
+    for (const execution of this.#scene.ledger.running) violated("nothing is left when idle", `execution ${execution.number} of ${execution.request} (${this.#clients.all[Number(execution.request.slice(1))]?.plan.kind}, ${execution.calledOffAt === null ? "not called off" : "called off"}) still runs on ${execution.process.name}`);
     for (const { id, mesh, links } of this.#scene.ingresses.values()) {
       for (const pool of mesh.pools) {
         if (pool.ongoing !== 0 || pool.queued !== 0) violated("nothing is left when idle", `${id}: ${pool.deployment} has ${pool.ongoing} ongoing, ${pool.queued} queued`);
@@ -107,7 +108,7 @@ export class Invariants {
 
   #concurrency(execution: Execution): void {
     let running = 0;
-    for (const other of this.#scene.ledger.running) if (other.process === execution.process && !other.calledOff) running += 1;
+    for (const other of this.#scene.ledger.running) if (other.process === execution.process && other.calledOffAt === null) running += 1;
     const limit = execution.deployment === "Front" ? this.#scene.options.maxOngoing : BACK_ONGOING;
     if (running > limit) this.#scene.violated("a replica never runs more than max_ongoing_requests", `${execution.process.name} runs ${running} of ${limit}`);
   }
@@ -154,13 +155,20 @@ export class Invariants {
     const { clock, ledger } = this.#scene;
     if (this.#faults.disturbed) return;
     for (const execution of ledger.running) {
-      if (execution.calledOff) continue;
+      if (execution.calledOffAt !== null) {
+        // The simulation's handlers listen to their signal: one that goes on waits for something that will never come.
+        if (clock.now - Math.max(execution.calledOffAt, execution.process.thawedAt) > GONE_MS && !this.#stuck.has(execution)) {
+          this.#stuck.add(execution);
+          this.#scene.violated("what is called off ends", `execution ${execution.number} of ${execution.request} waits for ever on ${execution.process.name}`);
+        }
+        continue;
+      }
       const request = this.#clients.all[Number(execution.request.slice(1))];
       if (request === undefined || request.outcome === null) continue;
       const since = Math.max(request.endedAt, this.#faults.disturbedAt, execution.startedAt, execution.process.thawedAt);
       if (clock.now - since > GONE_MS) {
         this.#scene.violated("no work is done for a client that is gone", `execution ${execution.number} of ${execution.request} (${request.plan.kind}, ${request.outcome.how}) runs on ${execution.process.name}`);
-        execution.calledOff = true;
+        execution.calledOffAt = clock.now;
       }
     }
   }
@@ -234,7 +242,8 @@ export class Invariants {
       if (replica === undefined) return;
       const routed = ingress.mesh.table?.deployments.flatMap((d) => d.replicas).find((r) => r.replica === replica);
       this.#epochRises(ingress.process, decodeOpen(frame.payload));
-      if (routed?.state !== "ready") this.#scene.violated("nothing is sent to a replica that drains", `${ingress.id} opens a stream on ${replica}, which is ${routed?.state ?? "not in its table"}`);
+      // What was opened just before the table came leaves at the end of the same turn.
+      if (routed?.state !== "ready" && ingress.tableAt < this.#scene.clock.now) this.#scene.violated("nothing is sent to a replica that drains", `${ingress.id} opens a stream on ${replica}, which is ${routed?.state ?? "not in its table"}`);
     });
   }
 

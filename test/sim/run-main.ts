@@ -5,7 +5,7 @@
 import { spawnSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
-import { BANK, BANK_SEEDS_MAX } from "../bugs/bank.ts";
+import { BANK } from "../bugs/bank.ts";
 import { runSeed } from "./world.ts";
 
 const { values } = parseArgs({
@@ -40,7 +40,7 @@ function bank(only: string | undefined): number {
   const program = fileURLToPath(new URL("../bugs/bug-main.ts", import.meta.url));
   let missed = 0;
   for (const { name } of BANK.filter((bug) => only === undefined || bug.name === only)) {
-    const { stdout, stderr } = spawnSync(process.execPath, [program, name, "1", String(BANK_SEEDS_MAX)], { encoding: "utf8" });
+    const { stdout, stderr } = spawnSync(process.execPath, [program, name], { encoding: "utf8" });
     const result = stdout === "" ? null : (JSON.parse(stdout.trim().split("\n").at(-1)!) as { caught: { seed: number; violation: string } | null });
     if (result?.caught == null) missed += 1;
     console.log(result === null ? `${name}: ${stderr.trim().split("\n").find((line) => line.includes("Error")) ?? stderr}` : result.caught === null ? `${name}: NOT CAUGHT` : `${name}: seed ${result.caught.seed}: ${result.caught.violation.slice(0, 150)}`);

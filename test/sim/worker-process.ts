@@ -23,6 +23,8 @@ export class Worker {
   /** Its own replicas and ingress, alive. */
   readonly children = new Set<SimProcess>();
   readonly #scene: Scene;
+  /** What the present process last said to be let in. */
+  lastJoin = "";
   #incarnation = 0;
   #ticket: string | null = null;
   #ended = false;
@@ -79,7 +81,14 @@ export class Worker {
       now: () => scene.now,
       random,
       after: (ms, callback) => process.after(ms, "timer", callback),
-      connect: (_url, events) => dialCoordinator(scene, process, events),
+      connect: (_url, events) => {
+        const connection = dialCoordinator(scene, process, events);
+        const send = (message: string): void => {
+          if (message.startsWith('{"type":"join"')) this.lastJoin = message;
+          connection.send(message);
+        };
+        return { send, close: connection.close };
+      },
       fetchManifest: () => soon(scene.manifest),
       fetchBundle: () => soon("bundle"),
       locateModel: () => Promise.reject(new Error("no models here")),
