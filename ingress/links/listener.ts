@@ -13,6 +13,9 @@ import type { Sessions } from "./session.ts";
 /** Connections of replicas at one ingress. */
 const LINKS_MAX = 8_192;
 
+/** For the answer to an orderly close, ms. */
+const CLOSE_ANSWER_MS = 500;
+
 export interface MeshListener {
   readonly host: string;
   readonly port: number;
@@ -59,8 +62,9 @@ function join(context: MeshListenerContext, connection: WebSocket): void {
     send: (message) => connection.send(message, SEND),
     close: (code, reason) => {
       connection.close(code, reason);
-      // A peer that is silent or hostile doesn't answer the close.
+      // A peer that is silent or hostile doesn't answer the close; one that is stuck doesn't either.
       if (code !== 1000 && code !== 1001) connection.terminate();
+      else setTimeout(() => connection.terminate(), CLOSE_ANSWER_MS).unref();
     },
     afterTurn: (callback) => void setImmediate(callback),
   });

@@ -8,9 +8,9 @@ import type { ReplicaOptions } from "../../protocol/local.ts";
 import { ControlLink, type Identity } from "./control-link.ts";
 import { IngressOfHost } from "./held-ingress.ts";
 import { ReplicaOfWorker, type ReplicaHost } from "./held-replica.ts";
-import { REPORT_COALESCE_MS, REPORT_INTERVAL_MS, TICK_MS } from "./limits.ts";
+import { LEAVE_WITHIN_MS, REPORT_COALESCE_MS, REPORT_INTERVAL_MS, TICK_MS } from "./limits.ts";
 import type { AgentPlatform, Cancel } from "./platform.ts";
-import { newerAssignment, reconcile, type Action, type Mood } from "./reconcile.ts";
+import { newerAssignment, reconcile, type Action } from "./reconcile.ts";
 
 export interface AgentSettings {
   /** Control endpoints of the mesh, tried in turn. */
@@ -43,7 +43,7 @@ export class Agent {
   readonly #replicas = new Map<string, ReplicaOfWorker>();
   #ingress: IngressOfHost | null = null;
   #assignment: Assignment | null = null;
-  #mood: Mood = "serving";
+  #leaveBy: number | null = null;
   #left: (() => void) | null = null;
   #ticking: Cancel | null = null;
   #pending = false;
@@ -88,7 +88,7 @@ export class Agent {
   /** Ingress, then replicas drain, each within its bound; then the worker says goodbye. Resolves when nothing is left. */
   leave(reason: string): Promise<void> {
     return new Promise((resolve) => {
-      this.#mood = "leaving";
+      this.#leaveBy = this.#platform.now() + LEAVE_WITHIN_MS;
       this.#left = () => {
         this.#link.send({ type: "leave", reason });
         this.#link.stop(reason);
@@ -128,7 +128,7 @@ export class Agent {
       this.#pending = false;
       this.#reconcile();
       this.#report();
-      if (this.#mood === "leaving" && this.#replicas.size === 0 && this.#ingress === null) {
+      if (this.#leaveBy !== null && this.#replicas.size === 0 && this.#ingress === null) {
         this.#left?.();
         this.#left = null;
       }
@@ -149,7 +149,7 @@ export class Agent {
     if (this.#reconciling) return;
     this.#reconciling = true;
     for (let pass = 0; pass < PASSES_MAX; pass += 1) {
-      const actions = reconcile(this.#assignment, { replicas: this.#replicas, ingress: this.#ingress }, this.#platform.now(), this.#mood);
+      const actions = reconcile(this.#assignment, { replicas: this.#replicas, ingress: this.#ingress }, this.#platform.now(), this.#leaveBy);
       if (actions.length === 0) break;
       for (const action of actions) this.#carryOut(action);
       // Kills take effect when the process has ended; they would come again in every pass.

@@ -18,11 +18,13 @@ export const SILENT_TICKS_KILL = 20;
 /** The same while it starts: importing code and building a model may hold its main thread. */
 export const SILENT_TICKS_KILL_STARTING = 240;
 /** Beyond what it was given to drain, ms, before a process is killed. */
-export const STOP_GRACE_MS = 2_000;
+export const STOP_GRACE_MS = 1_000;
 /** What an ingress may take to finish the requests it has when it is stopped, ms. */
 export const INGRESS_DRAIN_MS = 5_000;
-/** Upper bound for a replica's drain when the whole worker stops, ms: a person waits in front of it. */
-export const LEAVE_DRAIN_MS = 5_000;
+/** When the whole worker stops, a person waits in front of it: ingress and replicas together have this long, ms, to drain; ... */
+export const LEAVE_WITHIN_MS = 5_000;
+/** ... and a replica this long, ms, when the ingress has used it up. */
+export const LEAVE_REPLICA_MIN_MS = 500;
 /** A crashed ingress starts again: at once the first time, then after a doubling time up to the cap, ms; a calm while forgets. */
 export const INGRESS_RETRY_BASE_MS = 250;
 export const INGRESS_RETRY_CAP_MS = 5_000;

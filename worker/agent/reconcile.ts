@@ -4,7 +4,7 @@
  */
 import { compareVersions } from "../../protocol/ids.ts";
 import type { Assignment, IngressSpec, ReplicaSpec } from "../../protocol/control.ts";
-import { INGRESS_DRAIN_MS, LEAVE_DRAIN_MS } from "./limits.ts";
+import { INGRESS_DRAIN_MS, LEAVE_REPLICA_MIN_MS } from "./limits.ts";
 
 export interface HeldReplica {
   /** What it was last told. */
@@ -40,17 +40,18 @@ export type Action =
   | { readonly do: "killIngress" }
   | { readonly do: "forgetIngress" };
 
-/** Ordinary life, or on the way out: first the ingress stops taking requests, then the replicas go. */
-export type Mood = "serving" | "leaving";
-
 /** The newer of two assignments. The same version again is taken too: the coordinator repeats itself on disagreement. */
 export function newerAssignment(held: Assignment | null, offered: Assignment): Assignment {
   return held !== null && compareVersions(offered.version, held.version) < 0 ? held : offered;
 }
 
-/** Actions in the order in which to carry them out. Before the first assignment, and while it is unknown, nothing is started or stopped. */
-export function reconcile(assignment: Assignment | null, held: Held, now: number, mood: Mood = "serving"): Action[] {
-  if (mood === "leaving") return leave(held, now);
+/**
+ * Actions in the order in which to carry them out. Before the first assignment, and while it is unknown, nothing is started or stopped.
+ * `leaveBy`: the worker is on its way out, and whoever waits for it hopes for it to be gone by then (ms): first the ingress stops taking
+ * requests, then the replicas go, whatever the assignment says.
+ */
+export function reconcile(assignment: Assignment | null, held: Held, now: number, leaveBy: number | null = null): Action[] {
+  if (leaveBy !== null) return leave(held, now, leaveBy);
   const ingress = ingressActions(assignment === null ? undefined : assignment.ingress, held.ingress, now);
   const wanted = assignment === null ? null : new Map(assignment.replicas.map((spec) => [spec.replica, spec]));
   const actions: Action[] = [];
@@ -101,7 +102,7 @@ function ingressActions(spec: IngressSpec | null | undefined, held: HeldIngress 
 /** Specs are JSON from one writer: equal ones have equal text. */
 const sameIngress = (a: IngressSpec, b: IngressSpec): boolean => JSON.stringify(a) === JSON.stringify(b);
 
-function leave(held: Held, now: number): Action[] {
+function leave(held: Held, now: number, leaveBy: number): Action[] {
   const ingress = ingressActions(null, held.ingress, now);
   // Replicas serve the requests that the ingress still has: they go after it.
   const draining = held.ingress !== null && (held.ingress.phase === "live" || held.ingress.phase === "stopping");
@@ -110,7 +111,7 @@ function leave(held: Held, now: number): Action[] {
     if (replica.phase === "stopping") {
       if (due(replica.killAt, now)) actions.push({ do: "killReplica", replica: id });
     } else if (replica.phase === "ended" || replica.phase === "gone") actions.push({ do: "forgetReplica", replica: id });
-    else if (!draining) actions.push(stopReplica(id, { ...replica.spec, gracefulShutdownWaitLoopS: 0 }, LEAVE_DRAIN_MS));
+    else if (!draining) actions.push(stopReplica(id, { ...replica.spec, gracefulShutdownWaitLoopS: 0 }, Math.max(LEAVE_REPLICA_MIN_MS, leaveBy - now)));
   }
   return [...ingress, ...actions];
 }

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { newerAssignment, reconcile, type Action, type Held, type HeldIngress, type HeldReplica } from "../../../worker/agent/reconcile.ts";
-import { INGRESS_DRAIN_MS } from "../../../worker/agent/limits.ts";
+import { INGRESS_DRAIN_MS, LEAVE_REPLICA_MIN_MS } from "../../../worker/agent/limits.ts";
 import { assignment, ingressSpec, replicaSpec } from "./specs.ts";
 
 const nothing: Held = { replicas: new Map(), ingress: null };
@@ -75,11 +75,14 @@ describe("reconcile", () => {
 
   it("leaves in order: the ingress drains, then the replicas", () => {
     const ingress: HeldIngress = { spec: ingressSpec("one"), phase: "live", killAt: null, retryAt: null };
-    expect(reconcile(null, held([live()], ingress), 0, "leaving").map((a) => a.do)).toEqual(["stopIngress"]);
-    expect(reconcile(null, held([live()], { ...ingress, phase: "stopping", killAt: 9 }), 0, "leaving")).toEqual([]);
-    expect(reconcile(null, held([live()]), 0, "leaving").map((a) => a.do)).toEqual(["stopReplica"]);
+    expect(reconcile(null, held([live()], ingress), 0, 5_000).map((a) => a.do)).toEqual(["stopIngress"]);
+    expect(reconcile(null, held([live()], { ...ingress, phase: "stopping", killAt: 9 }), 0, 5_000)).toEqual([]);
+    expect(reconcile(null, held([live()]), 0, 5_000).map((a) => a.do)).toEqual(["stopReplica"]);
+    // What the ingress has used up is gone, but for a moment.
+    expect(reconcile(null, held([live()]), 4_000, 5_000)).toMatchObject([{ timeoutMs: 1_000, waitLoopMs: 0 }]);
+    expect(reconcile(null, held([live()]), 6_000, 5_000)).toMatchObject([{ timeoutMs: LEAVE_REPLICA_MIN_MS }]);
     // Whatever the coordinator would like.
-    expect(reconcile(assignment(1, [replicaSpec("new")]), nothing, 0, "leaving")).toEqual([]);
+    expect(reconcile(assignment(1, [replicaSpec("new")]), nothing, 0, 5_000)).toEqual([]);
   });
 });
 
