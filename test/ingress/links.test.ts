@@ -308,7 +308,7 @@ describe("restart and ports", () => {
     expect([second.port, second.meshUrl]).toEqual(ports);
     await second.replica("app#D#a", ok);
     expect(bodyOf(await raw(second.port, get("/")))).toBe("ok");
-    await rm(dataDir, { recursive: true, force: true });
+    await rm(dataDir, { recursive: true, force: true, maxRetries: 5 });
   });
   it("an older table is not taken", async () => {
     const running = await start();

@@ -127,7 +127,7 @@ export async function run(options: RunOptions = {}): Promise<Running> {
     stop: async () => {
       clearInterval(ticker);
       await ingress.stop(0);
-      if (options.dataDir === undefined) await rm(dataDir, { recursive: true, force: true });
+      if (options.dataDir === undefined) await rm(dataDir, { recursive: true, force: true, maxRetries: 5 });
     },
   };
 }
