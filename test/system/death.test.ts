@@ -17,7 +17,7 @@ async function serving(workers: number, replicas: number): Promise<{ mesh: Syste
   return { mesh, base: await mesh.clientUrl() };
 }
 
-const pids = async (m: SystemMesh): Promise<(number | null)[]> => (await m.replicas()).filter((r) => r.state === "RUNNING").map((r) => r.pid).sort();
+const pids = async (m: SystemMesh): Promise<(number | null)[]> => (await m.replicas()).filter((r) => r.state === "RUNNING").map((r) => r.pid).sort((a, b) => Number(a) - Number(b));
 
 describe("kill -9", () => {
   it("of a replica: no request fails while another one lives, and there are two again", async () => {
