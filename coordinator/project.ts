@@ -19,13 +19,12 @@ export const ingressIdOf = (host: HostId): IngressId => `ingress-${host}` as Ing
 
 /**
  * Which worker runs its host's ingress: on the head's host always, on others where the location says EveryNode and a replica lives.
- * The worker that has it keeps it.
+ * The worker that has it keeps it; before any has reported it, it is the one that joined first (the order of `workers`), so that the
+ * choice doesn't move with everyone who joins.
  */
 export function ingressHosts(state: State): Map<HostId, WorkerState> {
   const chosen = new Map<HostId, WorkerState>();
-  const nodes = Object.values(state.workers)
-    .filter((w) => w.capabilities.kind === "node")
-    .sort((a, b) => (a.id < b.id ? -1 : 1));
+  const nodes = Object.values(state.workers).filter((w) => w.capabilities.kind === "node");
   const head = headHost(state, nodes);
   for (const worker of nodes) {
     const wanted =
