@@ -1,0 +1,24 @@
+import { deployment } from "skein";
+
+const pause = (seconds: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, seconds * 1000));
+
+class U {
+  readonly #history: unknown[] = [];
+  #v: unknown = null;
+  reconfigure(config: { v?: number; boom?: boolean }) {
+    if (config.boom) throw new Error("reconfigure failed on purpose");
+    this.#v = config.v ?? null;
+    this.#history.push(this.#v);
+  }
+  async fetch(request: Request) {
+    const before = this.#v;
+    await pause(Number(new URL(request.url).searchParams.get("s") ?? 0));
+    return { pid: process.pid, v_at_start: before, v_at_end: this.#v, history: this.#history, env: process.env["CT_ENV"] ?? null };
+  }
+}
+export const app = deployment(U, {
+  rayActorOptions: { numCpus: 0 },
+  userConfig: { v: 0 },
+  gracefulShutdownTimeoutS: 5,
+  gracefulShutdownWaitLoopS: 0.5,
+}).bind();
