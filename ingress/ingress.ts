@@ -11,13 +11,15 @@ import type { RoutingTable } from "../protocol/routes.ts";
 import type { PublicKey } from "../protocol/ticket.ts";
 import { AccessLog } from "./access-log.ts";
 import { ControlLink, type ControlConnection, type ControlEvents } from "./control.ts";
+import type { Finished } from "./http/context.ts";
 import { isLoopback } from "./http/guard.ts";
-import { listenHttp, type ClientListener, type ListenerContext } from "./http/listener.ts";
+import { listenHttp } from "./http/listener.ts";
 import { listenMesh, type MeshListener } from "./links/listener.ts";
 import { Sessions } from "./links/session.ts";
+import { ListenerSlot } from "./listener-slot.ts";
 import { LogFile } from "./log-file.ts";
 import { Mesh } from "./mesh.ts";
-import { IngressMetrics } from "./metrics.ts";
+import { IngressMetrics, type RequestMetrics } from "./metrics.ts";
 import { TableFile, type Remembered } from "./table-file.ts";
 
 export interface IngressEnvironment {
@@ -39,8 +41,6 @@ export interface IngressEnvironment {
 
 /** A listener whose port is taken is tried again after this, ms. */
 const BIND_AGAIN_MS = 2_000;
-/** What a change of the client listener gives to requests of the old one, ms. */
-const CHANGE_DRAIN_MS = 30_000;
 
 export class Ingress {
   readonly mesh: Mesh;
@@ -56,13 +56,10 @@ export class Ingress {
   /** Coordinator's clock minus ours. */
   #clockOffset = 0;
   #meshListener: MeshListener | null = null;
-  #client: ClientListener | null = null;
-  /** What the client listener was made from: a spec with the same is no change. */
-  #clientOptions = "";
-  #lastHttpPort: number | null = null;
+  readonly #http = new ListenerSlot();
+  readonly #grpc = new ListenerSlot();
   #bindAgainAt = 0;
   #binding: Promise<void> = Promise.resolve();
-  #error: string | null = null;
   #stopping = false;
 
   constructor(options: IngressOptions, environment: IngressEnvironment) {
@@ -107,17 +104,16 @@ export class Ingress {
   }
 
   report(): IngressReport {
-    const { ingress, http } = this.#spec;
-    const client = this.#client;
-    // Without its mesh listener it has no URLs: replicas would take the relay, and stay on it.
-    const waiting = this.#meshListener === null || (http !== null && client === null);
+    const slots = [this.#http, this.#grpc];
+    const error = slots.find((slot) => slot.error !== null)?.error ?? null;
+    const waiting = (this.#spec.http !== null && !this.#http.wanted) || slots.some((slot) => slot.wanted && slot.listener === null);
     return {
-      ingress,
-      state: this.#error !== null ? "failed" : waiting ? "starting" : "ready",
-      ...(this.#error === null ? {} : { error: this.#error }),
+      ingress: this.#spec.ingress,
+      state: error !== null ? "failed" : waiting ? "starting" : "ready",
+      ...(error === null ? {} : { error }),
       urls: this.#meshUrls(),
-      http: client === null ? null : { host: client.host, port: client.port },
-      grpc: null,
+      http: this.#http.address,
+      grpc: this.#grpc.address,
       pid: this.#environment.pid,
     };
   }
@@ -136,14 +132,14 @@ export class Ingress {
     this.#sessions.tick(now);
     this.#control.tick();
     void this.#accessLog.flush();
-    if (this.#error !== null && now >= this.#bindAgainAt) void this.#applySpec();
+    if (this.report().state === "failed" && now >= this.#bindAgainAt) void this.#applySpec();
   }
 
   /** Stops accepting, lets what runs finish, says goodbye to replicas and coordinator. */
   async stop(drainMs: number): Promise<void> {
     this.#stopping = true;
     await this.#binding;
-    await this.#client?.close(drainMs);
+    await Promise.all([this.#http.listener?.close(drainMs), this.#grpc.listener?.close(drainMs)]);
     await this.#meshListener?.close();
     this.#control.stop();
     await this.#accessLog.flush();
@@ -178,46 +174,29 @@ export class Ingress {
   }
 
   async #bind(): Promise<void> {
-    const { http } = this.#spec;
-    const wanted = http === null ? "" : JSON.stringify(http);
-    if (this.#stopping || (wanted === this.#clientOptions && this.#error === null)) return;
+    if (this.#stopping) return;
+    const { http, grpc } = this.#spec;
     const before = JSON.stringify(this.report());
-    if (this.#client !== null) {
-      const old = this.#client;
-      this.#client = null;
-      // The same port can't be had before the old listener has let go of it: accepting stops at once, draining goes on.
-      void old.close(CHANGE_DRAIN_MS);
-    }
-    this.#clientOptions = wanted;
-    this.#error = null;
-    if (http !== null) {
-      try {
-        this.#client = await this.#listenHttp(http);
-        this.#lastHttpPort = this.#client.port;
-        if (!isLoopback(http.host)) this.#environment.log(`Clients of other machines can reach ${http.host}:${this.#client.port}, and no API key is set.`);
-      } catch (thrown) {
-        this.#error = SkeinError.from(thrown).message;
-      }
-    }
+    const told = (metrics: RequestMetrics): { started(): void; finished(request: Finished): void } => ({
+      started: () => metrics.started(),
+      finished: (request) => {
+        metrics.finished(request);
+        this.#accessLog.add(request, new Date(this.#environment.wallTime()).toISOString());
+      },
+    });
+    const { now, after, freshId, log } = this.#environment;
+    const around = { mesh: this.mesh, now, after, freshId };
+    const old = this.#http.listener;
+    await this.#http.use(http, null, (options) => listenHttp(options, { ...around, ...told(this.#metrics.http) }));
+    const { address } = this.#http;
+    if (address !== null && this.#http.listener !== old && !isLoopback(address.host)) log(`Clients of other machines can reach ${address.host}:${address.port}, and no API key is set.`);
+    const wantsGrpc = http !== null && grpc !== null && grpc.grpc_servicer_functions.length > 0;
+    await this.#grpc.use(wantsGrpc ? grpc : null, http, async (options) => {
+      const { listenGrpc } = await import("./grpc/listener.ts");
+      return listenGrpc(options, http!, { ...around, log, ...told(this.#metrics.grpc()) });
+    });
     this.#remember();
     if (JSON.stringify(this.report()) !== before) this.#environment.onReport(this.report());
-  }
-
-  async #listenHttp(http: NonNullable<IngressSpec["http"]>): Promise<ClientListener> {
-    const { now, after, freshId, wallTime } = this.#environment;
-    const context: ListenerContext = {
-      mesh: this.mesh, now, after, freshId,
-      started: () => this.#metrics.started(),
-      finished: (request) => {
-        this.#metrics.finished(request);
-        this.#accessLog.add(request, new Date(wallTime()).toISOString());
-      },
-    };
-    if (http.port === 0 && this.#lastHttpPort !== null) {
-      const listener = await listenHttp({ ...http, port: this.#lastHttpPort }, context).catch(() => null);
-      if (listener !== null) return listener;
-    }
-    return listenHttp(http, context);
   }
 
   // --- table ---
@@ -235,7 +214,7 @@ export class Ingress {
 
   #recall(remembered: Remembered): void {
     this.#clockOffset = remembered.clockOffsetMs;
-    this.#lastHttpPort = remembered.httpPort;
+    this.#http.lastPort = remembered.httpPort;
     if (remembered.table !== null) this.#take(remembered.table);
   }
 
@@ -243,7 +222,7 @@ export class Ingress {
     const { ingress } = this.#spec;
     if (this.#meshListener === null) return;
     const state: Remembered = {
-      schema: 1, ingress, meshPort: this.#meshListener.port, httpPort: this.#lastHttpPort, clockOffsetMs: this.#clockOffset, table: this.mesh.table,
+      schema: 1, ingress, meshPort: this.#meshListener.port, httpPort: this.#http.lastPort, clockOffsetMs: this.#clockOffset, table: this.mesh.table,
     };
     this.#file.write(state).catch((cause: Error) => this.#environment.log(`The routing table can't be kept on disk (${cause.message}): this ingress can't restart while the coordinator is away.`));
   }

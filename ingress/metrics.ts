@@ -9,30 +9,30 @@ import type { Mesh } from "./mesh.ts";
 const LATENCY_BUCKETS_MS = [1, 2, 5, 10, 20, 50, 100, 200, 300, 400, 500, 1000, 2000, 5000, 10_000, 60_000, 120_000, 300_000, 600_000];
 const METHODS: ReadonlySet<string> = new Set(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "WEBSOCKET"]);
 
-export class IngressMetrics {
-  readonly #registry = new Registry();
+/** Requests of one protocol. */
+export class RequestMetrics {
   readonly #requests: Counter;
   readonly #errors: Counter;
   readonly #deploymentErrors: Counter;
   readonly #latency: Histogram;
   #ongoing = 0;
 
-  constructor(mesh: Mesh) {
-    const registers = [this.#registry];
+  constructor(protocol: "http" | "grpc", registers: Registry[]) {
     const labelNames = ["route", "method", "application", "status_code"];
-    this.#requests = new Counter({ name: "skein_num_http_requests_total", help: "HTTP requests answered.", labelNames, registers });
-    this.#errors = new Counter({ name: "skein_num_http_error_requests_total", help: "HTTP requests answered with an error.", labelNames: ["route", "method", "application", "error_code"], registers });
+    const what = protocol === "http" ? "HTTP requests" : "gRPC calls";
+    this.#requests = new Counter({ name: `skein_num_${protocol}_requests_total`, help: `${what} answered.`, labelNames, registers });
+    this.#errors = new Counter({
+      name: `skein_num_${protocol}_error_requests_total`, help: `${what} answered with an error.`, labelNames: ["route", "method", "application", "error_code"], registers,
+    });
     this.#deploymentErrors = new Counter({
-      name: "skein_num_deployment_http_error_requests_total", help: "HTTP requests that a deployment answered with an error.",
+      name: `skein_num_deployment_${protocol}_error_requests_total`, help: `${what} that a deployment answered with an error.`,
       labelNames: ["deployment", "method", "route", "application", "error_code"], registers,
     });
-    this.#latency = new Histogram({ name: "skein_http_request_latency_ms", help: "Time from a request's head to the end of its answer, ms.", labelNames, buckets: LATENCY_BUCKETS_MS, registers });
+    this.#latency = new Histogram({
+      name: `skein_${protocol}_request_latency_ms`, help: "Time from a request's head to the end of its answer, ms.", labelNames, buckets: LATENCY_BUCKETS_MS, registers,
+    });
     const ongoing = (): number => this.#ongoing;
-    new Gauge({ name: "skein_num_ongoing_http_requests", help: "HTTP requests in hand.", registers, collect() { this.set(ongoing()); } });
-    new Gauge({ name: "skein_ingress_links", help: "Replicas linked to this ingress.", registers, collect() { this.set(mesh.links); } });
-    perDeployment(mesh, registers, "skein_deployment_queued_queries", "Requests that wait for a replica.", (pool) => pool.queued);
-    perDeployment(mesh, registers, "skein_num_ongoing_requests_at_replicas", "Requests that this ingress has given to replicas.", (pool) => pool.ongoing);
-    perDeployment(mesh, registers, "skein_ingress_replicas", "Replicas that may be used now.", (pool) => pool.peers.filter((peer) => peer.ready && peer.link !== null).length);
+    new Gauge({ name: `skein_num_ongoing_${protocol}_requests`, help: `${what} in hand.`, registers, collect() { this.set(ongoing()); } });
   }
 
   started(): void {
@@ -42,7 +42,8 @@ export class IngressMetrics {
   finished(request: Finished): void {
     this.#ongoing -= 1;
     const { route, app, deployment } = request;
-    const method = METHODS.has(request.method) ? request.method : "OTHER";
+    // A gRPC method that is not a known path comes as OTHER.
+    const method = METHODS.has(request.method) || request.method.startsWith("/") ? request.method : "OTHER";
     const status = String(request.status);
     const labels = { route, method, application: app, status_code: status };
     this.#requests.inc(labels);
@@ -50,6 +51,26 @@ export class IngressMetrics {
     if (!request.isError) return;
     this.#errors.inc({ route, method, application: app, error_code: status });
     if (deployment !== "") this.#deploymentErrors.inc({ deployment, method, route, application: app, error_code: status });
+  }
+}
+
+export class IngressMetrics {
+  readonly #registry = new Registry();
+  readonly http: RequestMetrics;
+  #grpc: RequestMetrics | null = null;
+
+  constructor(mesh: Mesh) {
+    const registers = [this.#registry];
+    this.http = new RequestMetrics("http", registers);
+    new Gauge({ name: "skein_ingress_links", help: "Replicas linked to this ingress.", registers, collect() { this.set(mesh.links); } });
+    perDeployment(mesh, registers, "skein_deployment_queued_queries", "Requests that wait for a replica.", (pool) => pool.queued);
+    perDeployment(mesh, registers, "skein_num_ongoing_requests_at_replicas", "Requests that this ingress has given to replicas.", (pool) => pool.ongoing);
+    perDeployment(mesh, registers, "skein_ingress_replicas", "Replicas that may be used now.", (pool) => pool.peers.filter((peer) => peer.ready && peer.link !== null).length);
+  }
+
+  /** Made when the first gRPC listener is. */
+  grpc(): RequestMetrics {
+    return (this.#grpc ??= new RequestMetrics("grpc", [this.#registry]));
   }
 
   text(): Promise<string> {

@@ -3,6 +3,7 @@
  * Explicit (the last parameter of every entry method); ambient getters are a convenience where the platform has storage for them.
  */
 import { SkeinError } from "../protocol/errors.ts";
+import type { GrpcCall } from "./grpc.ts";
 import type { CallOrigin, DeploymentHandle } from "./handle.ts";
 import { withOrigin } from "./handle.ts";
 import { runtime } from "./runtime.ts";
@@ -30,6 +31,8 @@ export interface Context {
   /** "" when the request names no model. */
   readonly multiplexedModelId: string;
   readonly replica: ReplicaContext;
+  /** Metadata and status of a call that came by gRPC; undefined for others. */
+  readonly grpc?: GrpcCall | undefined;
   /** The same handle, whose calls inherit this request's id, deadline and cancellation. */
   call<T>(handle: DeploymentHandle<T>): DeploymentHandle<T>;
 }
@@ -56,6 +59,7 @@ export class RequestContext implements Context, CallOrigin {
   readonly replica: ReplicaContext;
   /** Ingresses that the request has passed. */
   readonly hops: number;
+  grpc: GrpcCall | undefined;
   #controller: AbortController | undefined;
   #cancelled: SkeinError | undefined;
   #listeners: Set<(reason: SkeinError) => void> | undefined;

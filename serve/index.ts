@@ -3,6 +3,7 @@ export { batch, type Batched, type BatchOptions } from "./batch.ts";
 export { DeploymentResponse } from "./call-response.ts";
 export { getContext, getMultiplexedModelId, getReplicaContext, type Context, type ReplicaContext } from "./context.ts";
 export { Application, Deployment, deployment, type FetchObject, type Servable, type Served } from "./deployment.ts";
+export type { GrpcCall, MetadataValue } from "./grpc.ts";
 export type { DeploymentHandle, HandleOptions } from "./handle.ts";
 export { localTesting } from "./local.ts";
 export { multiplexed, type MultiplexedOptions } from "./multiplexed.ts";

@@ -9,6 +9,8 @@ import type { Context } from "./context.ts";
 
 type Method = (...args: unknown[]) => unknown;
 const NEVER_CALLED = new Set(["constructor", "init"]);
+/** Names that mean something else: an RPC `Fetch` is served by a method `Fetch`, never by the HTTP entry. */
+const NEVER_RPC = new Set([...NEVER_CALLED, "fetch", "reconfigure", "checkHealth"]);
 
 export class Instance {
   readonly value: object;
@@ -69,6 +71,17 @@ export class Instance {
     return method.apply(this.value, all);
   }
 
+  /**
+   * Calls the method of an RPC: the one with its name, or with that name and a small first letter. A function serves the RPC `__call__`.
+   * Throws `APPLICATION_ERROR`, in Ray's words, when there is none.
+   */
+  rpc(name: string, request: unknown, context: Context): unknown {
+    const small = name.charAt(0).toLowerCase() + name.slice(1);
+    const method = name === CALL_OPERATOR ? (this.#operator ?? this.#own(name)) : (this.#own(name) ?? (NEVER_RPC.has(small) ? undefined : this.#own(small)));
+    if (method === undefined || name in Object.prototype || NEVER_CALLED.has(name)) throw new SkeinError("APPLICATION_ERROR", this.#noMethod(name));
+    return method.call(this.value, request, context);
+  }
+
   /** The value of a unary call. Throws a TypeError when the method yields and can't be awaited. */
   async call(name: string, args: readonly unknown[], context: Context): Promise<unknown> {
     const result = await this.invoke(name, args, context);
@@ -95,8 +108,14 @@ export class Instance {
     if (name === CALL_OPERATOR && this.#operator !== undefined) return this.#operator;
     const found = isCallable(name) && !(name in Object.prototype) ? this.#own(name) : undefined;
     if (found === undefined || NEVER_CALLED.has(name))
-      throw new SkeinError("NOT_FOUND", `Tried to call a method '${name}' that does not exist. Available methods: [${this.methods().map((m) => `'${m}'`).join(", ")}].`);
+      throw new SkeinError("NOT_FOUND", this.#noMethod(name));
     return found;
+  }
+
+  #noMethod(name: string): string {
+    return `Tried to call a method '${name}' that does not exist. Available methods: [${this.methods()
+      .map((m) => `'${m}'`)
+      .join(", ")}].`;
   }
 
   /** Names that handles may call, sorted. */

@@ -3,7 +3,7 @@ import type { IncomingMessage } from "node:http";
 import type { Mesh } from "../mesh.ts";
 import type { Guard } from "./guard.ts";
 
-/** One finished request, for the access log and the metrics. */
+/** One finished request (or gRPC call, whose method is its path and whose route its application), for the access log and the metrics. */
 export interface Finished {
   readonly requestId: string;
   readonly method: string;
@@ -11,8 +11,8 @@ export interface Finished {
   readonly route: string;
   readonly app: string;
   readonly deployment: string;
-  /** 499: the client left. For WebSockets the close code. */
-  readonly status: number;
+  /** 499: the client left. For WebSockets the close code, for gRPC `StatusCode.<name>`. */
+  readonly status: number | string;
   readonly ms: number;
   readonly log: boolean;
   readonly isError: boolean;

@@ -4,6 +4,7 @@
  */
 import { readFileSync } from "node:fs";
 import type { RequestListener, Server, ServerOptions } from "node:http";
+import type { Server as NetServer } from "node:net";
 import type { Duplex } from "node:stream";
 import type { HttpOptions } from "../../protocol/config.ts";
 import { SkeinError } from "../../protocol/errors.ts";
@@ -80,10 +81,10 @@ export async function listenHttp(options: HttpOptions, outer: ListenerContext): 
   };
 }
 
-/** Listens. Resolves with the port; rejects with one clear sentence. */
-export function bind(server: Server, host: string, port: number): Promise<number> {
+/** Listens. Resolves with the port; rejects with one clear sentence, which names the option to change. */
+export function bind(server: NetServer, host: string, port: number, option = "http_options.port"): Promise<number> {
   return new Promise((resolve, reject) => {
-    server.once("error", (cause: NodeJS.ErrnoException) => reject(new SkeinError("UNAVAILABLE", bindFailure(cause, host, port), { cause })));
+    server.once("error", (cause: NodeJS.ErrnoException) => reject(new SkeinError("UNAVAILABLE", bindFailure(cause, host, port, option), { cause })));
     server.listen({ host: host.replace(/^\[|\]$/g, ""), port, backlog: 1024 }, () => {
       const address = server.address();
       resolve(typeof address === "object" && address !== null ? address.port : port);
@@ -91,10 +92,10 @@ export function bind(server: Server, host: string, port: number): Promise<number
   });
 }
 
-function bindFailure(cause: NodeJS.ErrnoException, host: string, port: number): string {
+function bindFailure(cause: NodeJS.ErrnoException, host: string, port: number, option: string): string {
   switch (cause.code) {
     case "EADDRINUSE":
-      return `Port ${port} on ${host} is in use by another program: stop it, or choose another port in http_options.port.`;
+      return `Port ${port} on ${host} is in use by another program: stop it, or choose another port in ${option}.`;
     case "EACCES":
       return `Port ${port} on ${host} needs rights that this process doesn't have: choose a port above 1023.`;
     case "EADDRNOTAVAIL":
@@ -105,7 +106,7 @@ function bindFailure(cause: NodeJS.ErrnoException, host: string, port: number): 
   }
 }
 
-function tlsFiles(options: HttpOptions): { key: Buffer; cert: Buffer; ca?: Buffer; passphrase?: string } {
+export function tlsFiles(options: HttpOptions): { key: Buffer; cert: Buffer; ca?: Buffer; passphrase?: string } {
   const read = (name: string, file: string): Buffer => {
     try {
       return readFileSync(file);

@@ -15,6 +15,7 @@ import { runtime } from "../../serve/runtime.ts";
 import { constructDeployment, replicaContext } from "./application.ts";
 import { serveCall } from "./call.ts";
 import { LinkCaller, type Links } from "./caller.ts";
+import type { GrpcMethods } from "./grpc-methods.ts";
 import { serveGrpc } from "./grpc.ts";
 import { checkOnce, watchHealth } from "./health.ts";
 import { serveHttp } from "./http.ts";
@@ -52,6 +53,8 @@ export class Replica implements IngressLinkOwner, WorkOwner, Links {
   readonly #running = new Set<Work>();
   readonly #abandoned = new Set<Work>();
   #instance: Instance | undefined;
+  /** Codecs of the gRPC services; null where there are none. */
+  #grpc: Promise<GrpcMethods> | null = null;
   #state: Status["state"] = "starting";
   #ticket: string;
   #addresses: readonly IngressAddress[];
@@ -96,6 +99,8 @@ export class Replica implements IngressLinkOwner, WorkOwner, Links {
     this.#dial(this.#addresses);
     this.#tick();
     try {
+      this.#grpc = grpcOf(this.#options);
+      await this.#grpc;
       const instance = await constructDeployment(this.platform, this.#options, new LinkCaller(this));
       this.#status({ progress: "initialising" });
       await instance.start(spec.app, spec.userConfig);
@@ -249,7 +254,7 @@ export class Replica implements IngressLinkOwner, WorkOwner, Links {
       case "call":
         return serveCall(work, head, ended);
       case "grpc":
-        return serveGrpc(work, head, ended);
+        return serveGrpc(work, head, ended, this.#grpc);
     }
   }
 
@@ -351,3 +356,10 @@ export class Replica implements IngressLinkOwner, WorkOwner, Links {
 
 const messageOf = (error: unknown): string => (error instanceof SkeinError ? error.message : stackOf(error));
 const stackOf = (error: unknown): string => (error instanceof Error ? (error.stack ?? `${error.name}: ${error.message}`) : String(error));
+
+/** Only the ingress deployment is called by gRPC. The codecs are loaded where they are needed. */
+function grpcOf({ manifest, spec }: ReplicaOptions): Promise<GrpcMethods> | null {
+  const { grpc, graph } = manifest;
+  if (grpc === undefined || graph.ingress !== spec.deployment) return null;
+  return import("./grpc-methods.ts").then(({ grpcMethods }) => grpcMethods(grpc));
+}

@@ -3,7 +3,7 @@
  * http.ts, call.ts, websocket.ts and grpc.ts know what it says.
  */
 import { SkeinError, type ErrorCode } from "../../protocol/errors.ts";
-import type { OpenHead } from "../../protocol/heads.ts";
+import type { FailHead, OpenHead } from "../../protocol/heads.ts";
 import type { Stream } from "../../protocol/stream.ts";
 import type { RequestContext } from "../../serve/context.ts";
 import { runWithContext } from "../../serve/context.ts";
@@ -64,14 +64,14 @@ export class Work {
     this.#owner.onCancelled(this);
   }
 
-  /** Tells the caller why it failed, once; user code's own errors go to the log with their stack. */
-  fail(error: unknown): void {
+  /** Tells the caller why it failed, once; user code's own errors go to the log with their stack. `more`: what gRPC says beside. */
+  fail(error: unknown, more: Pick<FailHead, "status" | "trailers"> = {}): void {
     if (this.context.cancelled !== undefined && this.stream.closed) return;
     const known = error instanceof SkeinError && PASSED.has(error.code);
     if (!known) this.#owner.log("error", `Request ${this.head.requestId} failed: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
     const code = known ? error.code : "APPLICATION_ERROR";
     const message = error instanceof SkeinError ? error.message : error instanceof Error ? `${error.name}: ${error.message}` : String(error);
-    this.stream.fail({ code, message: message.slice(0, 8_000) });
+    this.stream.fail({ code, message: message.slice(0, 8_000), ...more });
   }
 
   /**

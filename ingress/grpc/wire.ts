@@ -1,0 +1,112 @@
+/**
+ * One gRPC call on an HTTP/2 stream: pieces of messages in, messages and a status out. Knows gRPC over HTTP/2, nothing of who answers.
+ * node:http2 rather than @grpc/grpc-js: a call is passed on piece by piece under flow control (grpc-js buffers 16 whole messages), and any
+ * path can be answered without being registered first.
+ */
+import type { ServerHttp2Stream } from "node:http2";
+import { GRPC_STATUS } from "../../protocol/grpc.ts";
+import type { FlatHeaders } from "../../protocol/heads.ts";
+import { GRPC_MESSAGE_MAX } from "../../protocol/limits.ts";
+import { framed, MessageReader } from "./framing.ts";
+import { metadataLines, statusLines } from "./metadata.ts";
+
+const NO_ERROR = 0;
+const CONTENT = { ":status": 200, "content-type": "application/grpc" } as const;
+
+/** What the client does. After `onGone` nothing more comes, and nothing after `finish`. */
+export interface WireEvents {
+  /** False: pause until `resume`. */
+  onPiece(piece: Uint8Array, more: boolean): boolean;
+  /** The client has sent all it will. */
+  onClientEnd(): void;
+  /** The client called it off, or its connection broke. */
+  onGone(): void;
+  /** What was written has been taken. */
+  onDrain(): void;
+  /** The client broke the rules: the call has been answered with this status. */
+  onBroken(code: number): void;
+}
+
+export class Wire {
+  readonly #stream: ServerHttp2Stream;
+  readonly #reader = new MessageReader();
+  #trailers: Record<string, string | string[]> = {};
+  #over = false;
+
+  constructor(stream: ServerHttp2Stream) {
+    this.#stream = stream;
+  }
+
+  start(events: WireEvents): void {
+    const stream = this.#stream;
+    const broken = (code: number, details: string, more: FlatHeaders = []): void => {
+      this.finish(code, details, more);
+      events.onBroken(code);
+    };
+    stream.on("error", () => {});
+    stream.on("data", (data: Buffer) => {
+      if (this.#over) return;
+      let taken = true;
+      const error = this.#reader.push(data, (piece, more) => {
+        if (!this.#over && !events.onPiece(piece, more)) taken = false;
+      });
+      if (this.#over) return;
+      if (error === "compressed") return broken(GRPC_STATUS.UNIMPLEMENTED, "Compressed messages are not supported.", ["accept-encoding", "identity"]);
+      if (error === "tooLarge") return broken(GRPC_STATUS.RESOURCE_EXHAUSTED, `Received message larger than max (${GRPC_MESSAGE_MAX}).`);
+      if (!taken) stream.pause();
+    });
+    stream.on("end", () => {
+      if (this.#over) return;
+      if (!this.#reader.between) return broken(GRPC_STATUS.INTERNAL, "The request ended in the middle of a message.");
+      events.onClientEnd();
+    });
+    stream.on("drain", () => events.onDrain());
+    stream.on("close", () => {
+      if (this.#over) return;
+      this.#over = true;
+      events.onGone();
+    });
+    stream.on("wantTrailers", () => {
+      if (!stream.destroyed && !stream.closed) stream.sendTrailers(this.#trailers);
+    });
+  }
+
+  resume(): void {
+    this.#stream.resume();
+  }
+
+  /** Sends the headers now instead of with the first message. */
+  begin(): void {
+    if (!this.#over && !this.#stream.headersSent && !this.#stream.destroyed) this.#stream.respond(CONTENT, { waitForTrailers: true });
+  }
+
+  /** One message. False: wait for onDrain. */
+  send(pieces: readonly Uint8Array[], size: number): boolean {
+    if (this.#over || this.#stream.destroyed) return true;
+    this.begin();
+    return this.#stream.write(framed(pieces, size));
+  }
+
+  /** The status, behind what was written. What the client still sends is not read. */
+  finish(code: number, details: string, trailers: FlatHeaders): void {
+    if (this.#over) return;
+    this.#over = true;
+    const stream = this.#stream;
+    if (stream.destroyed || stream.closed) return;
+    const lines = { ...metadataLines(trailers), ...statusLines(code, details) };
+    const leave = (): void => void (stream.readableEnded || stream.closed || stream.close(NO_ERROR));
+    try {
+      if (stream.headersSent) {
+        this.#trailers = lines;
+        stream.end(leave);
+      } else {
+        stream.respond({ ...CONTENT, ...lines }, { endStream: true });
+        setImmediate(leave);
+      }
+    } catch {
+      // Trailing metadata that HTTP/2 can't carry: the client sees a broken stream, which is a status of its own.
+      stream.close(NO_ERROR);
+    }
+    stream.resume();
+  }
+}
