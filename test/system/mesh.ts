@@ -22,6 +22,9 @@ const COMPILE_CACHE = join(tmpdir(), "skein-test-compile-cache");
 /** A request that hangs is a failed one, not a test without an end, ms. */
 const ANSWER_WITHIN_MS = 30_000;
 
+/** A deploy may make sessions on a software GPU while other tests have the processors, ms. */
+const DEPLOYED_WITHIN_MS = 150_000;
+
 /** One process that the mesh's parent (here: the test) started. */
 export interface Started<Ready> {
   readonly child: ChildProcess;
@@ -153,7 +156,7 @@ export class SystemMesh {
       const failed = Object.values(apps).find((app) => app.status === "DEPLOY_FAILED");
       if (failed !== undefined) throw new Stop(`${failed.name} failed: ${failed.message} ${JSON.stringify(failed.deployments)}`);
       return Object.keys(apps).length === applications.length && Object.values(apps).every((app) => app.status === "RUNNING");
-    }, "every application is RUNNING");
+    }, "every application is RUNNING", DEPLOYED_WITHIN_MS);
     await eventually(async () => (await this.clientUrl().catch(() => null)) !== null, "the client listener is there");
   }
 
