@@ -175,6 +175,8 @@ export class Forward implements Waiter {
 
   chunk(attempt: Attempt, payload: Uint8Array, type: ChunkType, more: boolean, charge: number): void {
     this.#output(attempt);
+    // Whoever asked may be slow, or never read at all: that is between it and its own stream.
+    attempt.stream.parked(charge);
     this.#reply.onChunk(payload, type, more, charge);
   }
 

@@ -106,6 +106,7 @@ class FromCaller implements StreamEvents {
   }
 
   onChunk(payload: Uint8Array, type: ChunkType, more: boolean, charge: number): void {
+    this.#caller.parked(charge);
     if (this.#forward.write(type, payload, more)) this.#caller.consumed(charge);
     else this.#owed += charge;
   }

@@ -72,6 +72,8 @@ export class Stream {
   /** Received and not yet consumed; consumed and not yet granted. */
   #held = 0;
   #ungranted = 0;
+  /** Of what was received and not yet consumed: given back to the link already. */
+  #parked = 0;
 
   constructor(link: StreamLink, id: number, epoch: number, opener: boolean, events: StreamEvents) {
     this.#link = link;
@@ -152,11 +154,24 @@ export class Stream {
     this.#close();
   }
 
+  /**
+   * The owner keeps `charge` bytes for somebody who may never take them: from now on they hold up this stream only, and no longer its
+   * neighbours on the link. Without it 16 clients that stop reading would silence a replica for all others. They are `consumed` later all the same.
+   */
+  parked(charge: number): void {
+    if (this.closed) return;
+    this.#held -= charge;
+    this.#parked += charge;
+    this.#link.returned(charge);
+  }
+
   /** The owner is done with `charge` bytes: the peer may send as many again. Granted in halves of the window. */
   consumed(charge: number): void {
     if (this.closed || charge === 0) return;
-    this.#held -= charge;
-    this.#link.returned(charge);
+    const unparked = Math.max(0, charge - this.#parked);
+    this.#parked -= charge - unparked;
+    this.#held -= unparked;
+    if (unparked > 0) this.#link.returned(unparked);
     if (this.#remoteEnded) return;
     this.#ungranted += charge;
     if (this.#ungranted >= STREAM_WINDOW / 2) {

@@ -140,6 +140,39 @@ describe("a link", () => {
     expect(() => peer.streams[0]!.write("bytes", big)).toThrow("without waiting");
   });
 
+  it("streams whose readers park what they got and never consume it don't hold up a neighbour", () => {
+    const count = 2 * (LINK_WINDOW / STREAM_WINDOW);
+    const peer = recorder();
+    const pair = linkPair({}, peer.events);
+    let parked = 0;
+    for (let i = 0; i < count; i++) {
+      const stream: Stream = pair.dialler.open(call(), {
+        onChunk: (bytes, _type, _more, charge) => {
+          parked += bytes.byteLength;
+          stream.parked(charge);
+        },
+      }, true);
+    }
+    pair.settle();
+    for (const stream of peer.streams) stream.write("bytes", new Uint8Array(2 * STREAM_WINDOW));
+    pair.settle();
+    expect(parked).toBeGreaterThan(LINK_WINDOW);
+    expect(parked).toBeLessThanOrEqual(count * STREAM_WINDOW);
+    let healthy = 0;
+    const neighbour: Stream = pair.dialler.open(call(), {
+      onChunk: (bytes, _type, _more, charge) => {
+        healthy += bytes.byteLength;
+        neighbour.parked(charge);
+        neighbour.consumed(charge);
+      },
+    }, true);
+    pair.settle();
+    peer.streams.at(-1)!.write("bytes", new Uint8Array(3 * STREAM_WINDOW));
+    pair.settle();
+    expect(healthy).toBe(3 * STREAM_WINDOW);
+    expect(pair.dialler.held).toBe(0);
+  });
+
   it("many stalled streams together stop at the link's window, and all go on when it opens", () => {
     const peer = recorder();
     const pair = linkPair({}, peer.events);

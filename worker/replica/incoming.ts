@@ -28,7 +28,11 @@ class Queue {
 
   push(held: Held): void {
     if (this.#failure !== undefined) this.#stream.consumed(held.charge);
-    else this.#held.push(held);
+    else {
+      // A handler that doesn't read holds up its own sender, not the other requests of the link.
+      this.#stream.parked(held.charge);
+      this.#held.push(held);
+    }
     this.#wake?.();
   }
 
