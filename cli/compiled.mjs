@@ -8,6 +8,7 @@
  */
 import { createHash } from "node:crypto";
 import { mkdirSync, readFileSync, readdirSync, renameSync, rmSync, statSync, existsSync, utimesSync } from "node:fs";
+import { enableCompileCache } from "node:module";
 import { dirname, join, relative, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { root } from "./pinned-node.mjs";
@@ -58,7 +59,7 @@ function listSources() {
 const compiledPath = (folder, source) => join(folder, source.replace(/\.ts$/, ".mjs"));
 
 async function compile(sources, folder) {
-  const { build } = await import("esbuild");
+  const { build, stop } = await import("esbuild");
   const entries = new Set([MAIN]);
   for (const source of sources) {
     for (const [, target] of readFileSync(join(root, source), "utf8").matchAll(PROGRAM)) {
@@ -82,6 +83,9 @@ async function compile(sources, folder) {
       target: "node24",
       sourcemap: true,
       sourcesContent: false,
+      // A program's text stays in its process's memory. Names stay as they are: stack traces are read.
+      minifyWhitespace: true,
+      minifySyntax: true,
       logLevel: "silent",
       external: EXTERNAL,
       banner: {
@@ -92,6 +96,7 @@ async function compile(sources, folder) {
           name: "programs",
           setup: (plugin) => plugin.onLoad({ filter: /\.ts$/ }, ({ path }) => loadSource(path, folder)),
         },
+        lightHttp,
       ],
     });
     renameSync(making, folder);
@@ -99,9 +104,28 @@ async function compile(sources, folder) {
     rmSync(making, { recursive: true, force: true });
     // Another process was quicker.
     if (!existsSync(compiledPath(folder, MAIN))) throw error;
+  } finally {
+    // Its process would stay for as long as the command, with 100 MB.
+    await stop();
   }
   forgetOld(folder);
 }
+
+/**
+ * `import ... from "node:http"` reads every export of that module, among them fetch's classes, which loads all of undici: 30 ms and 10 MB
+ * in every process for nothing. The module as `require` gives it reads them when they are asked for.
+ */
+const lightHttp = {
+  name: "light-http",
+  setup(plugin) {
+    plugin.onResolve({ filter: /^(node:)?http$/ }, ({ kind }) =>
+      kind === "import-statement" ? { path: "http", namespace: "light-http" } : undefined,
+    );
+    plugin.onLoad({ filter: /.*/, namespace: "light-http" }, () => ({
+      contents: 'module.exports = process.getBuiltinModule("node:http");',
+    }));
+  },
+};
 
 function loadSource(path, folder) {
   if (path.includes("node_modules")) return undefined;
@@ -126,6 +150,12 @@ function forgetOld(current) {
   for (const { path } of trees.slice(KEPT)) rmSync(path, { recursive: true, force: true });
 }
 
-const command = (await compiledCommand()) ?? join(root, MAIN);
+const compiled = await compiledCommand();
+if (compiled !== undefined) {
+  // V8's code is kept beside the programs, for this process and for those that it starts.
+  process.env.NODE_COMPILE_CACHE ??= join(dirname(dirname(compiled)), "compile-cache");
+  enableCompileCache(process.env.NODE_COMPILE_CACHE);
+}
+const command = compiled ?? join(root, MAIN);
 process.argv[1] = command;
 await import(pathToFileURL(command).href);

@@ -3,7 +3,7 @@
  * Knows no clock and no network.
  */
 import { createHash, timingSafeEqual } from "node:crypto";
-import { z } from "zod";
+import * as z from "zod";
 import { SkeinError } from "../protocol/errors.ts";
 import { newSecret } from "./keys.ts";
 import type { StateStore } from "./store/store.ts";

@@ -2,7 +2,7 @@
  * An artefact: what the builder makes of an application, addressed by the SHA-256 of its manifest (canonical JSON).
  * Bundles and assets are blobs of their own, named by SHA-256.
  */
-import { z } from "zod";
+import * as z from "zod";
 import { DEPLOYMENTS_MAX, GRPC_DESCRIPTORS_MAX, GRPC_SERVICES_MAX, NAME_MAX } from "./limits.ts";
 
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/);

@@ -3,7 +3,7 @@
  * Unknown keys are refused with their path; keys that Ray knows and Skein doesn't support yet are accepted and listed by `unsupportedKeys`.
  * Knows nothing of YAML positions (cli/ joins paths and positions) and nothing of applications' code.
  */
-import { z } from "zod";
+import * as z from "zod";
 import { APPLICATIONS_MAX, DEPLOYMENTS_MAX, NAME_MAX, REPLICAS_MAX } from "./limits.ts";
 
 const name = z

@@ -3,7 +3,7 @@
  * Levels, not edges: whole assignments and whole reports, each with the version it answers; sent again on disagreement.
  * First message of the peer is `join`; the coordinator answers `welcome` or `refused` and closes.
  */
-import { z } from "zod";
+import * as z from "zod";
 import { SkeinError } from "./errors.ts";
 import { grpcOptionsSchema, httpOptionsSchema, loggingConfigSchema } from "./config.ts";
 import { CONTROL_MESSAGE_MAX, MESSAGE_MAX, REPLICAS_MAX } from "./limits.ts";

@@ -2,7 +2,7 @@
  * The routing table: all that an ingress needs to serve, sent whole by the coordinator, kept on the ingress's disk.
  * A replica is used when the table lists it as ready and its link is up.
  */
-import { z } from "zod";
+import * as z from "zod";
 import { grpcOptionsSchema, httpOptionsSchema, loggingConfigSchema } from "./config.ts";
 
 export const versionSchema = z.strictObject({ term: z.number().int(), revision: z.number().int() });

@@ -3,7 +3,7 @@
  * `base64url(JSON claims) . base64url(Ed25519 signature)`. Signed by the coordinator only; revoked through the routing table.
  * Times are the coordinator's clock; the checker passes its own estimate of it.
  */
-import { z } from "zod";
+import * as z from "zod";
 import { SkeinError } from "./errors.ts";
 
 export const ticketSchema = z.discriminatedUnion("use", [

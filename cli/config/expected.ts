@@ -2,7 +2,7 @@
  * What the configuration schema expects at a path, in words, and which keys it knows there.
  * Derived from protocol/config.ts, so that the two can't differ. Knows nothing of YAML.
  */
-import { z } from "zod";
+import * as z from "zod";
 import { deploySchema } from "../../protocol/config.ts";
 
 interface JsonSchema {

@@ -1,5 +1,5 @@
 /** The worker agent of a tab: a dedicated Web Worker, so that a page in the background doesn't slow it down. Its page starts it and shows what it says. */
-import { z } from "zod";
+import * as z from "zod";
 import { EngineClient } from "../../engine/index.ts";
 import { webEngineThread } from "../../engine/spawn-web.ts";
 import packageJson from "../../package.json" with { type: "json" };
