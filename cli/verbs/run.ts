@@ -16,6 +16,9 @@ import { requirePorts } from "../mesh/ports.ts";
 import type { Shell } from "../shell.ts";
 import { readTarget, type Target, type TargetOptions } from "../target.ts";
 
+/** What a timer takes, ms. */
+const LONGEST_SLEEP_MS = 2 ** 31 - 1;
+
 export interface RunFlags extends MeshFlags, AddressOptions, TargetOptions {
   readonly reload?: boolean;
   readonly blocking?: boolean;
@@ -94,7 +97,8 @@ async function beside(
     }
     await announce(deployer, client, flags, shell, { own: false, begun, facts: {} });
     if (flags.reload === true) void deployer.reload(client, false);
-    await aborted(stop);
+    // A timer, and not only the signal's event: nothing else keeps this process once its connection to the mesh has been idle.
+    while (!stop.aborted) await shell.sleep(LONGEST_SLEEP_MS);
     throw new Interrupted();
   } finally {
     progress.clear();
@@ -151,9 +155,3 @@ async function announce(
       }),
     );
 }
-
-const aborted = (signal: AbortSignal): Promise<undefined> =>
-  new Promise((resolve) => {
-    if (signal.aborted) resolve(undefined);
-    else signal.addEventListener("abort", () => resolve(undefined), { once: true });
-  });
