@@ -2,7 +2,7 @@
  * The gRPC listener: node:http2 with its limits set. It has the host (and certificate) of the HTTP listener and a port of its own.
  * Loaded only where services are configured.
  */
-import { constants, createSecureServer, createServer, type Http2Session, type IncomingHttpHeaders, type ServerHttp2Stream, type ServerOptions } from "node:http2";
+import { createSecureServer, createServer, type Http2Session, type IncomingHttpHeaders, type ServerHttp2Stream, type ServerOptions } from "node:http2";
 import type { GrpcOptions, HttpOptions } from "../../protocol/config.ts";
 import { GRPC_STATUS, splitGrpcPath } from "../../protocol/grpc.ts";
 import { CLIENT_SOCKETS_MAX, HTTP_HEAD_MAX, HTTP_HEADERS_MAX, STREAM_WINDOW } from "../../protocol/limits.ts";
@@ -78,7 +78,7 @@ function dispatcher(context: GrpcContext): (stream: ServerHttp2Stream, headers: 
     stream.on("error", () => {});
     if (headers[":method"] !== "POST" || headers["content-type"]?.startsWith("application/grpc") !== true) {
       stream.respond({ ":status": HTTP_UNSUPPORTED_MEDIA_TYPE }, { endStream: true });
-      stream.close(constants.NGHTTP2_NO_ERROR);
+      stream.resume();
       return;
     }
     context.started();

@@ -11,6 +11,7 @@ import { framed, MessageReader } from "./framing.ts";
 import { metadataLines, statusLines } from "./metadata.ts";
 
 const NO_ERROR = 0;
+const UNREAD_MAX = 1024 * 1024;
 const CONTENT = { ":status": 200, "content-type": "application/grpc" } as const;
 
 /** What the client does. After `onGone` nothing more comes, and nothing after `finish`. */
@@ -32,6 +33,8 @@ export class Wire {
   readonly #reader = new MessageReader();
   #trailers: Record<string, string | string[]> = {};
   #over = false;
+  /** Bytes that came after the status was sent. */
+  #unread = 0;
 
   constructor(stream: ServerHttp2Stream) {
     this.#stream = stream;
@@ -45,7 +48,7 @@ export class Wire {
     };
     stream.on("error", () => {});
     stream.on("data", (data: Buffer) => {
-      if (this.#over) return;
+      if (this.#over) return this.#unwanted(data.byteLength);
       let taken = true;
       const error = this.#reader.push(data, (piece, more) => {
         if (!this.#over && !events.onPiece(piece, more)) taken = false;
@@ -94,19 +97,23 @@ export class Wire {
     const stream = this.#stream;
     if (stream.destroyed || stream.closed) return;
     const lines = { ...metadataLines(trailers), ...statusLines(code, details) };
-    const leave = (): void => void (stream.readableEnded || stream.closed || stream.close(NO_ERROR));
     try {
       if (stream.headersSent) {
         this.#trailers = lines;
-        stream.end(leave);
+        stream.end();
       } else {
         stream.respond({ ...CONTENT, ...lines }, { endStream: true });
-        setImmediate(leave);
       }
     } catch {
       // Trailing metadata that HTTP/2 can't carry: the client sees a broken stream, which is a status of its own.
       stream.close(NO_ERROR);
     }
     stream.resume();
+  }
+
+  /** Closing at once would overtake the status: the client may send this much more, then it is told to stop. */
+  #unwanted(bytes: number): void {
+    this.#unread += bytes;
+    if (this.#unread > UNREAD_MAX && !this.#stream.closed) this.#stream.close(NO_ERROR);
   }
 }
