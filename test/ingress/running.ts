@@ -12,7 +12,7 @@ import { Link } from "../../protocol/link.ts";
 import type { Stream, StreamEvents } from "../../protocol/stream.ts";
 import { generateKeys, signTicket, type ReplicaTicket } from "../../protocol/ticket.ts";
 import type { IngressReport, IngressStats } from "../../protocol/control.ts";
-import { httpOptionsSchema } from "../../protocol/config.ts";
+import { grpcOptionsSchema, httpOptionsSchema } from "../../protocol/config.ts";
 import type { ControlEvents } from "../../ingress/control.ts";
 import { Ingress } from "../../ingress/ingress.ts";
 import { routed, table, type TableOptions } from "./harness.ts";
@@ -45,6 +45,7 @@ export interface Running {
 
 export interface RunOptions {
   readonly http?: Record<string, unknown> | null;
+  readonly grpc?: Record<string, unknown>;
   readonly dataDir?: string;
   readonly reachable?: boolean;
   readonly keys?: Awaited<ReturnType<typeof generateKeys>>;
@@ -60,7 +61,7 @@ export async function run(options: RunOptions = {}): Promise<Running> {
   const ingress = new Ingress(
     {
       dataDir, host: "h", coordinatorUrls: ["http://coordinator"], mesh: { host: "127.0.0.1", port: 0, advertise: [] },
-      spec: { ingress: "i1", ticket: "t", http, grpc: null }, logLevel: "info",
+      spec: { ingress: "i1", ticket: "t", http, grpc: options.grpc === undefined ? null : grpcOptionsSchema.parse({ port: 0, ...options.grpc }) }, logLevel: "info",
     },
     {
       now: () => performance.now(), wallTime: () => Date.now(), random: () => Math.random(), build: "test", pid: process.pid, incarnation: 1,
