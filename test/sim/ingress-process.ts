@@ -20,8 +20,6 @@ import type { Scene } from "./scene.ts";
 const TICK_MS = 250;
 const IPC_MS = 0.1;
 
-export const ingressUrl = (ingress: string): string => `sim://${ingress}/link`;
-
 export class IngressProcess implements Child<ToIngress> {
   readonly process: SimProcess;
   readonly id: string;
@@ -39,11 +37,11 @@ export class IngressProcess implements Child<ToIngress> {
   readonly #control: ControlLink;
   #keys: readonly PublicKey[] = [];
 
-  constructor(scene: Scene, parent: SimProcess, spec: IngressSpec, events: ChildEvents<FromIngress>) {
+  /** @param url where replicas dial it: as a port, the same in every life on the same worker */
+  constructor(scene: Scene, parent: SimProcess, url: string, spec: IngressSpec, events: ChildEvents<FromIngress>) {
     const process = scene.spawn(spec.ingress, parent.host);
     const random = scene.random(`ingress ${process.pid}`);
     const now = (): number => scene.clock.now;
-    const url = ingressUrl(spec.ingress);
     this.#scene = scene;
     this.process = process;
     this.id = spec.ingress;
@@ -137,6 +135,7 @@ export class IngressProcess implements Child<ToIngress> {
   }
 
   #stop(drainMs: number): void {
+    if (!this.#scene.settled && this.#scene.options.hosts === 1) this.#scene.violated("an ingress stays where it was put", `${this.process.name} is stopped while the mesh comes up`);
     this.serving = false;
     const until = this.#scene.clock.now + drainMs;
     const look = (): void => {

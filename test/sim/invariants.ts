@@ -41,8 +41,6 @@ export class Invariants {
   readonly #epochs = new Map<string, number>();
   #executions = 0;
   #judged = 0;
-  /** The application has been up once, all of it. */
-  settled = false;
   #settledReplicas: readonly ReplicaProcess[] = [];
 
   constructor(scene: Scene, clients: Clients, faults: Faults) {
@@ -58,7 +56,7 @@ export class Invariants {
 
   /** From here on nothing that is up may go without a reason. */
   settle(): void {
-    this.settled = true;
+    this.#scene.settled = true;
     this.#settledReplicas = [...this.#scene.replicas];
   }
 
@@ -142,7 +140,7 @@ export class Invariants {
       for (const { options, process } of this.#scene.replicas) if (children.has(process)) used += options.spec.cpus;
       if (used > plan.cpus) this.#scene.violated("no worker is given more than it has", `${plan.id} runs ${used} of ${plan.cpus} CPUs`);
     }
-    if (!this.settled || !this.#quiet) return;
+    if (!this.#scene.settled || !this.#quiet) return;
     const gone = this.#settledReplicas.find((replica) => !replica.process.alive || replica.stopping);
     if (gone !== undefined) {
       this.#scene.violated("replicas outlive the coordinator", `${gone.process.name} has ended or was told to stop`);

@@ -31,6 +31,8 @@ export class Scene {
   readonly replicas = new Set<ReplicaProcess>();
   manifest!: Manifest;
   newestTerm = 0;
+  /** Everything has come up once. */
+  settled = false;
   /** First violations of invariants, bounded. */
   readonly violations: string[] = [];
   #pids = 0;

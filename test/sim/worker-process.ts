@@ -93,7 +93,7 @@ export class Worker {
       fetchBundle: () => soon("bundle"),
       locateModel: () => Promise.reject(new Error("no models here")),
       startReplica: (options, events) => child(new ReplicaProcess(scene, process, this.plan.slowness, options, events)),
-      startIngress: (spec, events) => child(new IngressProcess(scene, process, spec, events)) as Child<ToIngress> & { events?: FromIngress },
+      startIngress: (spec, events) => child(new IngressProcess(scene, process, `sim://${this.plan.id}/link`, spec, events)) as Child<ToIngress> & { events?: FromIngress },
       sendLog: () => {},
       keepTicket: (ticket) => void (this.#ticket = ticket),
     };
