@@ -1,0 +1,129 @@
+/**
+ * One round: something is killed or frozen while clients ask; what failed, how long it took, whether everything is as it was.
+ * Two workers with a replica each. The ingress is on the first; the agent that dies is that of the second.
+ */
+import { eventually, type SystemMesh } from "../system/mesh.ts";
+import { ask, Load, type Activity, type Outcome } from "./load.ts";
+
+export const TARGETS = ["replica", "agent", "ingress", "coordinator"] as const;
+export type Target = (typeof TARGETS)[number];
+export const FAULTS = ["kill", "stop"] as const;
+export type Fault = (typeof FAULTS)[number];
+
+/** Clients ask this long before the fault, and after all is well again, ms. */
+const BEFORE_MS = 300;
+/** What is frozen stays so for this long, ms: longer than half-open links may live (5 s), shorter than a lost worker's replicas. */
+const FROZEN_MS = 6_000;
+const RECOVERED_WITHIN_MS = 60_000;
+
+export interface Round {
+  readonly requests: number;
+  /** Wrong or missing answers that the design doesn't allow. */
+  readonly failed: readonly Outcome[];
+  /** Cut or refused for want of an ingress, or streams that had begun on a replica that died: nothing can save them. */
+  readonly excused: readonly Outcome[];
+  /** Until a request was answered again, ms. */
+  readonly answeredMs: number;
+  /** Until the mesh was whole again, ms: for a frozen one after it went on. */
+  readonly wholeMs: number;
+  /** The longest that any request waited, ms. */
+  readonly slowestMs: number;
+  /** Replicas that survived have the same pids. */
+  readonly samePids: boolean;
+}
+
+export async function deployed(mesh: SystemMesh): Promise<string> {
+  await mesh.deploy([{ name: "load", import_path: "load:app", deployments: [{ name: "Load", num_replicas: 2 }] }]);
+  return mesh.clientUrl();
+}
+
+interface Victim {
+  readonly pid: number;
+  /** Replicas that die with it. */
+  readonly takes: readonly number[];
+  readonly again: () => Promise<unknown>;
+}
+
+export async function round(mesh: SystemMesh, base: string, target: Target, fault: Fault, activity: Activity): Promise<Round> {
+  const before = await runningPids(mesh);
+  const victim = await choose(mesh, target, before);
+  const load = new Load(base, activity);
+  await pause(BEFORE_MS);
+  const at = Date.now();
+  process.kill(victim.pid, fault === "kill" ? "SIGKILL" : "SIGSTOP");
+  const answered = firstAnswer(base, at);
+  let from = at;
+  if (fault === "stop") {
+    await pause(FROZEN_MS);
+    from = Date.now();
+    process.kill(victim.pid, "SIGCONT");
+  } else await victim.again();
+  await eventually(() => whole(mesh, victim, fault), `the mesh is whole after ${fault} of ${target}`, RECOVERED_WITHIN_MS);
+  const wholeMs = Date.now() - from;
+  const answeredMs = await answered;
+  await pause(BEFORE_MS);
+  await load.stop();
+  const after = await runningPids(mesh);
+  const survivors = before.filter((pid) => !victim.takes.includes(pid));
+  const bad = load.outcomes.filter((o) => o.wrong !== null);
+  const excused = bad.filter((o) => isExcused(o, target, activity));
+  return {
+    requests: load.outcomes.length,
+    failed: bad.filter((o) => !excused.includes(o)),
+    excused,
+    answeredMs,
+    wholeMs,
+    slowestMs: Math.max(0, ...load.outcomes.map((o) => o.ms)),
+    samePids: survivors.every((pid) => after.includes(pid)),
+  };
+}
+
+/** Without an ingress there is nobody to answer; a stream of which something was delivered is never restarted. */
+function isExcused(outcome: Outcome, target: Target, activity: Activity): boolean {
+  if (target === "ingress") return outcome.broken || outcome.wrong === "no answer in time";
+  if (target === "coordinator") return false;
+  return activity === "stream" && outcome.wrong !== null && outcome.wrong !== "lines are missing";
+}
+
+async function choose(mesh: SystemMesh, target: Target, replicas: readonly number[]): Promise<Victim> {
+  const nothing = async (): Promise<void> => {};
+  switch (target) {
+    case "coordinator":
+      return { pid: mesh.coordinator.pid, takes: [], again: async () => mesh.coordinator.exit.then(() => mesh.startCoordinator()) };
+    case "ingress":
+      return { pid: mesh.ingressPid(), takes: [], again: nothing };
+    case "replica":
+      return { pid: replicas[0]!, takes: [replicas[0]!], again: nothing };
+    case "agent": {
+      const ingress = Object.values((await mesh.status()).proxies)[0]?.worker_id;
+      const index = mesh.agents.findIndex((agent) => agent.ready.workerId !== ingress);
+      const agent = mesh.agents[index]!;
+      const takes = (await mesh.replicas()).filter((r) => r.worker_id === agent.ready.workerId).map((r) => r.pid ?? 0);
+      return { pid: agent.pid, takes, again: async () => agent.exit.then(() => mesh.startAgent(index)) };
+    }
+  }
+}
+
+async function whole(mesh: SystemMesh, victim: Victim, fault: Fault): Promise<boolean> {
+  const { skein, applications } = await mesh.status();
+  if (skein.recovering || !skein.workers.every((w) => w.status === "ALIVE")) return false;
+  const pids = await runningPids(mesh);
+  if (applications["load"]?.status !== "RUNNING" || pids.length !== 2) return false;
+  if (fault === "kill" && pids.some((pid) => victim.takes.includes(pid))) return false;
+  return pids.every((pid) => mesh.processes().has(pid));
+}
+
+const runningPids = async (mesh: SystemMesh): Promise<number[]> => (await mesh.replicas()).filter((r) => r.state === "RUNNING").map((r) => r.pid ?? 0);
+
+/** Asks anew every 20 ms, without waiting for the ones before; ms from `at` to the first good answer to a request sent after it. */
+async function firstAnswer(base: string, at: number): Promise<number> {
+  for (;;) {
+    const outcome = ask(base, "idle", true);
+    const first = await Promise.race([outcome, pause(500).then(() => null)]);
+    if (first !== null && first.wrong === null) return Date.now() - at;
+    if (Date.now() - at > RECOVERED_WITHIN_MS) return Number.POSITIVE_INFINITY;
+    await pause(20);
+  }
+}
+
+const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
