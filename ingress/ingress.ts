@@ -74,22 +74,35 @@ export class Ingress {
     const logFile = new LogFile(path.join(options.dataDir, "logs", "ingress-access.log"));
     this.#accessLog = new AccessLog((text) => logFile.write(text));
     this.#sessions = new Sessions({
-      mesh: this.mesh, ingress: options.spec.ingress, build: environment.build, now, after: environment.after,
+      mesh: this.mesh,
+      ingress: options.spec.ingress,
+      build: environment.build,
+      now,
+      after: environment.after,
       pool: (app, deployment) => this.mesh.pool(app, deployment),
       meshTime: () => environment.wallTime() + this.#clockOffset,
       keys: () => this.#keys,
     });
-    this.#control = new ControlLink({
-      urls: options.coordinatorUrls, ingress: options.spec.ingress, host: options.host, build: environment.build, incarnation: environment.incarnation,
-      connect: environment.connect, now, random,
-      stats: () => this.mesh.stats(),
-      onTable: (table) => this.#take(table),
-      onWelcome: (keys, timeMs) => {
-        this.#keys = keys;
-        this.#clockOffset = timeMs - environment.wallTime();
+    this.#control = new ControlLink(
+      {
+        urls: options.coordinatorUrls,
+        ingress: options.spec.ingress,
+        host: options.host,
+        build: environment.build,
+        incarnation: environment.incarnation,
+        connect: environment.connect,
+        now,
+        random,
+        stats: () => this.mesh.stats(),
+        onTable: (table) => this.#take(table),
+        onWelcome: (keys, timeMs) => {
+          this.#keys = keys;
+          this.#clockOffset = timeMs - environment.wallTime();
+        },
+        log: environment.log,
       },
-      log: environment.log,
-    }, options.spec.ticket);
+      options.spec.ticket,
+    );
   }
 
   /** Opens the mesh listener (rejects when its port is taken), takes what is remembered, and begins to serve. */
@@ -106,7 +119,8 @@ export class Ingress {
   report(): IngressReport {
     const slots = [this.#http, this.#grpc];
     const error = slots.find((slot) => slot.error !== null)?.error ?? null;
-    const waiting = (this.#spec.http !== null && !this.#http.wanted) || slots.some((slot) => slot.wanted && slot.listener === null);
+    const waiting =
+      (this.#spec.http !== null && !this.#http.wanted) || slots.some((slot) => slot.wanted && slot.listener === null);
     return {
       ingress: this.#spec.ingress,
       state: error !== null ? "failed" : waiting ? "starting" : "ready",
@@ -189,7 +203,8 @@ export class Ingress {
     const old = this.#http.listener;
     await this.#http.use(http, null, (options) => listenHttp(options, { ...around, ...told(this.#metrics.http) }));
     const { address } = this.#http;
-    if (address !== null && this.#http.listener !== old && !isLoopback(address.host)) log(`Clients of other machines can reach ${address.host}:${address.port}, and no API key is set.`);
+    if (address !== null && this.#http.listener !== old && !isLoopback(address.host))
+      log(`Clients of other machines can reach ${address.host}:${address.port}, and no API key is set.`);
     const wantsGrpc = http !== null && grpc !== null && grpc.grpc_servicer_functions.length > 0;
     await this.#grpc.use(wantsGrpc ? grpc : null, http, async (options) => {
       const { listenGrpc } = await import("./grpc/listener.ts");
@@ -222,8 +237,19 @@ export class Ingress {
     const { ingress } = this.#spec;
     if (this.#meshListener === null) return;
     const state: Remembered = {
-      schema: 1, ingress, meshPort: this.#meshListener.port, httpPort: this.#http.lastPort, clockOffsetMs: this.#clockOffset, table: this.mesh.table,
+      schema: 1,
+      ingress,
+      meshPort: this.#meshListener.port,
+      httpPort: this.#http.lastPort,
+      clockOffsetMs: this.#clockOffset,
+      table: this.mesh.table,
     };
-    this.#file.write(state).catch((cause: Error) => this.#environment.log(`The routing table can't be kept on disk (${cause.message}): this ingress can't restart while the coordinator is away.`));
+    this.#file
+      .write(state)
+      .catch((cause: Error) =>
+        this.#environment.log(
+          `The routing table can't be kept on disk (${cause.message}): this ingress can't restart while the coordinator is away.`,
+        ),
+      );
   }
 }

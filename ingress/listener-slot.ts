@@ -22,7 +22,11 @@ export class ListenerSlot {
   }
 
   /** A wish for port 0 takes the port that there was before, if it can be had. Never rejects: see `error`. */
-  async use<O extends { readonly port: number }>(options: O | null, key: unknown, listen: (options: O) => Promise<ClientListener>): Promise<void> {
+  async use<O extends { readonly port: number }>(
+    options: O | null,
+    key: unknown,
+    listen: (options: O) => Promise<ClientListener>,
+  ): Promise<void> {
     const made = options === null ? "" : JSON.stringify([options, key]);
     if (made === this.#made && this.error === null) return;
     const old = this.listener;
@@ -34,7 +38,10 @@ export class ListenerSlot {
     this.error = null;
     if (options === null) return;
     try {
-      const again = options.port === 0 && this.lastPort !== null ? await listen({ ...options, port: this.lastPort }).catch(() => null) : null;
+      const again =
+        options.port === 0 && this.lastPort !== null
+          ? await listen({ ...options, port: this.lastPort }).catch(() => null)
+          : null;
       this.listener = again ?? (await listen(options));
       this.lastPort = this.listener.port;
     } catch (thrown) {

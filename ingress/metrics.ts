@@ -6,8 +6,20 @@ import { Counter, Gauge, Histogram, Registry } from "prom-client";
 import type { Finished } from "./http/context.ts";
 import type { Mesh } from "./mesh.ts";
 
-const LATENCY_BUCKETS_MS = [1, 2, 5, 10, 20, 50, 100, 200, 300, 400, 500, 1000, 2000, 5000, 10_000, 60_000, 120_000, 300_000, 600_000];
-const METHODS: ReadonlySet<string> = new Set(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "WEBSOCKET"]);
+const LATENCY_BUCKETS_MS = [
+  1, 2, 5, 10, 20, 50, 100, 200, 300, 400, 500, 1000, 2000, 5000, 10_000, 60_000, 120_000, 300_000, 600_000,
+];
+const METHODS: ReadonlySet<string> = new Set([
+  "GET",
+  "HEAD",
+  "POST",
+  "PUT",
+  "PATCH",
+  "DELETE",
+  "OPTIONS",
+  "TRACE",
+  "WEBSOCKET",
+]);
 
 /** Requests of one protocol. */
 export class RequestMetrics {
@@ -20,19 +32,40 @@ export class RequestMetrics {
   constructor(protocol: "http" | "grpc", registers: Registry[]) {
     const labelNames = ["route", "method", "application", "status_code"];
     const what = protocol === "http" ? "HTTP requests" : "gRPC calls";
-    this.#requests = new Counter({ name: `skein_num_${protocol}_requests_total`, help: `${what} answered.`, labelNames, registers });
+    this.#requests = new Counter({
+      name: `skein_num_${protocol}_requests_total`,
+      help: `${what} answered.`,
+      labelNames,
+      registers,
+    });
     this.#errors = new Counter({
-      name: `skein_num_${protocol}_error_requests_total`, help: `${what} answered with an error.`, labelNames: ["route", "method", "application", "error_code"], registers,
+      name: `skein_num_${protocol}_error_requests_total`,
+      help: `${what} answered with an error.`,
+      labelNames: ["route", "method", "application", "error_code"],
+      registers,
     });
     this.#deploymentErrors = new Counter({
-      name: `skein_num_deployment_${protocol}_error_requests_total`, help: `${what} that a deployment answered with an error.`,
-      labelNames: ["deployment", "method", "route", "application", "error_code"], registers,
+      name: `skein_num_deployment_${protocol}_error_requests_total`,
+      help: `${what} that a deployment answered with an error.`,
+      labelNames: ["deployment", "method", "route", "application", "error_code"],
+      registers,
     });
     this.#latency = new Histogram({
-      name: `skein_${protocol}_request_latency_ms`, help: "Time from a request's head to the end of its answer, ms.", labelNames, buckets: LATENCY_BUCKETS_MS, registers,
+      name: `skein_${protocol}_request_latency_ms`,
+      help: "Time from a request's head to the end of its answer, ms.",
+      labelNames,
+      buckets: LATENCY_BUCKETS_MS,
+      registers,
     });
     const ongoing = (): number => this.#ongoing;
-    new Gauge({ name: `skein_num_ongoing_${protocol}_requests`, help: `${what} in hand.`, registers, collect() { this.set(ongoing()); } });
+    new Gauge({
+      name: `skein_num_ongoing_${protocol}_requests`,
+      help: `${what} in hand.`,
+      registers,
+      collect() {
+        this.set(ongoing());
+      },
+    });
   }
 
   started(): void {
@@ -50,7 +83,8 @@ export class RequestMetrics {
     this.#latency.observe(labels, request.ms);
     if (!request.isError) return;
     this.#errors.inc({ route, method, application: app, error_code: status });
-    if (deployment !== "") this.#deploymentErrors.inc({ deployment, method, route, application: app, error_code: status });
+    if (deployment !== "")
+      this.#deploymentErrors.inc({ deployment, method, route, application: app, error_code: status });
   }
 }
 
@@ -62,10 +96,35 @@ export class IngressMetrics {
   constructor(mesh: Mesh) {
     const registers = [this.#registry];
     this.http = new RequestMetrics("http", registers);
-    new Gauge({ name: "skein_ingress_links", help: "Replicas linked to this ingress.", registers, collect() { this.set(mesh.links); } });
-    perDeployment(mesh, registers, "skein_deployment_queued_queries", "Requests that wait for a replica.", (pool) => pool.queued);
-    perDeployment(mesh, registers, "skein_num_ongoing_requests_at_replicas", "Requests that this ingress has given to replicas.", (pool) => pool.ongoing);
-    perDeployment(mesh, registers, "skein_ingress_replicas", "Replicas that may be used now.", (pool) => pool.peers.filter((peer) => peer.ready && peer.link !== null).length);
+    new Gauge({
+      name: "skein_ingress_links",
+      help: "Replicas linked to this ingress.",
+      registers,
+      collect() {
+        this.set(mesh.links);
+      },
+    });
+    perDeployment(
+      mesh,
+      registers,
+      "skein_deployment_queued_queries",
+      "Requests that wait for a replica.",
+      (pool) => pool.queued,
+    );
+    perDeployment(
+      mesh,
+      registers,
+      "skein_num_ongoing_requests_at_replicas",
+      "Requests that this ingress has given to replicas.",
+      (pool) => pool.ongoing,
+    );
+    perDeployment(
+      mesh,
+      registers,
+      "skein_ingress_replicas",
+      "Replicas that may be used now.",
+      (pool) => pool.peers.filter((peer) => peer.ready && peer.link !== null).length,
+    );
   }
 
   /** Made when the first gRPC listener is. */
@@ -80,9 +139,18 @@ export class IngressMetrics {
 
 type PoolOf = Mesh["pools"] extends Iterable<infer P> ? P : never;
 
-function perDeployment(mesh: Mesh, registers: Registry[], name: string, help: string, value: (pool: PoolOf) => number): void {
+function perDeployment(
+  mesh: Mesh,
+  registers: Registry[],
+  name: string,
+  help: string,
+  value: (pool: PoolOf) => number,
+): void {
   new Gauge({
-    name, help, registers, labelNames: ["deployment", "application"],
+    name,
+    help,
+    registers,
+    labelNames: ["deployment", "application"],
     collect() {
       this.reset();
       for (const pool of mesh.pools) this.set({ deployment: pool.deployment, application: pool.app }, value(pool));

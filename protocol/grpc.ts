@@ -1,7 +1,6 @@
 /** gRPC's status codes, and how binary metadata is written. What ingress and replica must agree on beyond frames. */
 import { SkeinError } from "./errors.ts";
 
-
 /** Status codes by name (grpc.io, status codes). */
 export const GRPC_STATUS = {
   OK: 0,
@@ -35,7 +34,9 @@ export const GRPC_DETAILS_MAX = 4096;
 /** `/package.Service/Method`; null when it isn't one. */
 export function splitGrpcPath(path: string): { readonly service: string; readonly method: string } | null {
   const slash = path.lastIndexOf("/");
-  return path.startsWith("/") && slash > 1 && slash < path.length - 1 ? { service: path.slice(1, slash), method: path.slice(slash + 1) } : null;
+  return path.startsWith("/") && slash > 1 && slash < path.length - 1
+    ? { service: path.slice(1, slash), method: path.slice(slash + 1) }
+    : null;
 }
 
 /** base64, for metadata whose name ends in `-bin` and for descriptors. Throws `INVALID_ARGUMENT`. */
@@ -46,4 +47,5 @@ export function fromBase64(text: string): Uint8Array {
     throw new SkeinError("INVALID_ARGUMENT", "What should be base64 is not.", { cause });
   }
 }
-export const toBase64 = (bytes: Uint8Array): string => btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join(""));
+export const toBase64 = (bytes: Uint8Array): string =>
+  btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join(""));

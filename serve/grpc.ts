@@ -52,7 +52,11 @@ export class GrpcCallState implements GrpcCall {
 
   setCode(code: number | GrpcStatusName): void {
     const number = typeof code === "number" ? code : GRPC_STATUS[code];
-    if (!Number.isInteger(number) || number < 0 || number > 16) throw new SkeinError("INVALID_ARGUMENT", `setCode: ${String(code)} is no gRPC status code (0 to 16, or a name such as "NOT_FOUND").`);
+    if (!Number.isInteger(number) || number < 0 || number > 16)
+      throw new SkeinError(
+        "INVALID_ARGUMENT",
+        `setCode: ${String(code)} is no gRPC status code (0 to 16, or a name such as "NOT_FOUND").`,
+      );
     this.code = number;
   }
 
@@ -62,13 +66,28 @@ export class GrpcCallState implements GrpcCall {
 
   setTrailing(metadata: Readonly<Record<string, MetadataValue>>): void {
     const entries = Object.entries(metadata);
-    if (entries.length > TRAILING_MAX) throw new SkeinError("INVALID_ARGUMENT", `setTrailing: ${entries.length} lines; the limit is ${TRAILING_MAX}.`);
+    if (entries.length > TRAILING_MAX)
+      throw new SkeinError("INVALID_ARGUMENT", `setTrailing: ${entries.length} lines; the limit is ${TRAILING_MAX}.`);
     this.trailing = entries.flatMap(([given, value]) => {
       const name = given.toLowerCase();
-      if (!NAME.test(name) || name.startsWith("grpc-")) throw new SkeinError("INVALID_ARGUMENT", `setTrailing: "${given}" is no metadata name (letters, digits, "_", ".", "-"; not "grpc-...").`);
-      const text = name.endsWith("-bin") ? toBase64(typeof value === "string" ? new TextEncoder().encode(value) : value) : value;
-      if (typeof text !== "string" || !/^[\x20-\x7e]*$/.test(text)) throw new SkeinError("INVALID_ARGUMENT", `setTrailing: the value of "${given}" is not printable ASCII text. Give the name the ending "-bin" to send bytes.`);
-      if (text.length > VALUE_MAX) throw new SkeinError("INVALID_ARGUMENT", `setTrailing: the value of "${given}" has more than ${VALUE_MAX} characters.`);
+      if (!NAME.test(name) || name.startsWith("grpc-"))
+        throw new SkeinError(
+          "INVALID_ARGUMENT",
+          `setTrailing: "${given}" is no metadata name (letters, digits, "_", ".", "-"; not "grpc-...").`,
+        );
+      const text = name.endsWith("-bin")
+        ? toBase64(typeof value === "string" ? new TextEncoder().encode(value) : value)
+        : value;
+      if (typeof text !== "string" || !/^[\x20-\x7e]*$/.test(text))
+        throw new SkeinError(
+          "INVALID_ARGUMENT",
+          `setTrailing: the value of "${given}" is not printable ASCII text. Give the name the ending "-bin" to send bytes.`,
+        );
+      if (text.length > VALUE_MAX)
+        throw new SkeinError(
+          "INVALID_ARGUMENT",
+          `setTrailing: the value of "${given}" has more than ${VALUE_MAX} characters.`,
+        );
       return [name, text];
     });
   }

@@ -59,16 +59,32 @@ export const BUILT_IN_METHODS: ReadonlyMap<string, LocalMethod> = new Map([
     };
   }),
   ...["v1", "v1alpha"].map((version) =>
-    method(`grpc.reflection.${version}.ServerReflection`, "ServerReflectionInfo", (desc) => (call, { catalogue }) => (message) => {
-      const request = fromBinary(desc.input, message) as unknown as { host: string; messageRequest: Question };
-      const { apps } = catalogue();
-      const shown = apps.filter((app) => call.app === "" || app.name === call.app);
-      const services = [...new Set([...shown.flatMap((app) => app.services), ...BUILT_IN_SERVICES])].sort();
-      const messageResponse = reflect(request.messageRequest, services, [...shown.map((app) => app.registry), BUILT_IN]);
-      call.send(toBinary(desc.output, create(desc.output, { validHost: request.host, originalRequest: request, messageResponse } as never)));
-    }),
+    method(
+      `grpc.reflection.${version}.ServerReflection`,
+      "ServerReflectionInfo",
+      (desc) =>
+        (call, { catalogue }) =>
+        (message) => {
+          const request = fromBinary(desc.input, message) as unknown as { host: string; messageRequest: Question };
+          const { apps } = catalogue();
+          const shown = apps.filter((app) => call.app === "" || app.name === call.app);
+          const services = [...new Set([...shown.flatMap((app) => app.services), ...BUILT_IN_SERVICES])].sort();
+          const messageResponse = reflect(request.messageRequest, services, [
+            ...shown.map((app) => app.registry),
+            BUILT_IN,
+          ]);
+          call.send(
+            toBinary(
+              desc.output,
+              create(desc.output, { validHost: request.host, originalRequest: request, messageResponse } as never),
+            ),
+          );
+        },
+    ),
   ),
-  unary("ray.serve.RayServeAPIService", "ListApplications", ({ catalogue }) => ({ value: { applicationNames: [...catalogue().names].sort() } })),
+  unary("ray.serve.RayServeAPIService", "ListApplications", ({ catalogue }) => ({
+    value: { applicationNames: [...catalogue().names].sort() },
+  })),
   unary("ray.serve.RayServeAPIService", "Healthz", ({ mesh }) => {
     const why = mesh.notReady();
     return why === null ? { value: { message: "success" } } : { code: GRPC_STATUS.UNAVAILABLE, details: why };
@@ -80,7 +96,11 @@ function method(service: string, name: string, make: (desc: DescMethod) => Local
   return [`/${service}/${name}`, make(desc)];
 }
 
-function unary(service: string, name: string, answer: (context: BuiltInContext, request: unknown) => Result): [string, LocalMethod] {
+function unary(
+  service: string,
+  name: string,
+  answer: (context: BuiltInContext, request: unknown) => Result,
+): [string, LocalMethod] {
   return method(service, name, (desc) => (call, context) => (message) => {
     const result = answer(context, fromBinary(desc.input, message));
     if (isVerdict(result)) return call.finish(result);
@@ -94,6 +114,10 @@ function health(mesh: Mesh, catalogue: Catalogue, service: string): number | nul
   const up = mesh.notReady() === null ? HEALTH.serving : HEALTH.notServing;
   if (service === "" || (BUILT_IN_SERVICES as readonly string[]).includes(service)) return up;
   if (!catalogue.isConfigured(service)) return null;
-  const usable = catalogue.apps.some((app) => app.services.includes(service) && mesh.pool(app.name, app.deployment)?.peers.some((peer) => peer.ready && peer.link !== null));
+  const usable = catalogue.apps.some(
+    (app) =>
+      app.services.includes(service) &&
+      mesh.pool(app.name, app.deployment)?.peers.some((peer) => peer.ready && peer.link !== null),
+  );
   return usable ? up : HEALTH.notServing;
 }

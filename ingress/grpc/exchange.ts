@@ -46,8 +46,16 @@ export class GrpcExchange implements Reply, WireEvents {
     const own = context.requestTimeoutS === null ? null : context.requestTimeoutS * 1000;
     this.#timeoutMs = own === null ? head.timeoutMs : head.timeoutMs === null ? own : Math.min(own, head.timeoutMs);
     const open: OpenGrpc = {
-      kind: "grpc", app: target.app, deployment: target.deployment, requestId: head.requestId, deadlineMs: null, epoch: 0, hops: 1, model: head.model,
-      path: head.path, metadata: head.metadata,
+      kind: "grpc",
+      app: target.app,
+      deployment: target.deployment,
+      requestId: head.requestId,
+      deadlineMs: null,
+      epoch: 0,
+      hops: 1,
+      model: head.model,
+      path: head.path,
+      metadata: head.metadata,
     };
     const deadline = this.#timeoutMs === null ? null : this.#startedAt + this.#timeoutMs;
     this.#forward = new Forward(target.pool, { head: open, repeatable: false, deadline, ended: false }, this);
@@ -70,7 +78,11 @@ export class GrpcExchange implements Reply, WireEvents {
     if (type !== "bytes" || this.#size > GRPC_MESSAGE_MAX) {
       this.#forward.cancel("The message can't be passed on.");
       const tooLarge = type === "bytes";
-      return this.#finish(tooLarge ? GRPC_STATUS.RESOURCE_EXHAUSTED : GRPC_STATUS.INTERNAL, tooLarge ? `The answer is larger than max (${GRPC_MESSAGE_MAX}).` : "The replica sent what is no message.", []);
+      return this.#finish(
+        tooLarge ? GRPC_STATUS.RESOURCE_EXHAUSTED : GRPC_STATUS.INTERNAL,
+        tooLarge ? `The answer is larger than max (${GRPC_MESSAGE_MAX}).` : "The replica sent what is no message.",
+        [],
+      );
     }
     this.#pieces.push(payload);
     // A message may be larger than the window: its pieces are paid back as they come, the last one when the message has been taken.
@@ -88,7 +100,9 @@ export class GrpcExchange implements Reply, WireEvents {
 
   onFail(fail: FailHead): void {
     const timedOut = fail.code === "TIMEOUT" && this.#timeoutMs !== null;
-    const details = timedOut ? `Request timed out after ${this.#timeoutMs! / 1000}s.` : (fail.status?.message ?? fail.message);
+    const details = timedOut
+      ? `Request timed out after ${this.#timeoutMs! / 1000}s.`
+      : (fail.status?.message ?? fail.message);
     this.#finish(fail.status?.code ?? OUTSIDE[fail.code].grpc, details, fail.trailers ?? []);
   }
 
@@ -131,8 +145,15 @@ export class GrpcExchange implements Reply, WireEvents {
     this.#stopTimer?.();
     const { app, deployment, accessLog } = this.#target;
     this.#context.finished({
-      requestId: this.#head.requestId, method: this.#head.path, route: app, app, deployment, status: `StatusCode.${grpcStatusName(code)}`,
-      ms: this.#context.now() - this.#startedAt, log: accessLog, isError: code !== GRPC_STATUS.OK,
+      requestId: this.#head.requestId,
+      method: this.#head.path,
+      route: app,
+      app,
+      deployment,
+      status: `StatusCode.${grpcStatusName(code)}`,
+      ms: this.#context.now() - this.#startedAt,
+      log: accessLog,
+      isError: code !== GRPC_STATUS.OK,
     });
   }
 }

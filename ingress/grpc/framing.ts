@@ -20,7 +20,7 @@ export class MessageReader {
 
   /** `each` gets views of `data`; `more`: the message goes on. Not to be called again after an error. */
   push(data: Uint8Array, each: (piece: Uint8Array, more: boolean) => void): FramingError | null {
-    for (let at = 0; at < data.byteLength; ) {
+    for (let at = 0; at < data.byteLength;) {
       if (this.#left === 0) {
         this.#prefix[this.#prefixLength++] = data[at++]!;
         if (this.#prefixLength < PREFIX) continue;

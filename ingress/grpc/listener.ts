@@ -2,7 +2,14 @@
  * The gRPC listener: node:http2 with its limits set. It has the host (and certificate) of the HTTP listener and a port of its own.
  * Loaded only where services are configured.
  */
-import { createSecureServer, createServer, type Http2Session, type IncomingHttpHeaders, type ServerHttp2Stream, type ServerOptions } from "node:http2";
+import {
+  createSecureServer,
+  createServer,
+  type Http2Session,
+  type IncomingHttpHeaders,
+  type ServerHttp2Stream,
+  type ServerOptions,
+} from "node:http2";
 import type { GrpcOptions, HttpOptions } from "../../protocol/config.ts";
 import { GRPC_STATUS, splitGrpcPath } from "../../protocol/grpc.ts";
 import { CLIENT_SOCKETS_MAX, HTTP_HEAD_MAX, HTTP_HEADERS_MAX, STREAM_WINDOW } from "../../protocol/limits.ts";
@@ -22,18 +29,34 @@ const HTTP_UNSUPPORTED_MEDIA_TYPE = 415;
 export type GrpcListenerContext = Omit<GrpcContext, "requestTimeoutS" | "configured">;
 
 /** Services that entries `<file>.proto:<package.Service>` name. */
-const namedBy = (entries: readonly string[]): string[] => entries.flatMap((entry) => /\.proto:(.+)$/.exec(entry)?.[1] ?? []);
+const namedBy = (entries: readonly string[]): string[] =>
+  entries.flatMap((entry) => /\.proto:(.+)$/.exec(entry)?.[1] ?? []);
 
 /** Binds. Rejects with one sentence that says which port and what to do. */
-export async function listenGrpc(grpc: GrpcOptions, http: HttpOptions, outer: GrpcListenerContext): Promise<ClientListener> {
-  const context: GrpcContext = { ...outer, requestTimeoutS: grpc.request_timeout_s ?? null, configured: namedBy(grpc.grpc_servicer_functions) };
+export async function listenGrpc(
+  grpc: GrpcOptions,
+  http: HttpOptions,
+  outer: GrpcListenerContext,
+): Promise<ClientListener> {
+  const context: GrpcContext = {
+    ...outer,
+    requestTimeoutS: grpc.request_timeout_s ?? null,
+    configured: namedBy(grpc.grpc_servicer_functions),
+  };
   const serve = dispatcher(context);
   const limits: ServerOptions = {
     maxHeaderListPairs: HTTP_HEADERS_MAX,
-    settings: { maxConcurrentStreams: STREAMS_MAX, maxHeaderListSize: HTTP_HEAD_MAX, initialWindowSize: STREAM_WINDOW, enablePush: false },
+    settings: {
+      maxConcurrentStreams: STREAMS_MAX,
+      maxHeaderListSize: HTTP_HEAD_MAX,
+      initialWindowSize: STREAM_WINDOW,
+      enablePush: false,
+    },
   };
   const secure = http.ssl_certfile != null && http.ssl_keyfile != null;
-  const server = secure ? createSecureServer({ ...limits, ...tlsFiles(http), allowHTTP1: false }) : createServer(limits);
+  const server = secure
+    ? createSecureServer({ ...limits, ...tlsFiles(http), allowHTTP1: false })
+    : createServer(limits);
   server.maxConnections = CLIENT_SOCKETS_MAX;
   const sessions = new Set<Http2Session>();
   let closing = false;
@@ -44,7 +67,9 @@ export async function listenGrpc(grpc: GrpcOptions, http: HttpOptions, outer: Gr
   });
   // What breaks HTTP/2 ends its own connection.
   server.on("sessionError", (_error, session) => session.destroy());
-  server.on("stream", (stream: ServerHttp2Stream, headers: IncomingHttpHeaders, _flags: number, rawHeaders: string[]) => serve(stream, headers, rawHeaders));
+  server.on("stream", (stream: ServerHttp2Stream, headers: IncomingHttpHeaders, _flags: number, rawHeaders: string[]) =>
+    serve(stream, headers, rawHeaders),
+  );
   const port = await bind(server, http.host, grpc.port, "grpc_options.port");
   return {
     host: http.host,
@@ -60,7 +85,9 @@ export async function listenGrpc(grpc: GrpcOptions, http: HttpOptions, outer: Gr
   };
 }
 
-function dispatcher(context: GrpcContext): (stream: ServerHttp2Stream, headers: IncomingHttpHeaders, rawHeaders: readonly string[]) => void {
+function dispatcher(
+  context: GrpcContext,
+): (stream: ServerHttp2Stream, headers: IncomingHttpHeaders, rawHeaders: readonly string[]) => void {
   const { mesh } = context;
   let table = mesh.table;
   let catalogue = new Catalogue(table, context.configured, context.log);
@@ -91,13 +118,35 @@ function dispatcher(context: GrpcContext): (stream: ServerHttp2Stream, headers: 
     if (choice.app === null) return refuse(context, wire, head, choice.code, choice.details);
     const { app } = choice;
     const pool = mesh.pool(app.name, app.deployment);
-    if (pool === undefined) return refuse(context, wire, head, "UNAVAILABLE", `Application '${app.name}' is not ready.`);
-    new GrpcExchange(context, wire, head, { app: app.name, deployment: app.deployment, accessLog: app.accessLog, pool }).start();
+    if (pool === undefined)
+      return refuse(context, wire, head, "UNAVAILABLE", `Application '${app.name}' is not ready.`);
+    new GrpcExchange(context, wire, head, {
+      app: app.name,
+      deployment: app.deployment,
+      accessLog: app.accessLog,
+      pool,
+    }).start();
   };
 }
 
 /** Paths that no application serves are not told apart in metrics: clients make them up. */
-function refuse(context: GrpcContext, wire: Wire, head: CallHead, code: "NOT_FOUND" | "UNIMPLEMENTED" | "UNAVAILABLE", details: string): void {
+function refuse(
+  context: GrpcContext,
+  wire: Wire,
+  head: CallHead,
+  code: "NOT_FOUND" | "UNIMPLEMENTED" | "UNAVAILABLE",
+  details: string,
+): void {
   wire.finish(GRPC_STATUS[code], details, ["request_id", head.requestId]);
-  context.finished({ requestId: head.requestId, method: "OTHER", route: "", app: "", deployment: "", status: `StatusCode.${code}`, ms: 0, log: true, isError: true });
+  context.finished({
+    requestId: head.requestId,
+    method: "OTHER",
+    route: "",
+    app: "",
+    deployment: "",
+    status: `StatusCode.${code}`,
+    ms: 0,
+    log: true,
+    isError: true,
+  });
 }

@@ -11,7 +11,13 @@ const REQUEST_MAX = 64 * 1024;
 /** Watchers look this often, ms. */
 const OFTEN_MS = 250;
 
-export function runLocally(context: GrpcContext, wire: Wire, head: CallHead, method: LocalMethod, around: BuiltInContext): void {
+export function runLocally(
+  context: GrpcContext,
+  wire: Wire,
+  head: CallHead,
+  method: LocalMethod,
+  around: BuiltInContext,
+): void {
   const startedAt = context.now();
   let pieces: Uint8Array[] = [];
   let size = 0;
@@ -24,8 +30,15 @@ export function runLocally(context: GrpcContext, wire: Wire, head: CallHead, met
     over = true;
     stop?.();
     context.finished({
-      requestId: head.requestId, method: head.path, route: "", app: "", deployment: "", status: `StatusCode.${grpcStatusName(code)}`,
-      ms: context.now() - startedAt, log: false, isError: code !== GRPC_STATUS.OK,
+      requestId: head.requestId,
+      method: head.path,
+      route: "",
+      app: "",
+      deployment: "",
+      status: `StatusCode.${grpcStatusName(code)}`,
+      ms: context.now() - startedAt,
+      log: false,
+      isError: code !== GRPC_STATUS.OK,
     });
   };
   const call: LocalCall = {
@@ -55,7 +68,10 @@ export function runLocally(context: GrpcContext, wire: Wire, head: CallHead, met
       if (over) return true;
       size += piece.byteLength;
       if (size > REQUEST_MAX) {
-        call.finish({ code: GRPC_STATUS.RESOURCE_EXHAUSTED, details: `Requests of this service have at most ${REQUEST_MAX} bytes.` });
+        call.finish({
+          code: GRPC_STATUS.RESOURCE_EXHAUSTED,
+          details: `Requests of this service have at most ${REQUEST_MAX} bytes.`,
+        });
         return true;
       }
       pieces.push(piece);

@@ -56,7 +56,11 @@ export function statusLines(code: number, details: string): Record<string, strin
   if (details === "") return { "grpc-status": String(code) };
   const bytes = new TextEncoder().encode(details.slice(0, GRPC_DETAILS_MAX));
   let text = "";
-  for (const byte of bytes) text += byte >= 0x20 && byte <= 0x7e && byte !== 0x25 ? String.fromCharCode(byte) : `%${byte.toString(16).toUpperCase().padStart(2, "0")}`;
+  for (const byte of bytes)
+    text +=
+      byte >= 0x20 && byte <= 0x7e && byte !== 0x25
+        ? String.fromCharCode(byte)
+        : `%${byte.toString(16).toUpperCase().padStart(2, "0")}`;
   return { "grpc-status": String(code), "grpc-message": text };
 }
 

@@ -5,32 +5,57 @@ import { GRPC_STATUS } from "../../protocol/grpc.ts";
 
 /** A ServerReflectionRequest's question, as decoded. */
 export type Question =
-  | { readonly case: "fileByFilename" | "fileContainingSymbol" | "allExtensionNumbersOfType" | "listServices"; readonly value: string }
-  | { readonly case: "fileContainingExtension"; readonly value: { readonly containingType: string; readonly extensionNumber: number } }
+  | {
+      readonly case: "fileByFilename" | "fileContainingSymbol" | "allExtensionNumbersOfType" | "listServices";
+      readonly value: string;
+    }
+  | {
+      readonly case: "fileContainingExtension";
+      readonly value: { readonly containingType: string; readonly extensionNumber: number };
+    }
   | { readonly case: undefined; readonly value?: undefined };
 
 /** A ServerReflectionResponse's `message_response`, ready for `create`. */
 export type Reflected = { readonly case: string; readonly value: object };
 
-const failure = (errorCode: number, errorMessage: string): Reflected => ({ case: "errorResponse", value: { errorCode, errorMessage } });
+const failure = (errorCode: number, errorMessage: string): Reflected => ({
+  case: "errorResponse",
+  value: { errorCode, errorMessage },
+});
 
 /** `registries`: the first one that knows a name answers. */
-export function reflect(question: Question, services: readonly string[], registries: readonly FileRegistry[]): Reflected {
+export function reflect(
+  question: Question,
+  services: readonly string[],
+  registries: readonly FileRegistry[],
+): Reflected {
   switch (question.case) {
     case "listServices":
       return { case: "listServicesResponse", value: { service: services.map((name) => ({ name })) } };
     case "fileByFilename":
-      return filesOf(first(registries, (registry) => registry.getFile(question.value)), question.value);
+      return filesOf(
+        first(registries, (registry) => registry.getFile(question.value)),
+        question.value,
+      );
     case "fileContainingSymbol":
-      return filesOf(first(registries, (registry) => fileOf(registry, question.value)), question.value);
+      return filesOf(
+        first(registries, (registry) => fileOf(registry, question.value)),
+        question.value,
+      );
     case "fileContainingExtension": {
       const { containingType, extensionNumber } = question.value;
-      return filesOf(first(registries, (registry) => extensionsOf(registry, containingType)?.get(extensionNumber)), `${containingType}[${extensionNumber}]`);
+      return filesOf(
+        first(registries, (registry) => extensionsOf(registry, containingType)?.get(extensionNumber)),
+        `${containingType}[${extensionNumber}]`,
+      );
     }
     case "allExtensionNumbersOfType": {
       const extensions = first(registries, (registry) => extensionsOf(registry, question.value));
       if (extensions === undefined) return failure(GRPC_STATUS.NOT_FOUND, `There is no message ${question.value}.`);
-      return { case: "allExtensionNumbersResponse", value: { baseTypeName: question.value, extensionNumber: [...extensions.keys()] } };
+      return {
+        case: "allExtensionNumbersResponse",
+        value: { baseTypeName: question.value, extensionNumber: [...extensions.keys()] },
+      };
     }
     default:
       return failure(GRPC_STATUS.INVALID_ARGUMENT, "The request asks nothing.");
@@ -54,7 +79,11 @@ function fileOf(registry: FileRegistry, symbol: string): DescFile | undefined {
 /** Files by extension number; undefined when there is no such message. */
 function extensionsOf(registry: FileRegistry, message: string): Map<number, DescFile> | undefined {
   if (registry.getMessage(message) === undefined) return undefined;
-  return new Map([...registry].flatMap((type) => (type.kind === "extension" && type.extendee.typeName === message ? [[type.number, type.file] as const] : [])));
+  return new Map(
+    [...registry].flatMap((type) =>
+      type.kind === "extension" && type.extendee.typeName === message ? [[type.number, type.file] as const] : [],
+    ),
+  );
 }
 
 /** The file and all that it imports: clients ask less often then. */
@@ -67,5 +96,8 @@ function filesOf(file: DescFile | undefined, name: string): Reflected {
     one.dependencies.forEach(add);
   };
   add(file);
-  return { case: "fileDescriptorResponse", value: { fileDescriptorProto: [...files].map((one) => toBinary(FileDescriptorProtoSchema, one.proto)) } };
+  return {
+    case: "fileDescriptorResponse",
+    value: { fileDescriptorProto: [...files].map((one) => toBinary(FileDescriptorProtoSchema, one.proto)) },
+  };
 }

@@ -54,8 +54,13 @@ export class Wire {
         if (!this.#over && !events.onPiece(piece, more)) taken = false;
       });
       if (this.#over) return;
-      if (error === "compressed") return broken(GRPC_STATUS.UNIMPLEMENTED, "Compressed messages are not supported.", ["accept-encoding", "identity"]);
-      if (error === "tooLarge") return broken(GRPC_STATUS.RESOURCE_EXHAUSTED, `Received message larger than max (${GRPC_MESSAGE_MAX}).`);
+      if (error === "compressed")
+        return broken(GRPC_STATUS.UNIMPLEMENTED, "Compressed messages are not supported.", [
+          "accept-encoding",
+          "identity",
+        ]);
+      if (error === "tooLarge")
+        return broken(GRPC_STATUS.RESOURCE_EXHAUSTED, `Received message larger than max (${GRPC_MESSAGE_MAX}).`);
       if (!taken) stream.pause();
     });
     stream.on("end", () => {
@@ -80,7 +85,8 @@ export class Wire {
 
   /** Sends the headers now instead of with the first message. */
   begin(): void {
-    if (!this.#over && !this.#stream.headersSent && !this.#stream.destroyed) this.#stream.respond(CONTENT, { waitForTrailers: true });
+    if (!this.#over && !this.#stream.headersSent && !this.#stream.destroyed)
+      this.#stream.respond(CONTENT, { waitForTrailers: true });
   }
 
   /** One message. False: wait for onDrain. */

@@ -15,7 +15,12 @@ import { IncomingMessages } from "./incoming.ts";
 import type { Work } from "./work.ts";
 
 /** `methods`: null where the application has no gRPC services. */
-export function serveGrpc(work: Work, head: OpenGrpc, ended: boolean, methods: Promise<GrpcMethods> | null): StreamEvents {
+export function serveGrpc(
+  work: Work,
+  head: OpenGrpc,
+  ended: boolean,
+  methods: Promise<GrpcMethods> | null,
+): StreamEvents {
   const messages = new IncomingMessages(work.stream, ended);
   const call = new GrpcCallState(head.path, head.metadata);
   work.context.grpc = call;
@@ -49,24 +54,30 @@ async function respond(work: Work, method: GrpcMethod, messages: IncomingMessage
   if (!method.serverStreams) {
     const value = await returned;
     if (context.cancelled !== undefined) return false;
-    if (isIterable(value)) throw new TypeError(`'${method.name}' returned a generator, but the RPC is declared without 'stream' in its answer.`);
+    if (isIterable(value))
+      throw new TypeError(
+        `'${method.name}' returned a generator, but the RPC is declared without 'stream' in its answer.`,
+      );
     await out.write("bytes", method.encode(value));
     return context.cancelled === undefined;
   }
   // Before awaiting: a Generation is both awaitable and iterable, and here it is iterated.
   const pieces = isIterable(returned) ? returned : await returned;
-  if (!isIterable(pieces) && !Array.isArray(pieces)) throw new TypeError(`'${method.name}' must return an async iterable: the RPC's answer is declared with 'stream'.`);
+  if (!isIterable(pieces) && !Array.isArray(pieces))
+    throw new TypeError(`'${method.name}' must return an async iterable: the RPC's answer is declared with 'stream'.`);
   return work.produce(iteratorOf(pieces), (element) => out.write("bytes", method.encode(element)));
 }
 
 async function onlyMessage(method: GrpcMethod, messages: IncomingMessages): Promise<unknown> {
   const message = await messages.next();
-  if (message === undefined) throw new SkeinError("INVALID_ARGUMENT", `'${method.name}' takes one message, and none came.`);
+  if (message === undefined)
+    throw new SkeinError("INVALID_ARGUMENT", `'${method.name}' takes one message, and none came.`);
   return method.decode(message.bytes);
 }
 
 async function* decoded(method: GrpcMethod, messages: IncomingMessages): AsyncGenerator<unknown> {
-  for (let message = await messages.next(); message !== undefined; message = await messages.next()) yield method.decode(message.bytes);
+  for (let message = await messages.next(); message !== undefined; message = await messages.next())
+    yield method.decode(message.bytes);
 }
 
 function endOf({ code, details, trailing }: GrpcCallState): EndHead {
@@ -78,10 +89,19 @@ function endOf({ code, details, trailing }: GrpcCallState): EndHead {
 
 /** What the handler set survives what it throws, as in Ray. */
 function failureOf({ code, details, trailing }: GrpcCallState, error: unknown): Pick<EndHead, "status" | "trailers"> {
-  const text = error instanceof SkeinError || !(error instanceof Error) ? SkeinError.from(error).message : code !== null ? error.message : `${error.name}: ${error.message}`;
-  const own = error instanceof SkeinError && error.code !== "NOT_FOUND" ? OUTSIDE[error.code].grpc : GRPC_STATUS.INTERNAL;
+  const text =
+    error instanceof SkeinError || !(error instanceof Error)
+      ? SkeinError.from(error).message
+      : code !== null
+        ? error.message
+        : `${error.name}: ${error.message}`;
+  const own =
+    error instanceof SkeinError && error.code !== "NOT_FOUND" ? OUTSIDE[error.code].grpc : GRPC_STATUS.INTERNAL;
   return {
-    status: { code: code === null || code === GRPC_STATUS.OK ? own : code, message: (details ?? text).slice(0, GRPC_DETAILS_MAX) },
+    status: {
+      code: code === null || code === GRPC_STATUS.OK ? own : code,
+      message: (details ?? text).slice(0, GRPC_DETAILS_MAX),
+    },
     ...(trailing.length === 0 ? {} : { trailers: trailing }),
   };
 }

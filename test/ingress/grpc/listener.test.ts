@@ -13,10 +13,34 @@ import { run, type Handler, type Running, type RunOptions } from "../running.ts"
 const SERVICE = "ray.serve.RayServeAPIService";
 /** user.Echo: Say (unary) and Talk (both ways). What messages are is no matter here: the ingress passes bytes. */
 const ECHO = Buffer.from(
-  toBinary(FileDescriptorSetSchema, create(FileDescriptorSetSchema, { file: [{
-    name: "x.proto", package: "user", syntax: "proto3", messageType: [{ name: "M" }],
-    service: [{ name: "Echo", method: [{ name: "Say", inputType: ".user.M", outputType: ".user.M" }, { name: "Talk", inputType: ".user.M", outputType: ".user.M", clientStreaming: true, serverStreaming: true }] }],
-  }] })),
+  toBinary(
+    FileDescriptorSetSchema,
+    create(FileDescriptorSetSchema, {
+      file: [
+        {
+          name: "x.proto",
+          package: "user",
+          syntax: "proto3",
+          messageType: [{ name: "M" }],
+          service: [
+            {
+              name: "Echo",
+              method: [
+                { name: "Say", inputType: ".user.M", outputType: ".user.M" },
+                {
+                  name: "Talk",
+                  inputType: ".user.M",
+                  outputType: ".user.M",
+                  clientStreaming: true,
+                  serverStreaming: true,
+                },
+              ],
+            },
+          ],
+        },
+      ],
+    }),
+  ),
 ).toString("base64");
 
 let running: Running;
@@ -28,9 +52,15 @@ afterEach(async () => {
 
 async function start(handler: Handler, options: RunOptions & { deployment?: object } = {}): Promise<void> {
   running = await run({ grpc: { grpc_servicer_functions: ["x.proto:user.Echo"] }, ...options });
-  running.route({ apps: [{ name: "app", routePrefix: "/", ingress: "D", grpcServices: ["user.Echo"], grpcDescriptors: ECHO }], deployments: [{ replicas: [routed("app#D#a")], ...options.deployment }] });
+  running.route({
+    apps: [{ name: "app", routePrefix: "/", ingress: "D", grpcServices: ["user.Echo"], grpcDescriptors: ECHO }],
+    deployments: [{ replicas: [routed("app#D#a")], ...options.deployment }],
+  });
   await running.replica("app#D#a", handler);
-  client = new Client(`127.0.0.1:${port()}`, credentials.createInsecure(), { "grpc.max_receive_message_length": -1, "grpc.max_send_message_length": -1 });
+  client = new Client(`127.0.0.1:${port()}`, credentials.createInsecure(), {
+    "grpc.max_receive_message_length": -1,
+    "grpc.max_send_message_length": -1,
+  });
 }
 const port = (): number => running.reports.findLast((r) => r.grpc !== null)!.grpc!.port;
 
@@ -39,10 +69,20 @@ interface Outcome {
   readonly status: StatusObject;
 }
 const identity = (bytes: Buffer): Buffer => bytes;
-const open = (path: string, metadata: Record<string, string> = {}, deadline?: number): ClientDuplexStream<Buffer, Buffer> => {
+const open = (
+  path: string,
+  metadata: Record<string, string> = {},
+  deadline?: number,
+): ClientDuplexStream<Buffer, Buffer> => {
   const all = new Metadata();
   for (const [name, value] of Object.entries(metadata)) all.set(name, value);
-  return client.makeBidiStreamRequest(path, identity, identity, all, deadline === undefined ? {} : { deadline: Date.now() + deadline });
+  return client.makeBidiStreamRequest(
+    path,
+    identity,
+    identity,
+    all,
+    deadline === undefined ? {} : { deadline: Date.now() + deadline },
+  );
 };
 function outcome(call: ClientDuplexStream<Buffer, Buffer>): Promise<Outcome> {
   const messages: Buffer[] = [];
@@ -50,7 +90,12 @@ function outcome(call: ClientDuplexStream<Buffer, Buffer>): Promise<Outcome> {
   call.on("error", () => {});
   return new Promise((resolve) => call.on("status", (s: StatusObject) => resolve({ messages, status: s })));
 }
-async function unary(path: string, message: Buffer = Buffer.from("x"), metadata: Record<string, string> = {}, deadline?: number): Promise<Outcome> {
+async function unary(
+  path: string,
+  message: Buffer = Buffer.from("x"),
+  metadata: Record<string, string> = {},
+  deadline?: number,
+): Promise<Outcome> {
   const call = open(path, metadata, deadline);
   const done = outcome(call);
   call.end(message);
@@ -59,7 +104,12 @@ async function unary(path: string, message: Buffer = Buffer.from("x"), metadata:
 
 /** Gathers each whole message; `each` may answer it; `end` is after the last. */
 const playing =
-  (on: { open?(stream: Stream, head: OpenGrpc): void; message?(stream: Stream, message: Buffer): void; end?(stream: Stream): void; cancel?(reason: string): void }): Handler =>
+  (on: {
+    open?(stream: Stream, head: OpenGrpc): void;
+    message?(stream: Stream, message: Buffer): void;
+    end?(stream: Stream): void;
+    cancel?(reason: string): void;
+  }): Handler =>
   (stream, head) => {
     let pieces: Uint8Array[] = [];
     stream.accept();
@@ -76,7 +126,10 @@ const playing =
       onCancel: (reason) => on.cancel?.(reason),
     };
   };
-const echo = playing({ message: (stream, message) => void stream.write("bytes", message), end: (stream) => stream.end() });
+const echo = playing({
+  message: (stream, message) => void stream.write("bytes", message),
+  end: (stream) => stream.end(),
+});
 
 test("messages of any size pass both ways, in order, streams open while both speak", async () => {
   await start(echo);
@@ -90,16 +143,41 @@ test("messages of any size pass both ways, in order, streams open while both spe
   call.write(Buffer.alloc(0));
   call.end(large);
   const talked = await done;
-  expect(talked.messages.slice(0, 501).map(String)).toEqual([...Array.from({ length: 500 }, (_, i) => `message ${i}`), ""]);
+  expect(talked.messages.slice(0, 501).map(String)).toEqual([
+    ...Array.from({ length: 500 }, (_, i) => `message ${i}`),
+    "",
+  ]);
   expect(talked.messages[501]?.length).toBe(large.length);
 });
 
 test("metadata goes in, status and trailing metadata come out, request_id with them (C054, C058)", async () => {
   const heads: OpenGrpc[] = [];
-  await start(playing({ open: (_s, head) => heads.push(head), end: (stream) => stream.end({ status: { code: 15, message: "custom ü" }, trailers: ["k", "v", "b-bin", "AQI="] }) }));
-  const { status: end } = await unary("/user.Echo/Say", Buffer.from("x"), { request_id: "rid-7", multiplexed_model_id: "m9", "x-user": "1" });
-  expect({ code: end.code, details: end.details, ...end.metadata.getMap() }).toMatchObject({ code: status.DATA_LOSS, details: "custom ü", k: "v", "b-bin": Buffer.from([1, 2]), request_id: "rid-7" });
-  expect(heads[0]).toMatchObject({ kind: "grpc", path: "/user.Echo/Say", requestId: "rid-7", model: "m9", app: "app", deployment: "D" });
+  await start(
+    playing({
+      open: (_s, head) => heads.push(head),
+      end: (stream) => stream.end({ status: { code: 15, message: "custom ü" }, trailers: ["k", "v", "b-bin", "AQI="] }),
+    }),
+  );
+  const { status: end } = await unary("/user.Echo/Say", Buffer.from("x"), {
+    request_id: "rid-7",
+    multiplexed_model_id: "m9",
+    "x-user": "1",
+  });
+  expect({ code: end.code, details: end.details, ...end.metadata.getMap() }).toMatchObject({
+    code: status.DATA_LOSS,
+    details: "custom ü",
+    k: "v",
+    "b-bin": Buffer.from([1, 2]),
+    request_id: "rid-7",
+  });
+  expect(heads[0]).toMatchObject({
+    kind: "grpc",
+    path: "/user.Echo/Say",
+    requestId: "rid-7",
+    model: "m9",
+    app: "app",
+    deployment: "D",
+  });
   const names = heads[0]!.metadata.filter((_, i) => i % 2 === 0);
   expect(names).toEqual(expect.arrayContaining(["x-user", "user-agent"]));
   expect(names.filter((name) => name.startsWith(":") || name.startsWith("grpc-") || name === "te")).toEqual([]);
@@ -107,17 +185,31 @@ test("metadata goes in, status and trailing metadata come out, request_id with t
 });
 
 test("failures have their codes (C036, C056)", async () => {
-  await start(playing({ end: (stream) => {
-    stream.write("bytes", Buffer.from("first"));
-    stream.fail({ code: "APPLICATION_ERROR", message: "Error: mid stream" });
-  } }));
+  await start(
+    playing({
+      end: (stream) => {
+        stream.write("bytes", Buffer.from("first"));
+        stream.fail({ code: "APPLICATION_ERROR", message: "Error: mid stream" });
+      },
+    }),
+  );
   const { messages, status: end } = await unary("/user.Echo/Talk");
   expect([messages.map(String), end.code, end.details]).toEqual([["first"], status.INTERNAL, "Error: mid stream"]);
-  for (const path of ["/user.Echo/Nope", "/other.Service/M", "/x"]) expect((await unary(path)).status).toMatchObject({ code: status.UNIMPLEMENTED, details: "Method not found!" });
+  for (const path of ["/user.Echo/Nope", "/other.Service/M", "/x"])
+    expect((await unary(path)).status).toMatchObject({ code: status.UNIMPLEMENTED, details: "Method not found!" });
   running.route({ apps: [] });
-  expect((await unary("/user.Echo/Say")).status).toMatchObject({ code: status.NOT_FOUND, details: expect.stringContaining("Application metadata not set.") });
-  running.route({ apps: [{ name: "app", routePrefix: "/", ingress: "D", grpcServices: ["user.Echo"], grpcDescriptors: ECHO }], deployments: [{ unavailable: true }] });
-  expect((await unary("/user.Echo/Say")).status).toMatchObject({ code: status.UNAVAILABLE, details: expect.stringContaining("failed to deploy") });
+  expect((await unary("/user.Echo/Say")).status).toMatchObject({
+    code: status.NOT_FOUND,
+    details: expect.stringContaining("Application metadata not set."),
+  });
+  running.route({
+    apps: [{ name: "app", routePrefix: "/", ingress: "D", grpcServices: ["user.Echo"], grpcDescriptors: ECHO }],
+    deployments: [{ unavailable: true }],
+  });
+  expect((await unary("/user.Echo/Say")).status).toMatchObject({
+    code: status.UNAVAILABLE,
+    details: expect.stringContaining("failed to deploy"),
+  });
 });
 
 test("a full queue is RESOURCE_EXHAUSTED, in Ray's words (C036)", async () => {
@@ -126,7 +218,10 @@ test("a full queue is RESOURCE_EXHAUSTED, in Ray's words (C036)", async () => {
   const done = held.map(outcome);
   held.forEach((call) => call.write(Buffer.from("x")));
   await until(() => running.ingress.mesh.pool("app", "D")!.queued === 1);
-  expect((await unary("/user.Echo/Say")).status).toMatchObject({ code: status.RESOURCE_EXHAUSTED, details: "Request dropped due to backpressure (num_queued_requests=1, max_queued_requests=1)." });
+  expect((await unary("/user.Echo/Say")).status).toMatchObject({
+    code: status.RESOURCE_EXHAUSTED,
+    details: "Request dropped due to backpressure (num_queued_requests=1, max_queued_requests=1).",
+  });
   held.forEach((call) => call.cancel());
   await Promise.all(done);
 });
@@ -134,8 +229,14 @@ test("a full queue is RESOURCE_EXHAUSTED, in Ray's words (C036)", async () => {
 test("the deadline is the shorter of the client's and the configured one, and reaches the replica", async () => {
   const deadlines: (number | null)[] = [];
   const cancelled: string[] = [];
-  await start(playing({ open: (_s, head) => deadlines.push(head.deadlineMs), cancel: (reason) => cancelled.push(reason) }), { grpc: { grpc_servicer_functions: ["x.proto:user.Echo"], request_timeout_s: 0.3 } });
-  expect((await unary("/user.Echo/Say")).status).toMatchObject({ code: status.DEADLINE_EXCEEDED, details: "Request timed out after 0.3s." });
+  await start(
+    playing({ open: (_s, head) => deadlines.push(head.deadlineMs), cancel: (reason) => cancelled.push(reason) }),
+    { grpc: { grpc_servicer_functions: ["x.proto:user.Echo"], request_timeout_s: 0.3 } },
+  );
+  expect((await unary("/user.Echo/Say")).status).toMatchObject({
+    code: status.DEADLINE_EXCEEDED,
+    details: "Request timed out after 0.3s.",
+  });
   expect((await unary("/user.Echo/Say", Buffer.from("x"), {}, 100)).status.code).toBe(status.DEADLINE_EXCEEDED);
   await until(() => cancelled.length === 2);
   expect(deadlines[0]).toBeGreaterThan(100);
@@ -144,7 +245,12 @@ test("the deadline is the shorter of the client's and the configured one, and re
 
 test("a client that cancels, or goes, ends the work", async () => {
   const cancelled: string[] = [];
-  await start(playing({ open: (stream) => void stream.write("bytes", Buffer.from("first")), cancel: (reason) => cancelled.push(reason) }));
+  await start(
+    playing({
+      open: (stream) => void stream.write("bytes", Buffer.from("first")),
+      cancel: (reason) => cancelled.push(reason),
+    }),
+  );
   const call = open("/user.Echo/Talk");
   const done = outcome(call);
   call.write(Buffer.from("x"));
@@ -193,7 +299,8 @@ test("a client that doesn't read stops the replica within its windows", async ()
 
 test("health, watched and asked; the ingress's own services (C052)", async () => {
   await start(echo);
-  const health = async (service: string) => (await unary("/grpc.health.v1.Health/Check", Buffer.from([0x0a, service.length, ...Buffer.from(service)])));
+  const health = async (service: string) =>
+    await unary("/grpc.health.v1.Health/Check", Buffer.from([0x0a, service.length, ...Buffer.from(service)]));
   expect((await health("user.Echo")).messages[0]).toEqual(Buffer.from([0x08, 1]));
   expect((await health("")).messages[0]).toEqual(Buffer.from([0x08, 1]));
   expect((await health("no.Such")).status).toMatchObject({ code: status.NOT_FOUND, details: "unknown service" });
@@ -206,7 +313,10 @@ test("health, watched and asked; the ingress's own services (C052)", async () =>
   watch.on("error", () => {});
   watch.end(Buffer.from([0x0a, 9, ...Buffer.from("user.Echo")]));
   await until(() => seen.length === 1);
-  running.route({ apps: [{ name: "app", routePrefix: "/", ingress: "D", grpcServices: ["user.Echo"], grpcDescriptors: ECHO }], deployments: [{ replicas: [] }] });
+  running.route({
+    apps: [{ name: "app", routePrefix: "/", ingress: "D", grpcServices: ["user.Echo"], grpcDescriptors: ECHO }],
+    deployments: [{ replicas: [] }],
+  });
   await until(() => seen.length === 2);
   expect(seen).toEqual([1, 2]);
   watch.cancel();
@@ -217,7 +327,10 @@ test("a busy port is one sentence that names the option; no services, no listene
   await new Promise<void>((resolve) => other.listen(0, "127.0.0.1", resolve));
   const taken = (other.address() as { port: number }).port;
   running = await run({ grpc: { port: taken, grpc_servicer_functions: ["x.proto:user.Echo"] } });
-  expect(running.reports[0]).toMatchObject({ state: "failed", error: `Port ${taken} on 127.0.0.1 is in use by another program: stop it, or choose another port in grpc_options.port.` });
+  expect(running.reports[0]).toMatchObject({
+    state: "failed",
+    error: `Port ${taken} on 127.0.0.1 is in use by another program: stop it, or choose another port in grpc_options.port.`,
+  });
   await new Promise((resolve) => other.close(resolve));
   // It is tried again.
   await until(() => running.reports.at(-1)?.grpc?.port === taken);
@@ -231,8 +344,12 @@ test("calls are counted under their names (C178)", async () => {
   await unary("/user.Echo/Say");
   await unary("/user.Echo/Nope");
   const metrics = await (await fetch(new URL("/metrics", running.meshUrl.replace(/^ws/, "http")))).text();
-  expect(metrics).toContain('skein_num_grpc_requests_total{route="app",method="/user.Echo/Say",application="app",status_code="StatusCode.OK"} 1');
-  expect(metrics).toContain('skein_num_grpc_error_requests_total{route="",method="OTHER",application="",error_code="StatusCode.UNIMPLEMENTED"} 1');
+  expect(metrics).toContain(
+    'skein_num_grpc_requests_total{route="app",method="/user.Echo/Say",application="app",status_code="StatusCode.OK"} 1',
+  );
+  expect(metrics).toContain(
+    'skein_num_grpc_error_requests_total{route="",method="OTHER",application="",error_code="StatusCode.UNIMPLEMENTED"} 1',
+  );
   expect(metrics).toContain("skein_num_ongoing_grpc_requests 0");
 });
 
