@@ -27,14 +27,25 @@ test("a text that is gone or ambiguous is an error", () => {
   expect(() => mutated(`${bug.text}\n${bug.text}`, bug)).toThrow("occurs 2 times");
 });
 
-test("the seeds of the bank hold without its bugs", async () => {
-  for (const seed of new Set(BANK.map((bug) => bug.seed))) expect((await runSeed(seed)).violations, `seed ${seed}`).toEqual([]);
-}, LIMIT_MS);
+test(
+  "the seeds of the bank hold without its bugs",
+  async () => {
+    for (const seed of new Set(BANK.map((bug) => bug.seed)))
+      expect((await runSeed(seed)).violations, `seed ${seed}`).toEqual([]);
+  },
+  LIMIT_MS,
+);
 
 describe.concurrent("each bug is caught", { concurrent: true }, () => {
-  test.for(BANK.map((bug) => [bug.name, bug] as const))("%s", { timeout: LIMIT_MS }, async ([name, bug], { expect: expects }) => {
-    const { stdout } = await run(process.execPath, [PROGRAM, name, String(bug.seed)], { timeout: LIMIT_MS });
-    const { caught } = JSON.parse(stdout.trim().split("\n").at(-1)!) as { caught: { seed: number; violation: string } | null };
-    expects(caught, bug.breaks).not.toBeNull();
-  });
+  test.for(BANK.map((bug) => [bug.name, bug] as const))(
+    "%s",
+    { timeout: LIMIT_MS },
+    async ([name, bug], { expect: expects }) => {
+      const { stdout } = await run(process.execPath, [PROGRAM, name, String(bug.seed)], { timeout: LIMIT_MS });
+      const { caught } = JSON.parse(stdout.trim().split("\n").at(-1)!) as {
+        caught: { seed: number; violation: string } | null;
+      };
+      expects(caught, bug.breaks).not.toBeNull();
+    },
+  );
 });

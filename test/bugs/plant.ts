@@ -8,9 +8,14 @@ const ROOT = new URL("../../", import.meta.url);
 
 /** White space in `text` stands for any. Throws unless it occurs exactly once. */
 export function mutated(source: string, bug: Bug): string {
-  const pattern = bug.text.trim().split(/\s+/).map((word) => word.replaceAll(/[.*+?^${}()|[\]\\]/g, "\\$&")).join("\\s+");
+  const pattern = bug.text
+    .trim()
+    .split(/\s+/)
+    .map((word) => word.replaceAll(/[.*+?^${}()|[\]\\]/g, "\\$&"))
+    .join("\\s+");
   const found = source.match(new RegExp(pattern, "g"))?.length ?? 0;
-  if (found !== 1) throw new Error(`The bug "${bug.name}" is out of date: its text occurs ${found} times in ${bug.file}, not once.`);
+  if (found !== 1)
+    throw new Error(`The bug "${bug.name}" is out of date: its text occurs ${found} times in ${bug.file}, not once.`);
   return source.replace(new RegExp(pattern), () => bug.replacement);
 }
 
@@ -20,5 +25,8 @@ export const sourceOf = (bug: Bug): string => readFileSync(new URL(bug.file, ROO
 export function plant(bug: Bug): void {
   const target = new URL(bug.file, ROOT).href;
   const source = mutated(readFileSync(fileURLToPath(target), "utf8"), bug);
-  registerHooks({ load: (url, context, next) => (url === target ? { format: "module-typescript", source, shortCircuit: true } : next(url, context)) });
+  registerHooks({
+    load: (url, context, next) =>
+      url === target ? { format: "module-typescript", source, shortCircuit: true } : next(url, context),
+  });
 }

@@ -28,7 +28,15 @@ export class Ledger {
   readonly running = new Set<Execution>();
 
   begin(request: string, name: string, process: SimProcess, now: number): Execution {
-    const execution: Execution = { number: this.executions.length, request, deployment: name, process, startedAt: now, endedAt: null, calledOffAt: null };
+    const execution: Execution = {
+      number: this.executions.length,
+      request,
+      deployment: name,
+      process,
+      startedAt: now,
+      endedAt: null,
+      calledOffAt: null,
+    };
     this.executions.push(execution);
     const known = this.byRequest.get(request);
     if (known === undefined) this.byRequest.set(request, [execution]);
@@ -56,7 +64,8 @@ export interface Place {
   now(): number;
 }
 
-const header = (request: string, index: number, execution: number): string => `${request}:${index}:${fnv(`${request}/${index}`)}:${execution};`;
+const header = (request: string, index: number, execution: number): string =>
+  `${request}:${index}:${fnv(`${request}/${index}`)}:${execution};`;
 
 /** Chunk `index` of a request's answer. */
 export function oracle(request: string, index: number, execution: number, size: number): Uint8Array {
@@ -67,7 +76,8 @@ export function oracle(request: string, index: number, execution: number, size: 
 }
 
 /** The number of the execution that a chunk claims to come from. */
-export const executionOf = (chunk: Uint8Array): number => Number(Buffer.from(chunk.subarray(0, 100)).toString("latin1").split(";", 1)[0]!.split(":")[3]);
+export const executionOf = (chunk: Uint8Array): number =>
+  Number(Buffer.from(chunk.subarray(0, 100)).toString("latin1").split(";", 1)[0]!.split(":")[3]);
 
 /** Answer of an upload. */
 export const uploadOracle = (bytes: number): string => `took ${bytes}`;
@@ -110,7 +120,14 @@ class Work {
 
 /** Exports of the "bundle" as one replica sees it. */
 export function applicationFor(place: Place): { readonly app: unknown } {
-  async function* pieces(request: string, ctx: Context, name: string, count: number, delayMs: number, size: number): AsyncGenerator<Uint8Array> {
+  async function* pieces(
+    request: string,
+    ctx: Context,
+    name: string,
+    count: number,
+    delayMs: number,
+    size: number,
+  ): AsyncGenerator<Uint8Array> {
     const work = new Work(place, name, ctx);
     try {
       for (let i = 0; i < count; i += 1) {
@@ -178,7 +195,9 @@ export function applicationFor(place: Place): { readonly app: unknown } {
     async *#relay(ctx: Context, count: number, delayMs: number, size: number): AsyncGenerator<unknown> {
       const work = new Work(place, "Front", ctx);
       try {
-        const back = ctx.call(this.#back).options({ stream: true }) as unknown as { tokens(count: number, delayMs: number, size: number): AsyncIterable<unknown> };
+        const back = ctx.call(this.#back).options({ stream: true }) as unknown as {
+          tokens(count: number, delayMs: number, size: number): AsyncIterable<unknown>;
+        };
         for await (const piece of back.tokens(count, delayMs, size)) yield piece;
       } finally {
         work.end();
@@ -194,7 +213,16 @@ export function applicationFor(place: Place): { readonly app: unknown } {
 export async function simManifest(place: Place): Promise<Manifest> {
   const graph = await graphOf(applicationFor(place).app as never);
   return {
-    schema: 1, importPath: "sim:app", args: {}, export: "app", bundles: { node: "b".repeat(64), browser: null }, assets: {},
-    graph: { hash: graph.hash, ingress: graph.ingress, deployments: graph.nodes.map((node) => graphEntry(node, false)) },
+    schema: 1,
+    importPath: "sim:app",
+    args: {},
+    export: "app",
+    bundles: { node: "b".repeat(64), browser: null },
+    assets: {},
+    graph: {
+      hash: graph.hash,
+      ingress: graph.ingress,
+      deployments: graph.nodes.map((node) => graphEntry(node, false)),
+    },
   };
 }

@@ -37,9 +37,22 @@ export function planOf(random: Random, number: number): Plan {
   const fat = kind === "fat";
   const streams = kind === "stream" || kind === "call";
   return {
-    id: `r${number}`, kind,
-    count: fat ? 30 + below(random, 20) : streams ? 1 + below(random, 20) : kind === "upload" ? 1 + below(random, 16) : 1,
-    delayMs: fat ? 0 : streams ? pickOne(random, [0, 10, 100]) : kind === "upload" ? pickOne(random, [0, 0, 20]) : pickOne(random, [0, 20, 300]),
+    id: `r${number}`,
+    kind,
+    count: fat
+      ? 30 + below(random, 20)
+      : streams
+        ? 1 + below(random, 20)
+        : kind === "upload"
+          ? 1 + below(random, 16)
+          : 1,
+    delayMs: fat
+      ? 0
+      : streams
+        ? pickOne(random, [0, 10, 100])
+        : kind === "upload"
+          ? pickOne(random, [0, 0, 20])
+          : pickOne(random, [0, 20, 300]),
     size: fat ? 16 * 1024 + below(random, 16 * 1024) : kind === "call" && chance(random, 0.3) ? 24 * 1024 : 0,
     keyed: kind === "keyed" || (kind === "upload" && chance(random, 0.5)),
     deadlineMs: 1_000 + below(random, 6_000),
@@ -48,7 +61,11 @@ export function planOf(random: Random, number: number): Plan {
   };
 }
 
-export type Outcome = { readonly how: "answered" } | { readonly how: "failed"; readonly status: number; readonly message: string } | { readonly how: "left" } | { readonly how: "broken" };
+export type Outcome =
+  | { readonly how: "answered" }
+  | { readonly how: "failed"; readonly status: number; readonly message: string }
+  | { readonly how: "left" }
+  | { readonly how: "broken" };
 
 export class Request implements Reply {
   readonly plan: Plan;
@@ -103,7 +120,11 @@ export class Request implements Reply {
     if (this.outcome !== null) return;
     const { process } = this.ingress;
     const stood = process.frozen || process.thawedAt >= this.beganAt;
-    if (!stood) this.#scene.violated("requests end by their deadline", `${this.plan.id} (${this.plan.kind}) has no answer ${PATIENCE_MS} ms after its deadline`);
+    if (!stood)
+      this.#scene.violated(
+        "requests end by their deadline",
+        `${this.plan.id} (${this.plan.kind}) has no answer ${PATIENCE_MS} ms after its deadline`,
+      );
     this.leave();
   }
 
@@ -111,16 +132,36 @@ export class Request implements Reply {
     if (this.outcome !== null) return;
     const { mesh, process } = this.ingress;
     const { plan } = this;
-    const match = mesh.routes?.match(`/?kind=${plan.kind === "fat" ? "stream" : plan.kind}&count=${plan.count}&delay=${plan.delayMs}&size=${plan.size}`);
+    const match = mesh.routes?.match(
+      `/?kind=${plan.kind === "fat" ? "stream" : plan.kind}&count=${plan.count}&delay=${plan.delayMs}&size=${plan.size}`,
+    );
     const pool = match === undefined ? undefined : mesh.pool(match.route.app, match.route.deployment);
-    if (match === undefined || pool === undefined || !this.ingress.serving) return this.#finish({ how: "failed", status: 404, message: "no route" });
+    if (match === undefined || pool === undefined || !this.ingress.serving)
+      return this.#finish({ how: "failed", status: 404, message: "no route" });
     const now = this.#scene.clock.now;
     const head: OpenHttp = {
-      kind: "http", app: match.route.app, deployment: match.route.deployment, requestId: plan.id, deadlineMs: null, epoch: 0, hops: 1, model: "",
-      method: this.method, path: match.path, mount: match.mount, scheme: "http", headers: ["host", "sim"], remote: "127.0.0.1", upgrade: false,
+      kind: "http",
+      app: match.route.app,
+      deployment: match.route.deployment,
+      requestId: plan.id,
+      deadlineMs: null,
+      epoch: 0,
+      hops: 1,
+      model: "",
+      method: this.method,
+      path: match.path,
+      mount: match.mount,
+      scheme: "http",
+      headers: ["host", "sim"],
+      remote: "127.0.0.1",
+      upgrade: false,
     };
     const hasBody = plan.kind === "upload";
-    this.forward = new Forward(pool, { head, repeatable: this.repeatable, deadline: now + plan.deadlineMs, ended: !hasBody }, this);
+    this.forward = new Forward(
+      pool,
+      { head, repeatable: this.repeatable, deadline: now + plan.deadlineMs, ended: !hasBody },
+      this,
+    );
     this.#stopTimer = process.after(plan.deadlineMs, `${plan.id} is due`, () => this.forward!.expire());
     this.forward.start();
     if (hasBody) this.#upload();
@@ -159,9 +200,12 @@ export class Request implements Reply {
   #check(payload: Uint8Array): void {
     const number = executionOf(payload);
     this.execution ??= number;
-    if (number !== this.execution) this.#wrong(`chunk ${this.#chunks} is of execution ${number}, those before of ${this.execution}`);
+    if (number !== this.execution)
+      this.#wrong(`chunk ${this.#chunks} is of execution ${number}, those before of ${this.execution}`);
     else if (!Buffer.from(payload).equals(oracle(this.plan.id, this.#chunks, number, this.plan.size)))
-      this.#wrong(`chunk ${this.#chunks} is not the oracle's: ${Buffer.from(payload.subarray(0, 40)).toString("latin1")}`);
+      this.#wrong(
+        `chunk ${this.#chunks} is not the oracle's: ${Buffer.from(payload.subarray(0, 40)).toString("latin1")}`,
+      );
     this.#chunks += 1;
   }
 
@@ -170,7 +214,8 @@ export class Request implements Reply {
     const { plan } = this;
     if (this.#head?.status !== 200) this.#wrong(`ended with status ${this.#head?.status}`);
     if (plan.kind === "upload") {
-      if (this.#text !== uploadOracle(plan.count * UPLOAD_PIECE)) this.#wrong(`the upload was answered "${this.#text}"`);
+      if (this.#text !== uploadOracle(plan.count * UPLOAD_PIECE))
+        this.#wrong(`the upload was answered "${this.#text}"`);
     } else if (this.#chunks !== plan.count) this.#wrong(`ended after ${this.#chunks} of ${plan.count} chunks`);
     this.#finish({ how: "answered" });
   }
@@ -187,7 +232,8 @@ export class Request implements Reply {
   // --- own ---
 
   #alive(what: string): void {
-    if (this.outcome !== null && this.outcome.how !== "left") this.#wrong(`${what} came after its end (${this.outcome.how})`);
+    if (this.outcome !== null && this.outcome.how !== "left")
+      this.#wrong(`${what} came after its end (${this.outcome.how})`);
   }
 
   #wrong(what: string): void {
@@ -234,7 +280,9 @@ export class Clients {
     this.#scene.clock.after(pause, "a client", () => {
       if (!this.asking) return;
       this.#next();
-      const serving = [...this.#scene.ingresses.values()].filter((ingress) => ingress.serving && ingress.mesh.notReady() === null);
+      const serving = [...this.#scene.ingresses.values()].filter(
+        (ingress) => ingress.serving && ingress.mesh.notReady() === null,
+      );
       const plan = planOf(this.#random, this.all.length);
       if (serving.length > 0) this.ask(plan, pickOne(this.#random, serving));
     });

@@ -24,15 +24,21 @@ export function readFake(text: string, nowMs: number): Ticket | null {
   return nowMs <= ticket.notAfter ? ticket : null;
 }
 
-const bytesOf = (source: BufferSource): Uint8Array => (source instanceof ArrayBuffer ? new Uint8Array(source) : new Uint8Array(source.buffer, source.byteOffset, source.byteLength));
+const bytesOf = (source: BufferSource): Uint8Array =>
+  source instanceof ArrayBuffer
+    ? new Uint8Array(source)
+    : new Uint8Array(source.buffer, source.byteOffset, source.byteLength);
 
 /** For this process, until it ends. */
 export function useInstantCrypto(): void {
-  const replace = (name: string, value: unknown): void => void Object.defineProperty(crypto.subtle, name, { value, configurable: true });
+  const replace = (name: string, value: unknown): void =>
+    void Object.defineProperty(crypto.subtle, name, { value, configurable: true });
   replace("digest", (_algorithm: string, data: BufferSource) => {
     const hash = createHash("sha256").update(bytesOf(data)).digest();
     return Promise.resolve(new Uint8Array(hash).buffer);
   });
   replace("importKey", () => Promise.resolve({}));
-  replace("verify", (_algorithm: string, _key: unknown, signature: BufferSource, data: BufferSource) => Promise.resolve(tagOf(bytesOf(data)).equals(bytesOf(signature))));
+  replace("verify", (_algorithm: string, _key: unknown, signature: BufferSource, data: BufferSource) =>
+    Promise.resolve(tagOf(bytesOf(data)).equals(bytesOf(signature))),
+  );
 }

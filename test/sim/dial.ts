@@ -9,7 +9,11 @@ interface ControlEvents {
   onClose(reason: string): void;
 }
 
-export function dialCoordinator(scene: Scene, process: SimProcess, events: ControlEvents): { send(message: string): void; close(reason?: string): void } {
+export function dialCoordinator(
+  scene: Scene,
+  process: SimProcess,
+  events: ControlEvents,
+): { send(message: string): void; close(reason?: string): void } {
   const find = () => {
     const listening = [...scene.coordinators];
     return listening.length === 0 ? null : pickOne(scene.network.random, listening).listener();

@@ -72,9 +72,14 @@ export class Faults {
     const newest = [...this.#scene.coordinators].sort((a, b) => b.term - a.term)[0];
     try {
       if (newest === undefined) throw new Error("no coordinator");
-      const timeout = new Promise<never>((_resolve, reject) => void this.#scene.clock.after(5_000, "operator waits no more", () => reject(new Error("no answer"))));
+      const timeout = new Promise<never>(
+        (_resolve, reject) =>
+          void this.#scene.clock.after(5_000, "operator waits no more", () => reject(new Error("no answer"))),
+      );
       // A coordinator that is killed never answers.
-      const answer = new Promise<void>((resolve, reject) => newest.process.run("deploy", () => void newest.deploy(wanted).then(resolve, reject)));
+      const answer = new Promise<void>((resolve, reject) =>
+        newest.process.run("deploy", () => void newest.deploy(wanted).then(resolve, reject)),
+      );
       await Promise.race([answer, timeout]);
       if (newest.superseded) throw new Error("another coordinator has taken over");
       this.deployed ||= JSON.stringify(wanted) === JSON.stringify(this.wanted);
@@ -110,7 +115,8 @@ export class Faults {
         if (!worker.process.alive) return;
         const { lastJoin } = worker;
         worker.process.kill();
-        if (lastJoin !== "") scene.clock.after(1_000 + random() * 3_000, "a late join", () => this.#joinLate(worker.plan.host, lastJoin));
+        if (lastJoin !== "")
+          scene.clock.after(1_000 + random() * 3_000, "a late join", () => this.#joinLate(worker.plan.host, lastJoin));
         return;
       }
       case "agentFreeze":
@@ -152,7 +158,8 @@ export class Faults {
         // Peers dial anew, now the one, now the other.
         for (const ms of [0, 1_500, 3_000, 4_500])
           scene.clock.after(ms, "peers dial anew", () => {
-            if (scene.coordinators.size > 1) for (const connection of scene.network.connections("control")) connection.cut();
+            if (scene.coordinators.size > 1)
+              for (const connection of scene.network.connections("control")) connection.cut();
           });
         scene.clock.after(1_000 + random() * 8_000, "old coordinator ends", () => old!.process.kill());
         return;
@@ -165,7 +172,11 @@ export class Faults {
   /** What a process had sent before it ended reaches the coordinator when the next one has long joined. */
   #joinLate(host: string, join: string): void {
     const process = this.#scene.spawn("held up in the network", host);
-    const connection = dialCoordinator(this.#scene, process, { onOpen: () => connection.send(join), onMessage: () => {}, onClose: () => process.kill() });
+    const connection = dialCoordinator(this.#scene, process, {
+      onOpen: () => connection.send(join),
+      onMessage: () => {},
+      onClose: () => process.kill(),
+    });
     process.after(10_000, "ends", () => process.kill());
   }
 

@@ -48,23 +48,43 @@ export class IngressProcess implements Child<ToIngress> {
     this.mesh = new Mesh({ host: parent.host, now, random });
     this.mesh.onQueueEdge = () => this.#control.changed();
     this.sessions = new Sessions({
-      mesh: this.mesh, ingress: spec.ingress, build: "sim", now,
+      mesh: this.mesh,
+      ingress: spec.ingress,
+      build: "sim",
+      now,
       after: (ms, callback) => process.after(ms, "timer", callback),
       pool: (app, deployment) => this.mesh.pool(app, deployment),
       meshTime: () => scene.now,
       keys: () => this.#keys,
     });
-    this.#control = new ControlLink({
-      urls: ["sim://coordinator"], ingress: spec.ingress, host: parent.host, build: "sim", incarnation: process.pid, now, random,
-      connect: (_url, on) => dialCoordinator(scene, process, on),
-      stats: () => this.mesh.stats(),
-      onTable: (table) => this.#take(table),
-      onWelcome: (keys) => void (this.#keys = keys),
-      log: () => {},
-    }, spec.ticket);
-    const toParent = (label: string, action: () => void): void => void scene.clock.after(IPC_MS, `${process.name} ${label}`, () => parent.run(label, action));
+    this.#control = new ControlLink(
+      {
+        urls: ["sim://coordinator"],
+        ingress: spec.ingress,
+        host: parent.host,
+        build: "sim",
+        incarnation: process.pid,
+        now,
+        random,
+        connect: (_url, on) => dialCoordinator(scene, process, on),
+        stats: () => this.mesh.stats(),
+        onTable: (table) => this.#take(table),
+        onWelcome: (keys) => void (this.#keys = keys),
+        log: () => {},
+      },
+      spec.ticket,
+    );
+    const toParent = (label: string, action: () => void): void =>
+      void scene.clock.after(IPC_MS, `${process.name} ${label}`, () => parent.run(label, action));
     const report = (): void => {
-      const said: IngressReport = { ingress: spec.ingress, state: "ready", urls: [url], http: { host: "127.0.0.1", port: 8000 }, grpc: null, pid: process.pid };
+      const said: IngressReport = {
+        ingress: spec.ingress,
+        state: "ready",
+        urls: [url],
+        http: { host: "127.0.0.1", port: 8000 },
+        grpc: null,
+        pid: process.pid,
+      };
       toParent("report", () => events.onMessage({ type: "report", report: said }));
     };
     process.onEnd.push(() => {
@@ -104,7 +124,8 @@ export class IngressProcess implements Child<ToIngress> {
         const session = this.sessions.open({
           send: (message) => connection.send(message),
           close: (code, reason) => {
-            if (code === 1002 || code === 1011) this.#scene.violated("no link breaks the protocol", `${this.id} closes with ${code}: ${reason}`);
+            if (code === 1002 || code === 1011)
+              this.#scene.violated("no link breaks the protocol", `${this.id} closes with ${code}: ${reason}`);
             connection.close(code, reason);
           },
           afterTurn: (callback) => void this.process.after(0, "turn", callback),
@@ -135,7 +156,11 @@ export class IngressProcess implements Child<ToIngress> {
   }
 
   #stop(drainMs: number): void {
-    if (!this.#scene.settled && this.#scene.options.hosts === 1) this.#scene.violated("an ingress stays where it was put", `${this.process.name} is stopped while the mesh comes up`);
+    if (!this.#scene.settled && this.#scene.options.hosts === 1)
+      this.#scene.violated(
+        "an ingress stays where it was put",
+        `${this.process.name} is stopped while the mesh comes up`,
+      );
     this.serving = false;
     const until = this.#scene.clock.now + drainMs;
     const look = (): void => {

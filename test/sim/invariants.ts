@@ -73,11 +73,21 @@ export class Invariants {
   /** When no request is open any more: nothing is left of any. */
   idle(): void {
     const violated = (invariant: string, detail: string): void => this.#scene.violated(invariant, detail);
-    for (const execution of this.#scene.ledger.running) violated("nothing is left when idle", `execution ${execution.number} of ${execution.request} (${this.#clients.all[Number(execution.request.slice(1))]?.plan.kind}, ${execution.calledOffAt === null ? "not called off" : "called off"}) still runs on ${execution.process.name}`);
+    for (const execution of this.#scene.ledger.running)
+      violated(
+        "nothing is left when idle",
+        `execution ${execution.number} of ${execution.request} (${this.#clients.all[Number(execution.request.slice(1))]?.plan.kind}, ${execution.calledOffAt === null ? "not called off" : "called off"}) still runs on ${execution.process.name}`,
+      );
     for (const { id, mesh, links } of this.#scene.ingresses.values()) {
       for (const pool of mesh.pools) {
-        if (pool.ongoing !== 0 || pool.queued !== 0) violated("nothing is left when idle", `${id}: ${pool.deployment} has ${pool.ongoing} ongoing, ${pool.queued} queued`);
-        for (const peer of pool.peers) if (peer.inFlight !== 0) violated("nothing is left when idle", `${id}: ${peer.replica} has ${peer.inFlight} in flight`);
+        if (pool.ongoing !== 0 || pool.queued !== 0)
+          violated(
+            "nothing is left when idle",
+            `${id}: ${pool.deployment} has ${pool.ongoing} ongoing, ${pool.queued} queued`,
+          );
+        for (const peer of pool.peers)
+          if (peer.inFlight !== 0)
+            violated("nothing is left when idle", `${id}: ${peer.replica} has ${peer.inFlight} in flight`);
       }
       for (const link of links) {
         if (link.state !== "ready") continue;
@@ -85,7 +95,9 @@ export class Invariants {
         if (link.streams !== 0) violated("nothing is left when idle", `${id}: a link has ${link.streams} streams`);
       }
     }
-    for (const { replica, options } of this.#scene.replicas) if (replica.ongoing !== 0) violated("nothing is left when idle", `${options.spec.replica} has ${replica.ongoing} requests in hand`);
+    for (const { replica, options } of this.#scene.replicas)
+      if (replica.ongoing !== 0)
+        violated("nothing is left when idle", `${options.spec.replica} has ${replica.ongoing} requests in hand`);
   }
 
   #newExecutions(): void {
@@ -98,17 +110,30 @@ export class Invariants {
       if (request === undefined) this.#scene.violated("only requests are run", execution.request);
       else if (execution.deployment === "Back") {
         const fronts = all.filter((other) => other.deployment === "Front").length;
-        if (same > fronts) this.#scene.violated("nothing unsafe is run twice", `the call of ${execution.request} ran ${same} times for ${fronts} callers`);
-      } else if (same > (request.repeatable ? DEATHS_MAX : 1)) this.#scene.violated("nothing unsafe is run twice", `${execution.request} (${request.plan.kind}) ran ${same} times`);
+        if (same > fronts)
+          this.#scene.violated(
+            "nothing unsafe is run twice",
+            `the call of ${execution.request} ran ${same} times for ${fronts} callers`,
+          );
+      } else if (same > (request.repeatable ? DEATHS_MAX : 1))
+        this.#scene.violated(
+          "nothing unsafe is run twice",
+          `${execution.request} (${request.plan.kind}) ran ${same} times`,
+        );
       this.#concurrency(execution);
     }
   }
 
   #concurrency(execution: Execution): void {
     let running = 0;
-    for (const other of this.#scene.ledger.running) if (other.process === execution.process && other.calledOffAt === null) running += 1;
+    for (const other of this.#scene.ledger.running)
+      if (other.process === execution.process && other.calledOffAt === null) running += 1;
     const limit = execution.deployment === "Front" ? this.#scene.options.maxOngoing : BACK_ONGOING;
-    if (running > limit) this.#scene.violated("a replica never runs more than max_ongoing_requests", `${execution.process.name} runs ${running} of ${limit}`);
+    if (running > limit)
+      this.#scene.violated(
+        "a replica never runs more than max_ongoing_requests",
+        `${execution.process.name} runs ${running} of ${limit}`,
+      );
   }
 
   /** Requests that have just ended: were they allowed to end so? */
@@ -138,7 +163,8 @@ export class Invariants {
     for (const { plan, children } of this.#scene.workers) {
       let used = 0;
       for (const { options, process } of this.#scene.replicas) if (children.has(process)) used += options.spec.cpus;
-      if (used > plan.cpus) this.#scene.violated("no worker is given more than it has", `${plan.id} runs ${used} of ${plan.cpus} CPUs`);
+      if (used > plan.cpus)
+        this.#scene.violated("no worker is given more than it has", `${plan.id} runs ${used} of ${plan.cpus} CPUs`);
     }
     if (!this.#scene.settled || !this.#quiet) return;
     const gone = this.#settledReplicas.find((replica) => !replica.process.alive || replica.stopping);
@@ -146,7 +172,11 @@ export class Invariants {
       this.#scene.violated("replicas outlive the coordinator", `${gone.process.name} has ended or was told to stop`);
       this.#settledReplicas = this.#settledReplicas.filter((replica) => replica !== gone);
     }
-    if (this.#scene.replicas.size > this.#settledReplicas.length) this.#scene.violated("replicas outlive the coordinator", `${[...this.#scene.replicas].at(-1)!.process.name} was started without need`);
+    if (this.#scene.replicas.size > this.#settledReplicas.length)
+      this.#scene.violated(
+        "replicas outlive the coordinator",
+        `${[...this.#scene.replicas].at(-1)!.process.name} was started without need`,
+      );
   }
 
   #goneClients(): void {
@@ -155,17 +185,31 @@ export class Invariants {
     for (const execution of ledger.running) {
       if (execution.calledOffAt !== null) {
         // The simulation's handlers listen to their signal: one that goes on waits for something that will never come.
-        if (clock.now - Math.max(execution.calledOffAt, execution.process.thawedAt) > GONE_MS && !this.#stuck.has(execution)) {
+        if (
+          clock.now - Math.max(execution.calledOffAt, execution.process.thawedAt) > GONE_MS &&
+          !this.#stuck.has(execution)
+        ) {
           this.#stuck.add(execution);
-          this.#scene.violated("what is called off ends", `execution ${execution.number} of ${execution.request} waits for ever on ${execution.process.name}`);
+          this.#scene.violated(
+            "what is called off ends",
+            `execution ${execution.number} of ${execution.request} waits for ever on ${execution.process.name}`,
+          );
         }
         continue;
       }
       const request = this.#clients.all[Number(execution.request.slice(1))];
       if (request === undefined || request.outcome === null) continue;
-      const since = Math.max(request.endedAt, this.#faults.disturbedAt, execution.startedAt, execution.process.thawedAt);
+      const since = Math.max(
+        request.endedAt,
+        this.#faults.disturbedAt,
+        execution.startedAt,
+        execution.process.thawedAt,
+      );
       if (clock.now - since > GONE_MS) {
-        this.#scene.violated("no work is done for a client that is gone", `execution ${execution.number} of ${execution.request} (${request.plan.kind}, ${request.outcome.how}) runs on ${execution.process.name}`);
+        this.#scene.violated(
+          "no work is done for a client that is gone",
+          `execution ${execution.number} of ${execution.request} (${request.plan.kind}, ${request.outcome.how}) runs on ${execution.process.name}`,
+        );
         execution.calledOffAt = clock.now;
       }
     }
@@ -178,7 +222,11 @@ export class Invariants {
         if (pool.queued === 0) continue;
         const capacity = mesh.table.deployments.find((d) => d.name === pool.deployment)?.maxOngoingRequests ?? 0;
         const free = pool.peers.find((peer) => peer.available(capacity));
-        if (free !== undefined) this.#scene.violated("nobody waits beside a free replica", `${id}: ${pool.queued} wait for ${pool.deployment}, ${free.replica} is free`);
+        if (free !== undefined)
+          this.#scene.violated(
+            "nobody waits beside a free replica",
+            `${id}: ${pool.queued} wait for ${pool.deployment}, ${free.replica} is free`,
+          );
       }
     }
   }
@@ -187,10 +235,16 @@ export class Invariants {
     const { clock, network } = this.#scene;
     for (const connection of network.halfOpenOnes) {
       if (clock.now - connection.halfOpenAt! < NOTICED_MS) continue;
-      const deaf = connection.ends.find((end) => !end.closed && end.process.alive && !end.process.frozen && clock.now - end.process.thawedAt > NOTICED_MS);
+      const deaf = connection.ends.find(
+        (end) =>
+          !end.closed && end.process.alive && !end.process.frozen && clock.now - end.process.thawedAt > NOTICED_MS,
+      );
       if (deaf === undefined) continue;
       network.halfOpenOnes.delete(connection);
-      this.#scene.violated("half-open connections are noticed", `${deaf.process.name} still holds ${connection.kind} connection ${connection.number}`);
+      this.#scene.violated(
+        "half-open connections are noticed",
+        `${deaf.process.name} still holds ${connection.kind} connection ${connection.number}`,
+      );
     }
   }
 
@@ -202,9 +256,17 @@ export class Invariants {
       this.#states.set(coordinator, state);
       for (const worker of Object.values(state.workers)) {
         const free = freeOf(state, worker).cpus;
-        if (free < -1e-6) this.#scene.violated("no worker is given more than it has", `by the coordinator's books ${worker.id} has ${free} CPUs left`);
+        if (free < -1e-6)
+          this.#scene.violated(
+            "no worker is given more than it has",
+            `by the coordinator's books ${worker.id} has ${free} CPUs left`,
+          );
         const known = before?.workers[worker.id];
-        if (known !== undefined && worker.incarnation < known.incarnation) this.#scene.violated("incarnations never go back", `${worker.id} went from ${known.incarnation} to ${worker.incarnation}`);
+        if (known !== undefined && worker.incarnation < known.incarnation)
+          this.#scene.violated(
+            "incarnations never go back",
+            `${worker.id} went from ${known.incarnation} to ${worker.incarnation}`,
+          );
       }
     }
   }
@@ -218,7 +280,8 @@ export class Invariants {
 
   #controlSent(from: End, text: string): void {
     if (text.startsWith('{"type":"refused"')) {
-      if (!text.includes("UNAUTHENTICATED") && !text.includes("CONFLICT")) this.#scene.violated("control messages are understood", text.slice(0, 200));
+      if (!text.includes("UNAUTHENTICATED") && !text.includes("CONFLICT"))
+        this.#scene.violated("control messages are understood", text.slice(0, 200));
       return;
     }
     const match = /^\{"type":"(?:report|stats)","held":\{"term":(\d+),"revision":(\d+)\}/.exec(text);
@@ -226,7 +289,10 @@ export class Invariants {
     const version = { term: Number(match[1]), revision: Number(match[2]) };
     const before = this.#held.get(from.process);
     if (before !== undefined && compareVersions(version, before) < 0)
-      this.#scene.violated("versions never go back", `${from.process.name} went from ${before.term}.${before.revision} to ${version.term}.${version.revision}`);
+      this.#scene.violated(
+        "versions never go back",
+        `${from.process.name} went from ${before.term}.${before.revision} to ${version.term}.${version.revision}`,
+      );
     this.#held.set(from.process, version);
   }
 
@@ -241,7 +307,11 @@ export class Invariants {
       const routed = ingress.mesh.table?.deployments.flatMap((d) => d.replicas).find((r) => r.replica === replica);
       this.#epochRises(ingress.process, decodeOpen(frame.payload));
       // What was opened just before the table came leaves at the end of the same turn.
-      if (routed?.state !== "ready" && ingress.tableAt < this.#scene.clock.now) this.#scene.violated("nothing is sent to a replica that drains", `${ingress.id} opens a stream on ${replica}, which is ${routed?.state ?? "not in its table"}`);
+      if (routed?.state !== "ready" && ingress.tableAt < this.#scene.clock.now)
+        this.#scene.violated(
+          "nothing is sent to a replica that drains",
+          `${ingress.id} opens a stream on ${replica}, which is ${routed?.state ?? "not in its table"}`,
+        );
     });
   }
 
@@ -249,7 +319,11 @@ export class Invariants {
   #epochRises(ingress: SimProcess, head: OpenHead): void {
     const key = `${ingress.name} ${head.requestId} ${head.deployment}`;
     const before = this.#epochs.get(key) ?? -1;
-    if (head.epoch <= before && head.kind === "http") this.#scene.violated("every attempt has an epoch of its own", `${head.requestId} is opened with ${head.epoch} after ${before}`);
+    if (head.epoch <= before && head.kind === "http")
+      this.#scene.violated(
+        "every attempt has an epoch of its own",
+        `${head.requestId} is opened with ${head.epoch} after ${before}`,
+      );
     this.#epochs.set(key, head.epoch);
   }
 }

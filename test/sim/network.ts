@@ -31,7 +31,10 @@ export interface NetworkOptions {
   readonly loss: number;
 }
 
-type Item = { readonly kind: "open" } | { readonly kind: "message"; readonly payload: Payload } | { readonly kind: "close"; readonly code: number; readonly reason: string };
+type Item =
+  | { readonly kind: "open" }
+  | { readonly kind: "message"; readonly payload: Payload }
+  | { readonly kind: "close"; readonly code: number; readonly reason: string };
 
 /** One side of a connection. */
 export class End {
@@ -86,7 +89,8 @@ export class Connection {
     const to = this.peerOf(from);
     if (to === undefined || this.halfOpenAt !== null) return;
     this.network.observe?.(this, from, item.kind === "message" ? item.payload : null);
-    if (item.kind === "message" && this.kind === "control" && chance(this.network.random, this.network.options.loss)) return;
+    if (item.kind === "message" && this.kind === "control" && chance(this.network.random, this.network.options.loss))
+      return;
     this.arrive(to, item);
   }
 
@@ -94,7 +98,14 @@ export class Connection {
     const { clock } = this.network;
     const at = Math.max(to.lastArrival, clock.now + this.network.delay());
     to.lastArrival = at;
-    const size = item.kind === "message" ? fnv(typeof item.payload === "string" ? item.payload : `${item.payload.byteLength} ${item.payload[0]} ${item.payload[8]}`) : item.kind;
+    const size =
+      item.kind === "message"
+        ? fnv(
+            typeof item.payload === "string"
+              ? item.payload
+              : `${item.payload.byteLength} ${item.payload[0]} ${item.payload[8]}`,
+          )
+        : item.kind;
     clock.after(at - clock.now, `${to.process.name} #${this.number} ${this.kind} ${size}`, () => {
       if (this.halfOpenAt !== null) return;
       if (to.held.length > 0 || this.network.parted(this)) to.held.push(item);
@@ -116,7 +127,8 @@ export class Connection {
 
   /** Both ends learn of it. */
   cut(): void {
-    for (const end of this.ends) if (!end.closed) this.arrive(end, { kind: "close", code: 1006, reason: "The connection was cut." });
+    for (const end of this.ends)
+      if (!end.closed) this.arrive(end, { kind: "close", code: 1006, reason: "The connection was cut." });
   }
 
   halfOpen(): void {
@@ -150,7 +162,8 @@ export class Network {
 
   /** Live ones, oldest first. */
   connections(kind: Connection["kind"]): Connection[] {
-    for (const connection of this.#connections) if (connection.ends.every((end) => end.closed || !end.process.alive)) this.#connections.delete(connection);
+    for (const connection of this.#connections)
+      if (connection.ends.every((end) => end.closed || !end.process.alive)) this.#connections.delete(connection);
     return [...this.#connections].filter((connection) => connection.kind === kind);
   }
 
@@ -165,7 +178,9 @@ export class Network {
       if (own.closed || !from.alive) return;
       const listener = find();
       if (listener === null || !listener.process.alive) {
-        this.clock.after(this.delay(), `${from.name} #${connection.number} refused`, () => connection.deliver(own, { kind: "close", code: 1006, reason: "Connection refused." }));
+        this.clock.after(this.delay(), `${from.name} #${connection.number} refused`, () =>
+          connection.deliver(own, { kind: "close", code: 1006, reason: "Connection refused." }),
+        );
         return;
       }
       // Hosts apart: the dial is never answered.
@@ -198,7 +213,11 @@ export class Network {
         const held = end.held;
         end.held = [];
         // At once, before whatever is still on its way behind them.
-        if (connection.halfOpenAt === null) for (const item of held) this.clock.after(0, `${end.process.name} #${connection.number} healed`, () => connection.deliver(end, item));
+        if (connection.halfOpenAt === null)
+          for (const item of held)
+            this.clock.after(0, `${end.process.name} #${connection.number} healed`, () =>
+              connection.deliver(end, item),
+            );
       }
   }
 }

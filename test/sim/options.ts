@@ -5,8 +5,21 @@
 import { below, chance, pickOne, seededRandom } from "../support/random.ts";
 
 export const FAULTS = [
-  "replicaKill", "replicaFreeze", "agentKill", "agentFreeze", "ingressKill", "ingressFreeze", "coordinatorKill", "coordinatorFreeze",
-  "cutControl", "cutData", "halfOpenControl", "halfOpenData", "partition", "twoCoordinators", "operator",
+  "replicaKill",
+  "replicaFreeze",
+  "agentKill",
+  "agentFreeze",
+  "ingressKill",
+  "ingressFreeze",
+  "coordinatorKill",
+  "coordinatorFreeze",
+  "cutControl",
+  "cutData",
+  "halfOpenControl",
+  "halfOpenData",
+  "partition",
+  "twoCoordinators",
+  "operator",
 ] as const;
 export type Fault = (typeof FAULTS)[number];
 
@@ -41,7 +54,11 @@ export function optionsOf(seed: number): Options {
   const single = chance(random, 0.35);
   const faults = single ? [pickOne(random, FAULTS)] : FAULTS.filter(() => chance(random, 0.35));
   return {
-    seed, hosts, workers, replicas, backs,
+    seed,
+    hosts,
+    workers,
+    replicas,
+    backs,
     // Room for one more than is wanted even when the largest scale is asked for and one worker is away.
     cpusPerWorker: Math.ceil((4 + backs + 2) / Math.max(workers - 1, 1)),
     maxOngoing: 1 + below(random, 5),

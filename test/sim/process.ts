@@ -47,7 +47,8 @@ export class SimProcess {
     this.thawedAt = this.#clock.now;
     const backlog = this.#backlog;
     this.#backlog = [];
-    for (const { label, run } of backlog) this.#clock.after(0, `${this.name} late ${label}`, () => this.run(label, run));
+    for (const { label, run } of backlog)
+      this.#clock.after(0, `${this.name} late ${label}`, () => this.run(label, run));
   }
 
   kill(): void {

@@ -20,34 +20,52 @@ export class ReplicaProcess implements Child<ToReplica> {
   stopping = false;
   readonly #parent: SimProcess;
 
-  constructor(scene: Scene, parent: SimProcess, slowness: number, options: ReplicaOptions, events: ChildEvents<FromReplica>) {
+  constructor(
+    scene: Scene,
+    parent: SimProcess,
+    slowness: number,
+    options: ReplicaOptions,
+    events: ChildEvents<FromReplica>,
+  ) {
     const process = scene.spawn(`replica ${options.spec.replica}`, parent.host);
     const random = scene.random(`replica ${process.pid}`);
     this.process = process;
     this.options = options;
     this.#parent = parent;
-    const toParent = (label: string, action: () => void): void => void scene.clock.after(IPC_MS, `${process.name} ${label}`, () => parent.run(label, action));
+    const toParent = (label: string, action: () => void): void =>
+      void scene.clock.after(IPC_MS, `${process.name} ${label}`, () => parent.run(label, action));
     const tell = (message: FromReplica): void => {
       if (message.type === "status") this.ready ||= message.state === "ready";
       if (process.alive) toParent(message.type, () => events.onMessage(message));
     };
     const place = { process, ledger: scene.ledger, slowness, now: () => scene.clock.now };
     this.replica = new Replica({
-      options, tell, build: "sim",
+      options,
+      tell,
+      build: "sim",
       platform: {
         now: () => scene.now,
         random,
         after: (ms, callback) => process.after(ms, "timer", callback),
         afterTurn: (callback) => void process.after(0, "turn", callback),
         connect: (url, on) => {
-          const end: End = scene.network.dial("data", process, url, () => scene.ingresses.get(url)?.listener() ?? null, {
-            onOpen: () => on.onOpen(),
-            onMessage: (message) => on.onMessage(message as Uint8Array),
-            onClose: (code, reason) => on.onClose(code, reason),
-          });
+          const end: End = scene.network.dial(
+            "data",
+            process,
+            url,
+            () => scene.ingresses.get(url)?.listener() ?? null,
+            {
+              onOpen: () => on.onOpen(),
+              onMessage: (message) => on.onMessage(message as Uint8Array),
+              onClose: (code, reason) => on.onClose(code, reason),
+            },
+          );
           return { send: (message) => end.send(message), close: (code, reason) => end.close(code, reason) };
         },
-        importBundle: () => new Promise((resolve) => void process.after(20 + random() * 200, "imports", () => resolve(applicationFor(place)))),
+        importBundle: () =>
+          new Promise(
+            (resolve) => void process.after(20 + random() * 200, "imports", () => resolve(applicationFor(place))),
+          ),
         log: () => {},
       },
     });

@@ -9,7 +9,15 @@ import { BANK } from "../bugs/bank.ts";
 import { runSeed } from "./world.ts";
 
 const { values } = parseArgs({
-  options: { seeds: { type: "string", default: "200" }, from: { type: "string", default: "1" }, trace: { type: "string", default: "0" }, json: { type: "boolean", default: false }, first: { type: "boolean", default: false }, bank: { type: "boolean", default: false }, bug: { type: "string" } },
+  options: {
+    seeds: { type: "string", default: "200" },
+    from: { type: "string", default: "1" },
+    trace: { type: "string", default: "0" },
+    json: { type: "boolean", default: false },
+    first: { type: "boolean", default: false },
+    bank: { type: "boolean", default: false },
+    bug: { type: "string" },
+  },
 });
 if (values.bank || values.bug !== undefined) process.exit(bank(values.bug));
 const from = Number(values.from);
@@ -32,7 +40,10 @@ for (let seed = from; seed < from + Number(values.seeds); seed += 1) {
   if (values.first) break;
 }
 const seconds = (performance.now() - startedAt) / 1000;
-if (!values.json) console.log(`${values.seeds} seeds from ${from}: ${failed} failed. ${steps} steps, ${(virtualMs / 1000).toFixed(0)} s of virtual time in ${seconds.toFixed(1)} s.`);
+if (!values.json)
+  console.log(
+    `${values.seeds} seeds from ${from}: ${failed} failed. ${steps} steps, ${(virtualMs / 1000).toFixed(0)} s of virtual time in ${seconds.toFixed(1)} s.`,
+  );
 process.exitCode = failed === 0 ? 0 : 1;
 
 /** Each bug in a process of its own. Returns the number of bugs that no seed caught. */
@@ -41,9 +52,23 @@ function bank(only: string | undefined): number {
   let missed = 0;
   for (const { name } of BANK.filter((bug) => only === undefined || bug.name === only)) {
     const { stdout, stderr } = spawnSync(process.execPath, [program, name], { encoding: "utf8" });
-    const result = stdout === "" ? null : (JSON.parse(stdout.trim().split("\n").at(-1)!) as { caught: { seed: number; violation: string } | null });
+    const result =
+      stdout === ""
+        ? null
+        : (JSON.parse(stdout.trim().split("\n").at(-1)!) as { caught: { seed: number; violation: string } | null });
     if (result?.caught == null) missed += 1;
-    console.log(result === null ? `${name}: ${stderr.trim().split("\n").find((line) => line.includes("Error")) ?? stderr}` : result.caught === null ? `${name}: NOT CAUGHT` : `${name}: seed ${result.caught.seed}: ${result.caught.violation.slice(0, 150)}`);
+    console.log(
+      result === null
+        ? `${name}: ${
+            stderr
+              .trim()
+              .split("\n")
+              .find((line) => line.includes("Error")) ?? stderr
+          }`
+        : result.caught === null
+          ? `${name}: NOT CAUGHT`
+          : `${name}: seed ${result.caught.seed}: ${result.caught.violation.slice(0, 150)}`,
+    );
   }
   return missed;
 }

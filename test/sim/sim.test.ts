@@ -10,13 +10,24 @@ const GROUP = 10;
 async function holds(seeds: readonly number[]): Promise<void> {
   for (const seed of seeds) {
     const result = await runSeed(seed);
-    expect.soft(result.violations, `seed ${seed} with ${JSON.stringify(result.options)}; node test/sim/run-main.ts --seeds 1 --from ${seed} --trace 200`).toEqual([]);
+    expect
+      .soft(
+        result.violations,
+        `seed ${seed} with ${JSON.stringify(result.options)}; node test/sim/run-main.ts --seeds 1 --from ${seed} --trace 200`,
+      )
+      .toEqual([]);
   }
 }
 
 describe("whatever goes wrong, what was promised holds after every step", () => {
-  const groups = Array.from({ length: SEEDS / GROUP }, (_, group) => Array.from({ length: GROUP }, (_, i) => 1_000 + group * GROUP + i));
-  test.for(groups.map((seeds) => [seeds[0], seeds] as const))("ten seeds from %i", { timeout: 120_000 }, async ([, seeds]) => holds(seeds));
+  const groups = Array.from({ length: SEEDS / GROUP }, (_, group) =>
+    Array.from({ length: GROUP }, (_, i) => 1_000 + group * GROUP + i),
+  );
+  test.for(groups.map((seeds) => [seeds[0], seeds] as const))(
+    "ten seeds from %i",
+    { timeout: 120_000 },
+    async ([, seeds]) => holds(seeds),
+  );
 });
 
 describe("seeds that have found something", () => {
@@ -42,7 +53,15 @@ test("the same seed is the same run, step by step", async () => {
 test("every kind of fault is switched on by some seed, alone and together with others", () => {
   const seeds = Array.from({ length: SEEDS }, (_, i) => optionsOf(1_000 + i).faults);
   for (const fault of FAULTS) {
-    expect(seeds.some((faults) => faults.includes(fault) && faults.length > 1), fault).toBe(true);
-    expect(Array.from({ length: 300 }, (_, seed) => optionsOf(seed).faults).some((faults) => faults.length === 1 && faults[0] === fault), fault).toBe(true);
+    expect(
+      seeds.some((faults) => faults.includes(fault) && faults.length > 1),
+      fault,
+    ).toBe(true);
+    expect(
+      Array.from({ length: 300 }, (_, seed) => optionsOf(seed).faults).some(
+        (faults) => faults.length === 1 && faults[0] === fault,
+      ),
+      fault,
+    ).toBe(true);
   }
 });

@@ -47,11 +47,27 @@ export class Worker {
     const process = scene.spawn(`agent ${id}`, host);
     this.process = process;
     this.#incarnation += 1;
-    const capabilities = { cpus, gpus: 0, memory: 1e12, resources: {}, kind: "node" as const, providers: ["wasm"], adapter: null, platform: "sim", name: id };
+    const capabilities = {
+      cpus,
+      gpus: 0,
+      memory: 1e12,
+      resources: {},
+      kind: "node" as const,
+      providers: ["wasm"],
+      adapter: null,
+      platform: "sim",
+      name: id,
+    };
     this.agent = new Agent(
       {
-        urls: ["sim://coordinator"], identity: { workerId: id, hostId: host, incarnation: this.#incarnation, build: "sim" }, joinToken: JOIN_TOKEN,
-        ticket: this.#ticket, capabilities, device: "auto", allowSoftwareGpu: false, logLevel: "info",
+        urls: ["sim://coordinator"],
+        identity: { workerId: id, hostId: host, incarnation: this.#incarnation, build: "sim" },
+        joinToken: JOIN_TOKEN,
+        ticket: this.#ticket,
+        capabilities,
+        device: "auto",
+        allowSoftwareGpu: false,
+        logLevel: "info",
       },
       this.#platform(process),
       {
@@ -71,7 +87,8 @@ export class Worker {
   #platform(process: SimProcess): AgentPlatform {
     const scene = this.#scene;
     const random = scene.random(`agent ${process.pid}`);
-    const soon = <T>(value: T): Promise<T> => new Promise((resolve) => void process.after(random() * 20, "reads", () => resolve(value)));
+    const soon = <T>(value: T): Promise<T> =>
+      new Promise((resolve) => void process.after(random() * 20, "reads", () => resolve(value)));
     const child = <C extends Child<never> & { process: SimProcess }>(made: C): C => {
       this.children.add(made.process);
       made.process.onEnd.push(() => void this.children.delete(made.process));
@@ -93,7 +110,10 @@ export class Worker {
       fetchBundle: () => soon("bundle"),
       locateModel: () => Promise.reject(new Error("no models here")),
       startReplica: (options, events) => child(new ReplicaProcess(scene, process, this.plan.slowness, options, events)),
-      startIngress: (spec, events) => child(new IngressProcess(scene, process, `sim://${this.plan.id}/link`, spec, events)) as Child<ToIngress> & { events?: FromIngress },
+      startIngress: (spec, events) =>
+        child(new IngressProcess(scene, process, `sim://${this.plan.id}/link`, spec, events)) as Child<ToIngress> & {
+          events?: FromIngress;
+        },
       sendLog: () => {},
       keepTicket: (ticket) => void (this.#ticket = ticket),
     };

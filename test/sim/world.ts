@@ -66,10 +66,23 @@ class World {
   async live(): Promise<void> {
     const scene = this.#scene;
     const { hosts, workers, cpusPerWorker, slowness, faultsMs } = scene.options;
-    scene.manifest = await simManifest({ process: scene.spawn("builder", HEAD_HOST), ledger: scene.ledger, slowness: 1, now: () => 0 });
+    scene.manifest = await simManifest({
+      process: scene.spawn("builder", HEAD_HOST),
+      ledger: scene.ledger,
+      slowness: 1,
+      now: () => 0,
+    });
     this.#clients = new Clients(scene);
     this.#invariants = new Invariants(scene, this.#clients, this.#faults);
-    for (let i = 0; i < workers; i += 1) scene.workers.push(new Worker(scene, { id: `worker-${i}`, host: `host-${i % hosts}`, cpus: cpusPerWorker, slowness: i === 1 ? slowness : 1 }));
+    for (let i = 0; i < workers; i += 1)
+      scene.workers.push(
+        new Worker(scene, {
+          id: `worker-${i}`,
+          host: `host-${i % hosts}`,
+          cpus: cpusPerWorker,
+          slowness: i === 1 ? slowness : 1,
+        }),
+      );
     await settle();
     void this.#faults.deploy();
     const came = await this.#until(CONVERGE_MS, () => this.#converged() === null);
@@ -101,8 +114,16 @@ class World {
       requests[key] = (requests[key] ?? 0) + 1;
     }
     return {
-      seed: options.seed, options, trace: trace.hash, steps: trace.count, virtualMs: clock.now, convergedMs: this.#convergedMs, requests,
-      faults: this.#faults.count, violations, lines: trace.lines,
+      seed: options.seed,
+      options,
+      trace: trace.hash,
+      steps: trace.count,
+      virtualMs: clock.now,
+      convergedMs: this.#convergedMs,
+      requests,
+      faults: this.#faults.count,
+      violations,
+      lines: trace.lines,
     };
   }
 
@@ -134,7 +155,8 @@ class World {
     const scene = this.#scene;
     if (!this.#faults.deployed) return "the deploy is not durable";
     const [coordinator, second] = scene.coordinators;
-    if (coordinator === undefined || second !== undefined || coordinator.superseded) return "there is not one coordinator";
+    if (coordinator === undefined || second !== undefined || coordinator.superseded)
+      return "there is not one coordinator";
     return this.#stateDiffers(coordinator) ?? this.#processesDiffer(coordinator) ?? this.#linksDiffer(coordinator);
   }
 
@@ -142,16 +164,23 @@ class World {
     const { state } = loop;
     if (state.recovery !== null) return "the coordinator recovers";
     const { wanted } = this.#faults;
-    for (const [name, count] of [["Front", wanted.replicas], ["Back", wanted.backs]] as const) {
+    for (const [name, count] of [
+      ["Front", wanted.replicas],
+      ["Back", wanted.backs],
+    ] as const) {
       const story = state.deployments[`app#${name}`];
       const target = state.desired.apps["app"]?.target;
       const deployment = target?.deployments[name];
       if (story === undefined || deployment === undefined) return `${name} is not deployed`;
-      if (target?.artefact !== wanted.artefact) return `${name} has another artefact than the last deploy that was answered`;
-      if (deployment.settings.numReplicas !== count || story.target !== count) return `${name}'s target is ${story.target}, not ${count}`;
+      if (target?.artefact !== wanted.artefact)
+        return `${name} has another artefact than the last deploy that was answered`;
+      if (deployment.settings.numReplicas !== count || story.target !== count)
+        return `${name}'s target is ${story.target}, not ${count}`;
       if (story.status !== "HEALTHY") return `${name} is ${story.status}: ${story.message}`;
       const replicas = Object.values(state.replicas).filter((r) => r.deployment === name);
-      const odd = replicas.find((r) => r.phase !== "running" || r.code !== deployment.code || r.config !== deployment.config);
+      const odd = replicas.find(
+        (r) => r.phase !== "running" || r.code !== deployment.code || r.config !== deployment.config,
+      );
       if (odd !== undefined) return `${odd.id} is ${odd.phase} ${odd.reason}`;
       if (replicas.length !== count) return `${name} has ${replicas.length} replicas, not ${count}`;
     }
@@ -161,7 +190,10 @@ class World {
   /** More than the books say, or less, is wrong now that all is quiet. */
   #processesDiffer({ loop }: CoordinatorProcess): string | null {
     const wanted = Object.keys(loop.state.replicas).sort().join();
-    const alive = [...this.#scene.replicas].map((replica) => replica.options.spec.replica).sort().join();
+    const alive = [...this.#scene.replicas]
+      .map((replica) => replica.options.spec.replica)
+      .sort()
+      .join();
     return wanted === alive ? null : `the books have ${wanted}; alive are ${alive}`;
   }
 
@@ -170,7 +202,8 @@ class World {
     if (scene.ingresses.size === 0) return "there is no ingress";
     for (const { id, mesh, serving } of scene.ingresses.values()) {
       if (!serving) return `${id} doesn't serve`;
-      if (mesh.table === null || compareVersions(mesh.table.version, { term: loop.state.term, revision: 0 }) < 0) return `${id} has an old table`;
+      if (mesh.table === null || compareVersions(mesh.table.version, { term: loop.state.term, revision: 0 }) < 0)
+        return `${id} has an old table`;
       for (const { id: replica } of Object.values(loop.state.replicas)) {
         const peer = [...mesh.pools].flatMap((pool) => pool.peers).find((one) => one.replica === replica);
         if (peer?.ready !== true || peer.link?.state !== "ready") return `${id} has no link to ${replica}`;
@@ -185,13 +218,23 @@ class World {
     const kinds: readonly Kind[] = ["get", "post", "keyed", "fat", "upload", "call"];
     const asked = [...this.#scene.ingresses.values()].flatMap((ingress) =>
       kinds.map((kind) => {
-        const plan = { ...planOf(random, this.#clients.all.length), kind, delayMs: 0, readMs: 0, leavesMs: null, deadlineMs: 5_000, count: kind === "fat" || kind === "upload" ? 20 : kind === "call" ? 5 : 1, size: kind === "fat" ? 20_000 : 0 };
+        const plan = {
+          ...planOf(random, this.#clients.all.length),
+          kind,
+          delayMs: 0,
+          readMs: 0,
+          leavesMs: null,
+          deadlineMs: 5_000,
+          count: kind === "fat" || kind === "upload" ? 20 : kind === "call" ? 5 : 1,
+          size: kind === "fat" ? 20_000 : 0,
+        };
         return this.#clients.ask(plan, ingress);
       }),
     );
     await this.#until(PROBE_MS, () => this.#clients.open.size === 0);
     for (const { outcome, plan } of asked)
-      if (outcome?.how !== "answered") this.#scene.violated("an idle mesh answers", `${plan.id} (${plan.kind}): ${JSON.stringify(outcome)}`);
+      if (outcome?.how !== "answered")
+        this.#scene.violated("an idle mesh answers", `${plan.id} (${plan.kind}): ${JSON.stringify(outcome)}`);
     if (!this.#over) this.#invariants.idle();
   }
 }
