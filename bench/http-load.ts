@@ -22,12 +22,12 @@ export const generator: "wrk" | "node" = (() => {
 
 export const quantile = (values: readonly number[], q: number): number => values.toSorted((a, b) => a - b)[Math.min(values.length - 1, Math.floor(values.length * q))] ?? Number.NaN;
 
-export const unary = (port: number, clients: number, seconds: number): Promise<UnaryResult> => (generator === "wrk" ? byWrk(port, clients, seconds) : bySockets(port, clients, seconds));
+export const unary = (port: number, clients: number, seconds: number, path = "/"): Promise<UnaryResult> => (generator === "wrk" ? byWrk(port, clients, seconds, path) : bySockets(port, clients, seconds, path));
 
-function byWrk(port: number, clients: number, seconds: number): Promise<UnaryResult> {
+function byWrk(port: number, clients: number, seconds: number, path: string): Promise<UnaryResult> {
   const unit = { us: 0.001, ms: 1, s: 1000 } as const;
   return new Promise((resolve, reject) => {
-    execFile("wrk", ["-t1", `-c${clients}`, `-d${seconds}s`, "--latency", `http://127.0.0.1:${port}/`], (error, out) => {
+    execFile("wrk", ["-t1", `-c${clients}`, `-d${seconds}s`, "--latency", `http://127.0.0.1:${port}${path}`], (error, out) => {
       if (error !== null) return reject(error);
       if (out.includes("Non-2xx")) return reject(new Error(`not all answers were 200:\n${out}`));
       const at = (name: string): number => {
@@ -39,10 +39,10 @@ function byWrk(port: number, clients: number, seconds: number): Promise<UnaryRes
   });
 }
 
-async function bySockets(port: number, clients: number, seconds: number): Promise<UnaryResult> {
+async function bySockets(port: number, clients: number, seconds: number, path: string): Promise<UnaryResult> {
   const times: number[] = [];
   const until = performance.now() + seconds * 1000;
-  const request = "GET / HTTP/1.1\r\nhost: localhost\r\n\r\n";
+  const request = `GET ${path} HTTP/1.1\r\nhost: localhost\r\n\r\n`;
   await Promise.all(Array.from({ length: clients }, () => new Promise<void>((resolve, reject) => {
     let began = 0;
     const socket = net.connect(port, "127.0.0.1", () => next());
