@@ -177,7 +177,7 @@ export class Faults {
       onMessage: () => {},
       onClose: () => process.kill(),
     });
-    process.after(10_000, "ends", () => process.kill());
+    process.after(1_000, "ends", () => process.kill());
   }
 
   #operate(): void {
