@@ -87,7 +87,8 @@ export class Exchange implements Reply {
   onChunk(payload: Uint8Array, type: ChunkType, _more: boolean, charge: number): void {
     if (type === "value" || this.#head === null) return this.#broken("The replica sent a chunk that HTTP has no place for.");
     if (this.#clientGone || !this.#hasBody()) return this.#forward.consumed(charge);
-    if (payload.byteLength > 0) this.#pieces.push(payload);
+    // What waits for a slow client is copied: a view would keep the whole message, with other requests' pieces, as long as it likes.
+    if (payload.byteLength > 0) this.#pieces.push(this.#response.writableNeedDrain ? new Uint8Array(payload) : payload);
     this.#pieceBytes += payload.byteLength;
     this.#charge += charge;
     this.#flushSoon();
