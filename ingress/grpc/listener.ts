@@ -12,7 +12,13 @@ import {
 } from "node:http2";
 import type { GrpcOptions, HttpOptions } from "../../protocol/config.ts";
 import { GRPC_STATUS, splitGrpcPath } from "../../protocol/grpc.ts";
-import { CLIENT_SOCKETS_MAX, HTTP_HEAD_MAX, HTTP_HEADERS_MAX, STREAM_WINDOW } from "../../protocol/limits.ts";
+import {
+  CLIENT_SOCKETS_MAX,
+  HTTP_HEAD_MAX,
+  HTTP_HEADERS_MAX,
+  LINK_WINDOW,
+  STREAM_WINDOW,
+} from "../../protocol/limits.ts";
 import { bind, tlsFiles, type ClientListener } from "../http/listener.ts";
 import { BUILT_IN_METHODS, type BuiltInContext } from "./built-in.ts";
 import { Catalogue } from "./catalogue.ts";
@@ -63,6 +69,8 @@ export async function listenGrpc(
   server.on("session", (session) => {
     sessions.add(session);
     session.on("close", () => sessions.delete(session));
+    // Of all calls of a connection together; each has its own window beside.
+    session.setLocalWindowSize(LINK_WINDOW);
     if (closing) session.close();
   });
   // What breaks HTTP/2 ends its own connection.

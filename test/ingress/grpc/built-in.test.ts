@@ -36,7 +36,7 @@ test("messages come out as they went in, however the bytes are cut", () => {
         const bytes = Buffer.concat(messages.map((m) => framed([m.subarray(0, 3), m.subarray(3)], m.length)));
         const reader = new MessageReader();
         const got: number[][] = [];
-        let present: number[] = [];
+        const present: number[] = [];
         for (let at = 0, i = 0; at < bytes.length; i += 1) {
           const size = cuts[i % cuts.length]!;
           expect(

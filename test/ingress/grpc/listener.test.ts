@@ -297,6 +297,27 @@ test("a client that doesn't read stops the replica within its windows", async ()
   await done;
 });
 
+test("a replica that doesn't read stops the client within the windows", async () => {
+  await start((stream) => {
+    stream.accept();
+    // Nothing is consumed.
+    return { onChunk: () => {} };
+  });
+  const call = open("/user.Echo/Talk");
+  const done = outcome(call);
+  let flushed = 0;
+  for (let i = 0; i < 4_000; i++) call.write(Buffer.alloc(16 * 1024), () => void (flushed += 1));
+  let before = -1;
+  await until(() => {
+    const settled = flushed > 0 && flushed === before;
+    before = flushed;
+    return settled;
+  }, 300);
+  expect(flushed * 16 * 1024).toBeLessThan(16 * 1024 * 1024);
+  call.cancel();
+  await done;
+});
+
 test("health, watched and asked; the ingress's own services (C052)", async () => {
   await start(echo);
   const health = async (service: string) =>

@@ -4,16 +4,16 @@
  */
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import {
-  DescriptorProtoSchema,
-  EnumDescriptorProtoSchema,
+  type DescriptorProtoSchema,
+  type EnumDescriptorProtoSchema,
   FieldDescriptorProto_Label as Label,
   FieldDescriptorProto_Type as FieldType,
-  FieldDescriptorProtoSchema,
+  type FieldDescriptorProtoSchema,
   FieldOptions_JSType as JsType,
   FileDescriptorProtoSchema,
   type FileDescriptorProto,
   MethodOptions_IdempotencyLevel as Idempotency,
-  ServiceDescriptorProtoSchema,
+  type ServiceDescriptorProtoSchema,
 } from "@bufbuild/protobuf/wkt";
 import protobuf from "protobufjs";
 import type { ProtoFile, ProtoTree } from "./proto-files.ts";
