@@ -5,7 +5,6 @@
 import path from "node:path";
 import { compareVersions } from "../protocol/ids.ts";
 import type { IngressReport, IngressSpec } from "../protocol/control.ts";
-import { SkeinError } from "../protocol/errors.ts";
 import type { IngressOptions } from "../protocol/local.ts";
 import type { RoutingTable } from "../protocol/routes.ts";
 import type { PublicKey } from "../protocol/ticket.ts";
