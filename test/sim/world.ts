@@ -163,6 +163,10 @@ class World {
   #stateDiffers({ loop }: CoordinatorProcess): string | null {
     const { state } = loop;
     if (state.recovery !== null) return "the coordinator recovers";
+    const away = this.#scene.workers.find(
+      ({ plan }) => state.workers[plan.id]?.connected !== true || !state.workers[plan.id]!.reported,
+    );
+    if (away !== undefined) return `${away.plan.id} is away`;
     const { wanted } = this.#faults;
     for (const [name, count] of [
       ["Front", wanted.replicas],
