@@ -62,6 +62,11 @@ export async function listenHttp(options: HttpOptions, outer: ListenerContext): 
     socket.on("close", () => upgraded.delete(socket));
     serveUpgrade(context, request, socket, firstBytes);
   });
+  // No proxy for anything else; without a listener the client would see a closed connection and no word.
+  server.on("connect", (_request: unknown, socket: Duplex) => {
+    socket.on("error", () => {});
+    answerRaw(socket, { status: 400, lines: TEXT, body: MALFORMED });
+  });
   const port = await bind(server, options.host, options.port);
   return {
     host: options.host,
