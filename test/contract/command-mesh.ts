@@ -1,6 +1,6 @@
 /** A mesh for the recordings: `skein start` from compiled programs, on free ports, with the fixtures as its application folder. */
 import { spawn, type ChildProcess } from "node:child_process";
-import { mkdtempSync, readFileSync, realpathSync, rmSync } from "node:fs";
+import { cpSync, mkdtempSync, readFileSync, realpathSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
@@ -31,7 +31,11 @@ export class CommandMesh {
 
   private constructor() {
     this.folder = realpathSync(mkdtempSync(join(tmpdir(), "skein-contract-")));
-    const flags = { "data-dir": join(this.folder, "data"), "app-dir": APPS, "dashboard-port": "0", "mesh-port": "0", cpus: "4", gpus: "0", device: "wasm", "log-level": "warn" };
+    const apps = join(this.folder, "apps");
+    cpSync(APPS, apps, { recursive: true });
+    // Only here: no checker of this repository could read it.
+    writeFileSync(join(apps, "ct_syntax.ts"), 'import { deployment } from "skein";\nfunction broken(: {\n}\n');
+    const flags = { "data-dir": join(this.folder, "data"), "app-dir": apps, "dashboard-port": "0", "mesh-port": "0", cpus: "4", gpus: "0", device: "wasm", "log-level": "warn" };
     const args = Object.entries(flags).flatMap(([name, value]) => [`--${name}`, value]);
     this.#child = spawn(process.execPath, [COMMAND, "start", "--json-ready", ...args], {
       stdio: ["ignore", "pipe", process.env["SKEIN_TEST_OUTPUT"] === undefined ? "ignore" : "inherit"],

@@ -1,18 +1,30 @@
 /** Which recordings are replayed, with which applications deployed and by which script; and which are open, with the reason. */
 import type { AppConfig } from "./recording.ts";
 import { replayRequests, type Replay } from "./replay.ts";
+import { chunkedBodies, expectContinue, keepAlive, unusualRequests } from "./scripts/connections.ts";
+import { apiRequests, applications, scaling, shutdown } from "./scripts/operators.ts";
+import { backpressure, globalTimeout, leaving, phase, prefixWithSpace, timeouts, twelveAtOnce } from "./scripts/requests.ts";
+import { badPrefixes, dropped, optionUpdates, routeUpdate, settledStates, sickness, updates, updateUnderLoad } from "./scripts/states.ts";
 
 export type Script = (replay: Replay) => Promise<void>;
 
 export interface Group {
   readonly name: string;
-  readonly applications: readonly AppConfig[];
+  /** Null: scripts deploy for themselves. */
+  readonly applications: readonly AppConfig[] | null;
+  /** Those that can't be placed and stay DEPLOYING. */
+  readonly unsettled?: readonly string[];
+  readonly httpOptions?: object;
   readonly cases: Readonly<Record<string, Script>>;
 }
 
 const app = (name: string, importPath: string, more: object = {}): AppConfig => ({ name, route_prefix: `/${name}`, import_path: importPath, ...more });
 const plain = (...ids: readonly string[]): Record<string, Script> => Object.fromEntries(ids.map((id) => [id, replayRequests]));
 
+const prefixes = [app("one", "ct_echo:app1", { route_prefix: "/hello" }), app("three", "ct_echo:app3", { route_prefix: "/hello/world" }), app("four", "ct_echo:app4", { route_prefix: "/hello/world/again" }), app("dia", "ct_auto:diamond")];
+const ok = (name: string, route: string): AppConfig => app(name, "ct_fail:ok", { route_prefix: route });
+
+/** In this order, on one mesh: each deploys what it needs over the one before. */
 export const GROUPS: readonly Group[] = [
   {
     name: "the textbook's application",
@@ -21,14 +33,52 @@ export const GROUPS: readonly Group[] = [
   },
   {
     name: "echo and types",
-    applications: [app("echo", "ct_echo:app"), app("types", "ct_types:app"), app("agen", "ct_types:agen_app"), app("sgen", "ct_types:sgen_app"), app("fn", "ct_types:fn_app"), { ...app("p6", "ct_fail:ok"), route_prefix: "/a b" }],
-    cases: plain("C007", "C011", "C019", "C020", "C043", "C049", "C049-c", "C049-d", "C049-e", "C050", "X-HTTP-01", "X-HTTP-03", "X-HTTP-04", "X-HTTP-06"),
+    applications: [app("echo", "ct_echo:app"), app("types", "ct_types:app"), app("agen", "ct_types:agen_app"), app("sgen", "ct_types:sgen_app"), app("fn", "ct_types:fn_app"), app("fa", "ct_fastapi:app"), ok("p6", "/a b")],
+    cases: {
+      ...plain("C007", "C011", "C019", "C020", "C040", "C043", "C049", "C049-c", "C049-d", "C049-e", "C050", "X-HTTP-01", "X-HTTP-03", "X-HTTP-04", "X-HTTP-06"),
+      "C006-c": prefixWithSpace,
+      "X-CONN-01": keepAlive,
+      "X-CONN-03": chunkedBodies,
+      "X-CONN-04": expectContinue,
+      "X-CONN-05": unusualRequests,
+    },
   },
+  {
+    name: "slow and busy ones, and prefixes, none of them /",
+    applications: [...prefixes, app("slow", "ct_slow:app"), app("conc", "ct_over:conc"), app("over429", "ct_over:over"), app("health", "ct_over:health")],
+    cases: { C045: leaving, "X-CAN-01": leaving, "X-CAN-02": leaving, C037: twelveAtOnce, "X-OVER-01": backpressure, "C029-b": timeouts, C005: phase(true), C079: applications(["dia"]), C012: sickness("exit"), C117: sickness("hang") },
+  },
+  { name: "prefixes and /", applications: [...prefixes, app("two", "ct_echo:app2", { route_prefix: "/" })], cases: { C002: replayRequests, "C005 (with an application on /)": phase(false) } },
+  {
+    name: "what can't be deployed",
+    unsettled: ["gpu", "cpu100"],
+    applications: [
+      ok("p6", "/a b"),
+      app("fail-ctor", "ct_fail:fail_ctor"), app("bad-reconf", "ct_fail:bad_reconf", { deployments: [{ name: "BadReconf", user_config: { bad: true } }] }),
+      app("d9", "ct_fail:ok", { deployments: [{ name: "Ok", user_config: { a: 1 } }] }), app("sick", "ct_fail:sick"),
+      app("no-module", "no_such_module:app"), app("no-attr", "ct_fail:nope"), app("syntax", "ct_syntax:app"), app("import-raises", "ct_importfail:app"),
+      app("unknown-dep", "ct_fail:ok", { deployments: [{ name: "Nope", num_replicas: 2 }] }),
+      app("gpu", "ct_fail:gpu"), app("cpu100", "ct_fail:ok", { deployments: [{ name: "Ok", ray_actor_options: { num_cpus: 100 } }] }),
+      app("not-bound", "ct_fail:NotBound"), app("plain-class", "ct_fail:PlainClass"), app("plain-int", "ct_fail:plain"), app("builder-ok", "ct_fail:builder", { args: { x: 1 } }),
+      app("builder-two", "ct_fail:builder_two"), app("builder-wrong", "ct_fail:builder_wrong_return"), app("builder-raises", "ct_fail:builder_raises"), app("args-nobuilder", "ct_fail:ok", { args: { x: 1 } }),
+    ],
+    cases: {
+      ...Object.fromEntries(["C088", "C090", "C107", "C119", "C122", "C174", "X-LIFE-01"].map((id) => [id, settledStates])),
+      "C088-b": applications(["fail-ctor", "no-module", "gpu"]),
+      "C006-b": badPrefixes,
+    },
+  },
+  { name: "updates", applications: null, cases: { C104: updates, C100: updates, C102: optionUpdates, C103: routeUpdate, "X-UPD-03": updates, C113: updateUnderLoad, C105: dropped } },
+  { name: "the operators' API", applications: [app("e", "ct_echo:app", { external_scaler_enabled: true }), app("e2", "ct_echo:app2")], cases: { "X-REST-02": apiRequests, C073: scaling, C071: scaling, "X-REST-04": applications(["e2"]) } },
+  { name: "configurations that are refused", applications: [], cases: { C006: apiRequests, C066: apiRequests, C167: apiRequests, C169: apiRequests, C171: apiRequests, "X-REST-01": apiRequests, } },
+  { name: "shut down", applications: [app("e", "ct_echo:app")], cases: { C067: shutdown } },
+  { name: "a time limit for all", httpOptions: { request_timeout_s: 1 }, applications: [app("slow", "ct_slow:app")], cases: { C022: globalTimeout } },
 ];
 
 /** Not replayed here, and why. */
 const REASONS: readonly (readonly [why: string, ids: string])[] = [
-  ["no script yet", "C002 C005 C006-c X-CONN-01 X-CONN-03 X-CONN-04 X-CONN-05 C040 C045 X-CAN-01 X-CAN-02 C037 X-OVER-01 X-OVER-02 C022 C029-b C012 C117 C119 C006-b C088 C088-b C090 C105 C107 C121 C122 C129 C174 X-LIFE-01 C067 C071 C073 C079 X-REST-01 X-REST-02 X-REST-04 C006 C066 C167 C169 C171 C100 C102 C103 C104 C113 C164 X-UPD-03 X-UPD-04 X-UPD-05 X-UPD-06"],
+  ["no script yet: takes a minute or more of constructor failures or replica starts", "C121 C129 C164 X-UPD-04 X-UPD-05 X-UPD-06"],
+  ["handlers of one replica share one thread: there is nothing to compare", "X-OVER-02"],
   ["Python's own router; a router is the user's choice here", "X-FA-01 X-FA-02 X-FA-04 X-FA-05"],
   ["later capability: autoscaling, batching, multiplexing have unit tests with Skein's own expectations", "C142 C143 C132 C134 C135 C136 X-BAT-01 C137 C138"],
   ["the command line is tested in test/cli with its own words", "X-TXT-03 C084 C092 C098 X-CLI-01 X-CLI-02 X-CLI-03 X-CLI-04 X-CLI-07 X-CLI-08"],

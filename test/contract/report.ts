@@ -30,3 +30,13 @@ export function report(outcomes: readonly Outcome[], open: Readonly<Record<strin
     ...Object.entries(open).map(([id, why]) => `  ${id}: ${why}`),
   ].join("\n");
 }
+
+/** The declared differences as a table of Markdown, for docs/differences-from-ray-serve.md. */
+export function differencesTable(differences: readonly Difference[]): string {
+  const cell = (text: string | RegExp): string => (typeof text === "string" ? text : text.source).replaceAll("|", "\\|");
+  const rows = differences.map((difference) => {
+    const ids = difference.in === EVERYWHERE ? "all" : (difference.in as readonly string[]).join(", ");
+    return `| ${ids}${difference.step === undefined ? "" : `, step ${difference.step}`} | \`${cell(difference.what)}\` | ${cell(difference.why)} |`;
+  });
+  return ["| recording | what | why |", "| --- | --- | --- |", ...rows].join("\n");
+}
