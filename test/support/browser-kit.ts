@@ -27,11 +27,11 @@ const SWIFTSHADER_FILES = [
 ];
 
 /** Rises when what is unpacked changes, so that an older kit isn't taken for a whole one. */
-const LAYOUT = 2;
+const LAYOUT = 3;
 /** The package's own file names folders of a serverless host: a page would have no letters. */
-const FONTS_CONF = `<?xml version="1.0"?>
+const fontsConf = (kit: string): string => `<?xml version="1.0"?>
 <!DOCTYPE fontconfig SYSTEM "fonts.dtd">
-<fontconfig><dir prefix="relative">fonts</dir><dir>/usr/share/fonts</dir><cachedir prefix="relative">cache</cachedir></fontconfig>
+<fontconfig><dir prefix="relative">fonts</dir><dir>/usr/share/fonts</dir><cachedir>${join(kit, ARCHIVES.fonts, "cache")}</cachedir></fontconfig>
 `;
 
 let unpacked: Promise<string> | undefined;
@@ -102,7 +102,7 @@ async function unpackOnce(): Promise<string> {
       ),
     ]);
     await chmod(join(partial, "chromium"), 0o755);
-    await writeFile(join(partial, ARCHIVES.fonts, "fonts.conf"), FONTS_CONF);
+    await writeFile(join(partial, ARCHIVES.fonts, "fonts.conf"), fontsConf(kit));
     // Chromium looks for SwiftShader beside its own executable.
     for (const file of SWIFTSHADER_FILES) await symlink(join(ARCHIVES.swiftshader, file), join(partial, file));
     await writeFile(join(partial, "complete"), "");
