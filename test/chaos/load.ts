@@ -2,6 +2,7 @@
  * 32 clients of one kind against an ingress, and what became of each request. Every answer is compared with what was asked for,
  * so that a lost, doubled, mixed-up or cut one is seen. Connections that are refused or break while the ingress itself is away count apart.
  */
+import { createHash } from "node:crypto";
 import { Agent, request } from "node:http";
 
 export const ACTIVITIES = ["idle", "unary", "stream", "upload"] as const;
@@ -78,8 +79,8 @@ export function ask(base: string, activity: Activity, get: boolean, agent: Agent
       incoming.on("end", () => {
         if (incoming.statusCode !== 200) return finish(`${incoming.statusCode}: ${text.slice(0, 100)}`, false);
         if (streams) return finish(text === LINES ? null : "lines are missing", false);
-        const answer = JSON.parse(text) as { id: string; body?: string; replica: string };
-        finish(answer.id !== id ? `answered with ${answer.id}` : method === "POST" && answer.body !== body ? "its body was changed" : null, false, answer.replica);
+        const answer = JSON.parse(text) as { id: string; sha256?: string; replica: string };
+        finish(answer.id !== id ? `answered with ${answer.id}` : method === "POST" && answer.sha256 !== createHash("sha256").update(body).digest("hex") ? "its body was changed" : null, false, answer.replica);
       });
     });
     outgoing.on("error", (error: NodeJS.ErrnoException) => finish(error.name === "TimeoutError" || error.name === "AbortError" ? "no answer in time" : (error.code ?? error.message), error.name !== "AbortError"));
