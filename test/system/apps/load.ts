@@ -16,7 +16,7 @@ class Load {
         return { id: url.searchParams.get("id"), replica: ctx.replica.replicaId, pid: process.pid };
       case "/keyed":
         await pause(number("ms", 0));
-        return { id: url.searchParams.get("id"), body: await request.text(), replica: ctx.replica.replicaId };
+        return { id: url.searchParams.get("id"), ...(await sizeAndHash(request)), replica: ctx.replica.replicaId };
       case "/counts":
         return { running: this.#running, started: this.#started, given: this.#given };
       case "/stream":
