@@ -22,7 +22,7 @@ const usage = `Usage: node setup.mjs <command>
 
   start [options]     install what is missing, then serve the example model and show how to talk to it
   test [filter...]    install what is missing, fetch browser and model, run the tests
-  run <name>          ${"check | bench | chaos | fuzz"}, each with its own options
+  run <name>          ${"check | bench | chaos | fuzz | sim"}, each with its own options
   exec <file> [...]   run a program of this repository on its own Node
   install             only install
 
@@ -34,6 +34,7 @@ const scripts = {
   bench: ["bench/main.ts"],
   chaos: ["test/chaos/main.ts"],
   fuzz: ["test/fuzz/main.ts"],
+  sim: ["test/sim/run-main.ts"],
 };
 
 const stampFile = join(root, "node_modules", ".skein-stamp");

@@ -84,10 +84,6 @@ interface HandleState {
 
 const states = new WeakMap<object, HandleState>();
 
-/** True for what `makeHandle` made. */
-export const isHandle = (value: unknown): value is DeploymentHandle<unknown> =>
-  (typeof value === "object" || typeof value === "function") && value !== null && states.has(value);
-
 /** A handle of `target` whose calls go through `caller`. */
 export function makeHandle<T>(caller: Caller, target: Target, options: HandleOptions = {}, origin?: CallOrigin): DeploymentHandle<T> {
   const state: HandleState = { caller, target, options, origin };

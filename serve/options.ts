@@ -1,7 +1,7 @@
 /**
  * Options of a deployment as code writes them (Ray's, in camelCase), and their snake_case form, which is what travels and is checked.
  */
-import * as z from "zod";
+import type * as z from "zod";
 import { ACTOR_OPTION_NAMES, AUTOSCALING_OPTION_NAMES, OPTION_NAMES, deploymentSchema, pathText } from "../protocol/config.ts";
 import { SkeinError } from "../protocol/errors.ts";
 

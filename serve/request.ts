@@ -100,6 +100,7 @@ export class LazyRequest {
   }
 
   /** Throws a SyntaxError where the body is not JSON. */
+  // oxlint-disable-next-line typescript/no-explicit-any -- as the Web's own Request has it
   async json(): Promise<any> {
     return JSON.parse(await this.text());
   }

@@ -2,7 +2,7 @@ import { expect, expectTypeOf, test } from "vitest";
 import { SkeinError } from "../../protocol/errors.ts";
 import { RequestContext, type Context } from "../../serve/context.ts";
 import { makeHandle, type Call, type Caller, type DeploymentHandle } from "../../serve/handle.ts";
-import { DeploymentResponse, deployment, localTesting } from "../../serve/index.ts";
+import { deployment, localTesting, type DeploymentResponse } from "../../serve/index.ts";
 
 class Target {
   seen: string[] = [];

@@ -34,7 +34,7 @@ describe("the worker page", () => {
     expect(
       Object.keys(metafile.outputs)
         .map((path) => path.split("/").at(-1))
-        .toSorted(),
+        .toSorted((a, b) => (a! < b! ? -1 : 1)),
     ).toEqual(["agent.js", "engine.js", "page.js", "replica.js"]);
     for (const name of ["agent", "engine", "page", "replica"])
       expect(readFileSync(join(out, "scripts", `${name}.js`), "utf8")).not.toMatch(

@@ -3,7 +3,7 @@ import { pack, unpack, type OpenCall } from "../../../protocol/heads.ts";
 import { STREAM_WINDOW } from "../../../protocol/limits.ts";
 import type { Stream, StreamEvents } from "../../../protocol/stream.ts";
 import { deployment, type Context, type DeploymentHandle } from "../../../serve/index.ts";
-import { FakeIngress, bench, turns } from "./bench.ts";
+import { bench, turns, type FakeIngress } from "./bench.ts";
 
 class D {
   add(a: number, b = 1) {
