@@ -95,10 +95,10 @@ async function attackHttp(base: string, count: number, random: Random): Promise<
 }
 
 /** Sends every ambiguous request; those that made the listener answer a request that was hidden in a body. */
-export async function smuggled(base: string): Promise<string[]> {
+export async function smuggled(base: string, corpus: readonly string[] = AMBIGUOUS): Promise<string[]> {
   const { host, hostname, port } = new URL(base);
   const found = await Promise.all(
-    AMBIGUOUS.map(async (rest) => {
+    corpus.map(async (rest) => {
       const socket = connect(Number(port), hostname);
       socket.on("error", () => {});
       let text = "";

@@ -39,6 +39,9 @@ export const AMBIGUOUS: readonly string[] = [
   `: empty\r\n\r\n${INNER}`,
 ];
 
+/** Two plain requests in a row: both are answered. Shows that the search would find a hidden one. */
+export const PIPELINED = `content-length: 0\r\n\r\n${INNER}`;
+
 export const ambiguousRequest = (rest: string, host: string): string => `POST /keyed?id=s HTTP/1.1\r\nhost: ${host}\r\n${rest}`;
 
 const LINES = ["GET / HTTP/1.1", "GET  / HTTP/1.1", "GET / HTTP/9.9", "get / http/1.1", "GET /../.. HTTP/1.1", "GET http://x/ HTTP/1.1", "CONNECT x:1 HTTP/1.1", "OPTIONS * HTTP/1.1", "PRI * HTTP/2.0", "GET /%00%zz HTTP/1.1", "\u0016\u0003\u0001", "TRACE / HTTP/1.1", ""];

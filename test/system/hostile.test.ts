@@ -2,11 +2,12 @@
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { attack, besieged, smuggled, type Doors } from "../fuzz/processes.ts";
+import { PIPELINED } from "../fuzz/smuggling.ts";
 import { seededRandom } from "../support/random.ts";
 import { MemoryWatch } from "./memory.ts";
 import type { SystemMesh } from "./mesh.ts";
 
-const MESSAGES = 1_000;
+const MESSAGES = 500;
 const GROWTH_MAX_MIB = 100;
 
 let mesh: SystemMesh;
@@ -29,5 +30,6 @@ describe("real processes under fire", () => {
 
   it("no request that is hidden in the body of another is seen", async () => {
     expect(await smuggled(at.client)).toEqual([]);
+    expect(await smuggled(at.client, [PIPELINED])).toEqual([PIPELINED]);
   });
 });
