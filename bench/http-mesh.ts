@@ -28,15 +28,33 @@ export async function startMesh(): Promise<BenchMesh> {
   const keys = await generateKeys("k");
   const replica = "app#D#1";
   const routes = {
-    version: { term: 1, revision: 1 }, keys: [keys.publicKey], revoked: [], draining: false, head: true, http: {}, grpc: {},
+    version: { term: 1, revision: 1 },
+    keys: [keys.publicKey],
+    revoked: [],
+    draining: false,
+    head: true,
+    http: {},
+    grpc: {},
     apps: [{ name: "app", routePrefix: "/", ingress: "D" }],
-    deployments: [{ app: "app", name: "D", maxOngoingRequests: 1000, maxQueuedRequests: -1, retry: "none", unavailable: false, replicas: [{ replica, worker: "w", host: "h", incarnation: 1, state: "ready" }] }],
+    deployments: [
+      {
+        app: "app",
+        name: "D",
+        maxOngoingRequests: 1000,
+        maxQueuedRequests: -1,
+        retry: "none",
+        unavailable: false,
+        replicas: [{ replica, worker: "w", host: "h", incarnation: 1, state: "ready" }],
+      },
+    ],
   };
   const coordinator = new WebSocketServer({ port: 0, host: "127.0.0.1" });
   coordinator.on("connection", (socket) =>
     socket.on("message", (data) => {
       if ((JSON.parse(String(data)) as { type: string }).type !== "join") return;
-      socket.send(JSON.stringify({ type: "welcome", ticket: "t", term: 1, timeMs: Date.now(), keys: [keys.publicKey] }));
+      socket.send(
+        JSON.stringify({ type: "welcome", ticket: "t", term: 1, timeMs: Date.now(), keys: [keys.publicKey] }),
+      );
       socket.send(JSON.stringify({ type: "routes", table: routes }));
       const ping = setInterval(() => socket.send('{"type":"ping"}'), 1000);
       socket.on("close", () => clearInterval(ping));
@@ -51,13 +69,37 @@ export async function startMesh(): Promise<BenchMesh> {
     return child;
   };
   const profile = process.env.SKEIN_BENCH_PROFILE;
-  const ingress = profile === undefined ? spawn("../ingress/main.ts") : spawnChild(new URL("../ingress/main.ts", import.meta.url), { output: "inherit", execArgv: ["--cpu-prof", `--cpu-prof-dir=${profile}`] });
+  const ingress =
+    profile === undefined
+      ? spawn("../ingress/main.ts")
+      : spawnChild(new URL("../ingress/main.ts", import.meta.url), {
+          output: "inherit",
+          execArgv: ["--cpu-prof", `--cpu-prof-dir=${profile}`],
+        });
   if (profile !== undefined) children.push(ingress);
   const report = await childReady<IngressOptions, IngressReport>(ingress, {
-    dataDir, host: "h", coordinatorUrls: [`http://127.0.0.1:${port}`], mesh: { host: "127.0.0.1", port: 0, advertise: [] }, logLevel: "info",
+    dataDir,
+    host: "h",
+    coordinatorUrls: [`http://127.0.0.1:${port}`],
+    mesh: { host: "127.0.0.1", port: 0, advertise: [] },
+    logLevel: "info",
     spec: { ingress: "i", ticket: "t", http: httpOptionsSchema.parse({ port: 0 }), grpc: null },
   });
-  const ticket = await signTicket({ use: "replica", kid: "k", notAfter: Date.now() + 3_600_000, replica, incarnation: 1, app: "app", deployment: "D", worker: "w", host: "h", callees: [] }, keys.privateKey);
+  const ticket = await signTicket(
+    {
+      use: "replica",
+      kid: "k",
+      notAfter: Date.now() + 3_600_000,
+      replica,
+      incarnation: 1,
+      app: "app",
+      deployment: "D",
+      worker: "w",
+      host: "h",
+      callees: [],
+    },
+    keys.privateKey,
+  );
   // The keys reach the ingress by the control link.
   await new Promise((resolve) => setTimeout(resolve, 500));
   await childReady<RoleOptions, number>(spawn("http-roles.ts"), { role: "replica", url: report.urls[0]!, ticket });

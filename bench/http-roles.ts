@@ -7,7 +7,9 @@ import type { Stream, StreamEvents } from "../protocol/stream.ts";
 import { startedByParent, tellParent } from "../protocol/node/parent.ts";
 import { chunkText } from "./http-chunk.ts";
 
-export type RoleOptions = { readonly role: "baseline" } | { readonly role: "replica"; readonly url: string; readonly ticket: string };
+export type RoleOptions =
+  | { readonly role: "baseline" }
+  | { readonly role: "replica"; readonly url: string; readonly ticket: string };
 
 const OK = Buffer.from("ok");
 const TEXT = ["content-type", "text/plain; charset=utf-8"];
@@ -30,9 +32,15 @@ function baseline(): void {
   const server = createServer((request, response) => {
     if (!request.url!.startsWith("/stream")) return void response.end("ok");
     response.writeHead(200);
-    void produce(request.url!, (text) => response.write(text), () => new Promise((resolve) => response.once("drain", resolve))).then(() => response.end());
+    void produce(
+      request.url!,
+      (text) => response.write(text),
+      () => new Promise((resolve) => response.once("drain", resolve)),
+    ).then(() => response.end());
   });
-  server.listen(0, "127.0.0.1", () => tellParent({ type: "ready", result: (server.address() as { port: number }).port }));
+  server.listen(0, "127.0.0.1", () =>
+    tellParent({ type: "ready", result: (server.address() as { port: number }).port }),
+  );
 }
 
 function onStream(stream: Stream, head: OpenHead): StreamEvents {
@@ -45,17 +53,26 @@ function onStream(stream: Stream, head: OpenHead): StreamEvents {
     return {};
   }
   let wake = (): void => {};
-  void produce(head.path, (text) => stream.writeText(text), () => new Promise((resolve) => (wake = resolve))).then(() => stream.end());
+  void produce(
+    head.path,
+    (text) => stream.writeText(text),
+    () => new Promise((resolve) => (wake = resolve)),
+  ).then(() => stream.end());
   return { onWritable: () => wake() };
 }
 
 function replica(url: string, ticket: string): void {
   const socket = new WebSocket(url, { perMessageDeflate: false, skipUTF8Validation: true });
-  const link = new Link("dialler", { send: (m) => socket.send(m), close: () => socket.close(), afterTurn: (c) => void setImmediate(c) }, {
-    onHello: () => tellParent({ type: "ready", result: 0 }),
-    onStream,
-    onClose: () => process.exit(1),
-  }, 0);
+  const link = new Link(
+    "dialler",
+    { send: (m) => socket.send(m), close: () => socket.close(), afterTurn: (c) => void setImmediate(c) },
+    {
+      onHello: () => tellParent({ type: "ready", result: 0 }),
+      onStream,
+      onClose: () => process.exit(1),
+    },
+    0,
+  );
   socket.on("open", () => link.greet({ build: "bench", features: [], ticket }));
   socket.on("message", (data) => link.receive(data as Buffer, 0));
 }

@@ -9,11 +9,17 @@ import { machineFacts } from "./machine-facts.ts";
 import { generator, quantile, streams, unary, type UnaryResult } from "./http-load.ts";
 import { startBaseline, startMesh } from "./http-mesh.ts";
 
-const { values } = parseArgs({ options: { short: { type: "boolean", default: false }, json: { type: "boolean", default: false } } });
+const { values } = parseArgs({
+  options: { short: { type: "boolean", default: false }, json: { type: "boolean", default: false } },
+});
 const rounds = values.short ? 1 : 5;
 const seconds = values.short ? 1 : 3;
 const median = (numbers: readonly number[]): number => quantile(numbers, 0.5);
-const middle = (results: readonly UnaryResult[]): UnaryResult => ({ perSecond: median(results.map((r) => r.perSecond)), p50: median(results.map((r) => r.p50)), p99: median(results.map((r) => r.p99)) });
+const middle = (results: readonly UnaryResult[]): UnaryResult => ({
+  perSecond: median(results.map((r) => r.perSecond)),
+  p50: median(results.map((r) => r.p50)),
+  p99: median(results.map((r) => r.p99)),
+});
 
 const baseline = await startBaseline();
 const mesh = await startMesh();
@@ -32,16 +38,35 @@ try {
       cpu.push(((cpuMs(mesh.pid) - before) * 1000) / (result.perSecond * seconds));
     }
     const [b, o] = [middle(bare), middle(ours)];
-    results[`unary, ${clients} clients`] = { bare: b, ingress: o, ratio: o.perSecond / b.perSecond, p50Added: o.p50 - b.p50, ingressCpuMicros: median(cpu) };
+    results[`unary, ${clients} clients`] = {
+      bare: b,
+      ingress: o,
+      ratio: o.perSecond / b.perSecond,
+      p50Added: o.p50 - b.p50,
+      ingressCpuMicros: median(cpu),
+    };
   }
   for (const count of [1, 8]) {
-    const perSecond = async (port: number): Promise<number> => median(await sequence(rounds + 2, async () => (await streams(port, count, values.short ? 1_000 : 5_000, 0)).perSecond));
-    results[`stream, ${count} at once, chunks/s`] = { bare: await perSecond(baseline.port), ingress: await perSecond(mesh.port) };
+    const perSecond = async (port: number): Promise<number> =>
+      median(
+        await sequence(rounds + 2, async () => (await streams(port, count, values.short ? 1_000 : 5_000, 0)).perSecond),
+      );
+    results[`stream, ${count} at once, chunks/s`] = {
+      bare: await perSecond(baseline.port),
+      ingress: await perSecond(mesh.port),
+    };
   }
-  for (const [name, port] of [["bare", baseline.port], ["ingress", mesh.port]] as const) {
+  for (const [name, port] of [
+    ["bare", baseline.port],
+    ["ingress", mesh.port],
+  ] as const) {
     const paced = await streams(port, 32, values.short ? 50 : 200, 10);
     const first = (await sequence(values.short ? 20 : 100, () => streams(port, 1, 1, 0))).flatMap((r) => r.firstChunk);
-    results[`delays ${name}, ms`] = { chunkP50: quantile(paced.delays, 0.5), chunkP99: quantile(paced.delays, 0.99), firstChunkP50: quantile(first, 0.5) };
+    results[`delays ${name}, ms`] = {
+      chunkP50: quantile(paced.delays, 0.5),
+      chunkP99: quantile(paced.delays, 0.99),
+      firstChunkP50: quantile(first, 0.5),
+    };
   }
 } finally {
   baseline.stop();
@@ -49,7 +74,11 @@ try {
 }
 
 if (values.json) console.log(JSON.stringify(results));
-else for (const [name, value] of Object.entries(results)) console.log(`${name.padEnd(32)} ${typeof value === "string" ? value : JSON.stringify(value, (_k, v: unknown) => (typeof v === "number" ? Number(v.toPrecision(4)) : v))}`);
+else
+  for (const [name, value] of Object.entries(results))
+    console.log(
+      `${name.padEnd(32)} ${typeof value === "string" ? value : JSON.stringify(value, (_k, v: unknown) => (typeof v === "number" ? Number(v.toPrecision(4)) : v))}`,
+    );
 
 /** Processor time that a process has used, ms: unlike a rate it says something on a busy machine too. Linux only. */
 function cpuMs(pid: number): number {

@@ -29,10 +29,14 @@ for (const name of positionals.length > 0 ? positionals : BENCHES) {
   if (!values.json) console.error(`bench ${name} ...`);
   const program = fileURLToPath(new URL(`${name}.ts`, import.meta.url));
   try {
-    const { stdout } = await promisify(execFile)(process.execPath, [program, "--json", ...(values.short ? ["--short"] : [])], {
-      timeout: BENCH_WITHIN_MS,
-      maxBuffer: 16 * 1024 * 1024,
-    });
+    const { stdout } = await promisify(execFile)(
+      process.execPath,
+      [program, "--json", ...(values.short ? ["--short"] : [])],
+      {
+        timeout: BENCH_WITHIN_MS,
+        maxBuffer: 16 * 1024 * 1024,
+      },
+    );
     results[name] = JSON.parse(stdout) as unknown;
     if (!values.json) show(results[name], "  ");
   } catch (error) {
@@ -42,7 +46,10 @@ for (const name of positionals.length > 0 ? positionals : BENCHES) {
   }
 }
 mkdirSync(RESULTS, { recursive: true });
-const file = join(RESULTS, `${new Date().toISOString().replaceAll(":", "-")}${values.short ? "-short" : ""}.local.json`);
+const file = join(
+  RESULTS,
+  `${new Date().toISOString().replaceAll(":", "-")}${values.short ? "-short" : ""}.local.json`,
+);
 writeFileSync(file, `${JSON.stringify(results, null, 2)}\n`);
 if (values.json) console.log(JSON.stringify(results));
 else console.error(`Kept in ${file}.`);
@@ -59,7 +66,14 @@ function show(value: unknown, indent: string): void {
 }
 
 function line(value: unknown): string {
-  const short = (inner: unknown): string => (typeof inner === "number" ? String(Number(inner.toPrecision(4))) : typeof inner === "object" ? line(inner) : String(inner));
+  const short = (inner: unknown): string =>
+    typeof inner === "number"
+      ? String(Number(inner.toPrecision(4)))
+      : typeof inner === "object"
+        ? line(inner)
+        : String(inner);
   if (typeof value !== "object" || value === null) return short(value);
-  return Object.entries(value).map(([key, inner]) => `${key} ${short(inner)}`).join(", ");
+  return Object.entries(value)
+    .map(([key, inner]) => `${key} ${short(inner)}`)
+    .join(", ");
 }

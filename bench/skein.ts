@@ -34,11 +34,27 @@ export async function startSkein(target: string | object, dataDir: string): Prom
     // JSON is YAML.
     writeFileSync(argument, JSON.stringify(target));
   }
-  const child = spawn(process.execPath, [COMMAND, "run", argument, "--app-dir", APPS, "--dashboard-port", "0", "--mesh-port", "0", ...(typeof target === "string" ? ["--http-port", "0"] : []), "--json-ready"], {
-    cwd: APPS,
-    env: { ...process.env, SKEIN_DATA_DIR: dataDir },
-    stdio: ["ignore", "pipe", "pipe"],
-  });
+  const child = spawn(
+    process.execPath,
+    [
+      COMMAND,
+      "run",
+      argument,
+      "--app-dir",
+      APPS,
+      "--dashboard-port",
+      "0",
+      "--mesh-port",
+      "0",
+      ...(typeof target === "string" ? ["--http-port", "0"] : []),
+      "--json-ready",
+    ],
+    {
+      cwd: APPS,
+      env: { ...process.env, SKEIN_DATA_DIR: dataDir },
+      stdio: ["ignore", "pipe", "pipe"],
+    },
+  );
   let errors = "";
   child.stderr.setEncoding("utf8").on("data", (text: string) => (errors = (errors + text).slice(-4_000)));
   const ended = new Promise<void>((resolve) => child.once("exit", () => resolve()));
@@ -51,7 +67,8 @@ export async function startSkein(target: string | object, dataDir: string): Prom
     void ended.then(() => reject(new Error(`skein run ended: ${errors}`)));
   });
   const first = Object.values(ready.urls)[0]!.replace("localhost", "127.0.0.1");
-  while ((await fetch(first)).status !== 200) if (performance.now() - began > FIRST_200_WITHIN_MS) throw new Error("No 200 came.");
+  while ((await fetch(first)).status !== 200)
+    if (performance.now() - began > FIRST_200_WITHIN_MS) throw new Error("No 200 came.");
   const startS = (performance.now() - began) / 1000;
   return {
     ready,
@@ -93,7 +110,12 @@ function familyOf(pid: number): number[] {
 }
 
 function memoryOf(pids: readonly number[]): { processes: number; rss: number; pss: number } {
-  const sum = (key: string): number => pids.reduce((total, pid) => total + Number(new RegExp(`^${key}:\\s+(\\d+) kB`, "m").exec(procFile(pid, "smaps_rollup"))?.[1] ?? 0), 0) / 1024;
+  const sum = (key: string): number =>
+    pids.reduce(
+      (total, pid) =>
+        total + Number(new RegExp(`^${key}:\\s+(\\d+) kB`, "m").exec(procFile(pid, "smaps_rollup"))?.[1] ?? 0),
+      0,
+    ) / 1024;
   return { processes: pids.length, rss: sum("Rss"), pss: sum("Pss") };
 }
 

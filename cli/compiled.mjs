@@ -17,7 +17,16 @@ const FOLDERS = ["protocol", "serve", "engine", "llm", "coordinator", "ingress",
 const MAIN = "cli/main.ts";
 const PROGRAM = /new URL\(\s*"([^"]+\.ts)",\s*import\.meta\.url,?\s*\)/g;
 /** Parts with files of their own that a bundle would lose, or that are loaded on a thread by path. */
-const EXTERNAL = ["esbuild", "onnxruntime-node", "onnxruntime-web", "onnxruntime-web/*", "pino", "protobufjs", "puppeteer", "webgpu"];
+const EXTERNAL = [
+  "esbuild",
+  "onnxruntime-node",
+  "onnxruntime-web",
+  "onnxruntime-web/*",
+  "pino",
+  "protobufjs",
+  "puppeteer",
+  "webgpu",
+];
 /** Compiled trees that are kept: a process may still load parts of an older one. */
 const KEPT = 3;
 

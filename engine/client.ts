@@ -86,7 +86,8 @@ export class EngineClient {
 
   /** What this machine can run models with. */
   probe({ allowSoftwareGpu = false }: { allowSoftwareGpu?: boolean } = {}): Promise<ProbeResult> {
-    if (this.#probe ?? this.#load) return Promise.reject(new Error("the engine is busy with another probe or load: await it first"));
+    if (this.#probe ?? this.#load)
+      return Promise.reject(new Error("the engine is busy with another probe or load: await it first"));
     return this.#ask<ProbeResult>((waiting) => {
       this.#probe = waiting;
       this.#post({ type: "probe", allowSoftwareGpu });
@@ -95,7 +96,8 @@ export class EngineClient {
 
   /** Loads the one model of this thread. Rejects with the reason where it can't; the thread may then try another spec. */
   load(spec: LoadSpec, onProgress?: (progress: LoadProgress) => void): Promise<LoadedModel> {
-    if (this.#probe ?? this.#load) return Promise.reject(new Error("the engine is busy with another probe or load: await it first"));
+    if (this.#probe ?? this.#load)
+      return Promise.reject(new Error("the engine is busy with another probe or load: await it first"));
     return this.#ask<LoadedModel>((waiting) => {
       this.#load = { ...waiting, onProgress };
       this.#post({ type: "load", spec });
@@ -217,7 +219,9 @@ export class EngineClient {
     // In two parts: after the process itself was stopped, messages that wait are delivered before the second runs out.
     this.#stopWatch = this.#options.after(silenceMs, () => {
       this.#stopWatch = this.#options.after(SILENCE_GRACE_MS, () => {
-        this.#die(`the engine said nothing for ${silenceMs / 1000} s ${isLoading ? "while loading" : "during a model step"}`);
+        this.#die(
+          `the engine said nothing for ${silenceMs / 1000} s ${isLoading ? "while loading" : "during a model step"}`,
+        );
       });
     });
   }

@@ -88,7 +88,11 @@ export class EngineGeneration implements AsyncIterable<GenerationPiece> {
     this.#pieces = [];
     this.#port.cancel();
     this.#prompt.resolve([]);
-    this.#finish("done", { promptTokens: this.#promptLength, completionTokens: this.#generated, finishReason: "cancelled" });
+    this.#finish("done", {
+      promptTokens: this.#promptLength,
+      completionTokens: this.#generated,
+      finishReason: "cancelled",
+    });
     this.#wake?.();
   }
 

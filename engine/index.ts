@@ -1,5 +1,11 @@
 /** The engine's public face. It imports nothing of the mesh; programs talk to it through `EngineClient`. */
-export { EngineClient, type EngineClientOptions, EngineDeadError, type EngineThread, type GenerateRequest } from "./client.ts";
+export {
+  EngineClient,
+  type EngineClientOptions,
+  EngineDeadError,
+  type EngineThread,
+  type GenerateRequest,
+} from "./client.ts";
 export { EngineGeneration, type GenerationEnd, type GenerationPiece } from "./generation.ts";
 export { GREEDY } from "./sampler.ts";
 export type {

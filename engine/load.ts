@@ -20,18 +20,27 @@ export interface LoadOptions extends RunnerOptions {
 export interface LoadHost {
   open(reference: PreparedReference): Promise<PreparedModel>;
   /** How to make a runner; a provider that this platform lacks is absent. Rejects with a sentence where it can't. */
-  readonly providers: Readonly<Partial<Record<ProviderName, (model: PreparedModel, options: LoadOptions) => Promise<Runner>>>>;
+  readonly providers: Readonly<
+    Partial<Record<ProviderName, (model: PreparedModel, options: LoadOptions) => Promise<Runner>>>
+  >;
 }
 
 /** Loads the model that `spec` names. Rejects with the reasons of every provider that was tried. */
-export async function loadModel(spec: LoadSpec, host: LoadHost, onProgress: (progress: LoadProgress) => void): Promise<Loaded> {
+export async function loadModel(
+  spec: LoadSpec,
+  host: LoadHost,
+  onProgress: (progress: LoadProgress) => void,
+): Promise<Loaded> {
   checkSpec(spec);
   const notes: string[] = [];
   for (const name of spec.provider === "auto" ? PROVIDER_ORDER : [spec.provider]) {
     const reference = spec.prepared[name];
     const create = host.providers[name];
     if (reference === undefined || create === undefined) {
-      if (spec.provider !== "auto") notes.push(reference === undefined ? `the model is not prepared for ${name}` : `${name} does not exist on this platform`);
+      if (spec.provider !== "auto")
+        notes.push(
+          reference === undefined ? `the model is not prepared for ${name}` : `${name} does not exist on this platform`,
+        );
       continue;
     }
     try {
@@ -52,11 +61,14 @@ export async function loadModel(spec: LoadSpec, host: LoadHost, onProgress: (pro
       notes.push(`${name}: ${error instanceof Error ? error.message : String(error)}`);
     }
   }
-  throw new Error(`no provider could load the model (${notes.join("; ") || "it is prepared for none that this platform has"})`);
+  throw new Error(
+    `no provider could load the model (${notes.join("; ") || "it is prepared for none that this platform has"})`,
+  );
 }
 
 function checkSpec({ threads, slots, slotLength }: LoadSpec): void {
   for (const [name, value] of Object.entries({ threads, slots, slotLength })) {
-    if (!Number.isInteger(value) || value < 1) throw new RangeError(`${name} must be a whole number above 0, not ${value}`);
+    if (!Number.isInteger(value) || value < 1)
+      throw new RangeError(`${name} must be a whole number above 0, not ${value}`);
   }
 }

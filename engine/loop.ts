@@ -57,7 +57,8 @@ export class EngineLoop {
     if (this.#broken) throw this.#broken;
     const { runner, text } = this.#options;
     const { promptTokens, maxTokens } = request;
-    if (this.#running.length >= SEQUENCES_MAX) throw new Error(`the engine is full: ${SEQUENCES_MAX} generations run or wait`);
+    if (this.#running.length >= SEQUENCES_MAX)
+      throw new Error(`the engine is full: ${SEQUENCES_MAX} generations run or wait`);
     if (promptTokens.length === 0) throw new RangeError("the prompt is empty: give at least one token");
     if (promptTokens.length >= runner.slotLength) {
       throw new RangeError(
@@ -65,8 +66,11 @@ export class EngineLoop {
           "shorten the prompt, or load the model with longer slots",
       );
     }
-    const foreign = promptTokens.find((token) => !Number.isInteger(token) || token < 0 || token >= runner.config.vocabulary);
-    if (foreign !== undefined) throw new RangeError(`token ${foreign} is not in the vocabulary of ${runner.config.vocabulary}`);
+    const foreign = promptTokens.find(
+      (token) => !Number.isInteger(token) || token < 0 || token >= runner.config.vocabulary,
+    );
+    if (foreign !== undefined)
+      throw new RangeError(`token ${foreign} is not in the vocabulary of ${runner.config.vocabulary}`);
     if (maxTokens !== undefined && !(Number.isInteger(maxTokens) && maxTokens > 0)) {
       throw new RangeError(`maxTokens must be a whole number above 0, not ${maxTokens}`);
     }

@@ -28,7 +28,12 @@ export function checkSampling(parameters: SamplingParameters): void {
   check("topK", topK, Number.isSafeInteger(topK) && topK >= 0, "a whole number, 0 for no limit");
   check("topP", topP, topP > 0 && topP <= 1, "above 0 and at most 1");
   check("minP", minP, minP >= 0 && minP <= 1, "between 0 and 1");
-  check("repetitionPenalty", repetitionPenalty, repetitionPenalty > 0 && repetitionPenalty <= 100, "above 0 and at most 100");
+  check(
+    "repetitionPenalty",
+    repetitionPenalty,
+    repetitionPenalty > 0 && repetitionPenalty <= 100,
+    "above 0 and at most 100",
+  );
   check("seed", seed, Number.isSafeInteger(seed) && seed >= 0, "a non-negative safe integer");
 }
 
@@ -49,7 +54,9 @@ export function sample(
   const best = argmax(scores);
   if (temperature === 0 || topK === 1) return best;
   const filtered = topK > 0 || topP < 1 || minP > 0;
-  return filtered ? drawFiltered(scores, parameters, scores[best]!, uniform) : drawAll(scores, temperature, scores[best]!, uniform);
+  return filtered
+    ? drawFiltered(scores, parameters, scores[best]!, uniform)
+    : drawAll(scores, temperature, scores[best]!, uniform);
 }
 
 /** Index of the largest value; the first of equals. NaN never wins. */
@@ -99,7 +106,11 @@ function drawFiltered(scores: Float32Array, parameters: SamplingParameters, high
  * The best tokens, best first, equals by id: as many as top-k allows, or enough for top-p and min-p to cut among them.
  * `total` is the weight of all that top-k leaves, whether or not it is listed.
  */
-function rank(scores: Float32Array, parameters: SamplingParameters, highest: number): { tokens: number[]; total: number } {
+function rank(
+  scores: Float32Array,
+  parameters: SamplingParameters,
+  highest: number,
+): { tokens: number[]; total: number } {
   const { temperature, topK, topP, minP } = parameters;
   const limit = topK > 0 ? Math.min(topK, scores.length) : scores.length;
   const isLimited = limit < scores.length;

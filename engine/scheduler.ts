@@ -26,7 +26,13 @@ export interface SchedulerBudget {
 
 export type Step =
   /** Tokens `start .. start + count - 1` of the sequence go to `slot`, which was free or its own. */
-  | { readonly kind: "prefill"; readonly id: number; readonly slot: number; readonly start: number; readonly count: number }
+  | {
+      readonly kind: "prefill";
+      readonly id: number;
+      readonly slot: number;
+      readonly start: number;
+      readonly count: number;
+    }
   /** Row i is slot i; undefined is filler. */
   | { readonly kind: "decode"; readonly rows: readonly (number | undefined)[] }
   /** The sequence's KV is copied to a free slot, which becomes its own. */
@@ -56,7 +62,9 @@ export function nextStep(
   const move = isSlotWanted ? undefined : compaction(holders, freeSlot);
   if (move !== undefined) return move;
 
-  const waiting = sequences.find((sequence) => !sequence.paused && !isReadyToDecode(sequence) && hasOrCanGetSlot(sequence, freeSlot));
+  const waiting = sequences.find(
+    (sequence) => !sequence.paused && !isReadyToDecode(sequence) && hasOrCanGetSlot(sequence, freeSlot),
+  );
   if (waiting !== undefined && (ready.length === 0 || previous === "decode")) {
     const start = waiting.cached;
     const count = Math.min(budget.prefillChunk, waiting.length - start);
@@ -71,7 +79,9 @@ export function nextStep(
   const readyIds = new Set(ready.map((sequence) => sequence.id));
   return {
     kind: "decode",
-    rows: holders.slice(0, rows).map((holder) => (holder !== undefined && readyIds.has(holder.id) ? holder.id : undefined)),
+    rows: holders
+      .slice(0, rows)
+      .map((holder) => (holder !== undefined && readyIds.has(holder.id) ? holder.id : undefined)),
   };
 }
 

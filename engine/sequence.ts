@@ -53,7 +53,12 @@ export class Sequence implements SequenceView {
   cached = 0;
 
   /** @param limits `slotLength` and `windowTokens` in tokens */
-  constructor(id: number, request: GenerationRequest, text: TokenText, limits: { slotLength: number; windowTokens: number }) {
+  constructor(
+    id: number,
+    request: GenerationRequest,
+    text: TokenText,
+    limits: { slotLength: number; windowTokens: number },
+  ) {
     this.id = id;
     this.request = request;
     this.#text = text;

@@ -4,7 +4,10 @@ import type { EngineThread } from "./client.ts";
 import type { FromEngine, ToEngine } from "./thread-messages.ts";
 
 /** The entry beside this file: TypeScript in the repository, JavaScript once built. */
-const ENTRY = new URL(import.meta.url.endsWith(".ts") ? "./thread-node-main.ts" : "./thread-node-main.js", import.meta.url);
+const ENTRY = new URL(
+  import.meta.url.endsWith(".ts") ? "./thread-node-main.ts" : "./thread-node-main.js",
+  import.meta.url,
+);
 
 /** For `EngineClient.start`: each call starts one thread. `entry` is for tests. */
 export function spawnNodeEngine(entry: URL = ENTRY): EngineThread {
@@ -18,7 +21,13 @@ export function spawnNodeEngine(entry: URL = ENTRY): EngineThread {
     post: (message: ToEngine) => worker.postMessage(message),
     onMessage: (handler) => worker.on("message", (message: FromEngine) => handler(message)),
     onExit: (handler) =>
-      worker.once("exit", (code) => handler(failure === undefined ? `the engine's thread ended with code ${code}` : `the engine's thread crashed: ${failure}`)),
+      worker.once("exit", (code) =>
+        handler(
+          failure === undefined
+            ? `the engine's thread ended with code ${code}`
+            : `the engine's thread crashed: ${failure}`,
+        ),
+      ),
     terminate: () => void worker.terminate(),
   };
 }

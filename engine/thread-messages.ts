@@ -103,7 +103,9 @@ export type FromEngine =
   | { readonly type: "closed" };
 
 export function errorValue(error: unknown): ErrorValue {
-  return error instanceof Error ? { name: error.name, message: error.message } : { name: "Error", message: String(error) };
+  return error instanceof Error
+    ? { name: error.name, message: error.message }
+    : { name: "Error", message: String(error) };
 }
 
 /** An Error again, of the built-in class where the name is one that callers tell apart. */

@@ -19,7 +19,8 @@ const port = parentPort;
 process.env["ORT_DISABLE_TELEMETRY"] = "1";
 
 const host: LoadHost = {
-  open: (reference) => ("directory" in reference ? openPrepared(reference.directory) : Promise.resolve(reference.model)),
+  open: (reference) =>
+    "directory" in reference ? openPrepared(reference.directory) : Promise.resolve(reference.model),
   providers: {
     webgpu: async (model, options) => {
       const { directory } = model;

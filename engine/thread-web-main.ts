@@ -27,13 +27,18 @@ const host: LoadHost = {
     },
     // More than one thread needs shared memory, which a tab has only when isolated.
     wasm: (model, options) =>
-      createWasmRunner(model, { ...options, threads: self.crossOriginIsolated ? options.threads : 1, loadModule: loadOrtModule }),
+      createWasmRunner(model, {
+        ...options,
+        threads: self.crossOriginIsolated ? options.threads : 1,
+        loadModule: loadOrtModule,
+      }),
   },
 };
 
 async function loadOrtWeb(): Promise<typeof import("onnxruntime-web/jspi")> {
   // Safari and Firefox lack JSPI: the other build does the same by rewriting the code.
-  const ort = "Suspending" in WebAssembly ? await import("onnxruntime-web/jspi") : await import("onnxruntime-web/webgpu");
+  const ort =
+    "Suspending" in WebAssembly ? await import("onnxruntime-web/jspi") : await import("onnxruntime-web/webgpu");
   ort.env.wasm.wasmPaths = ORT_FOLDER;
   return ort;
 }

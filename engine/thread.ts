@@ -74,13 +74,17 @@ export function serveEngine(port: EnginePort, platform: EnginePlatform): void {
     const { id, input, sampling, maxTokens, stop } = message;
     checkStop(stop);
     const promptTokens = promptTokensOf(model.loaded.tokenizer, input);
-    model.loop.submit(id, { promptTokens, sampling, maxTokens, stop }, {
-      onOutput: ({ text, tokens, finishReason }, usage) => {
-        const end = finishReason === undefined ? undefined : { ...usage, finishReason };
-        outputs.push({ id, text, tokens, end });
+    model.loop.submit(
+      id,
+      { promptTokens, sampling, maxTokens, stop },
+      {
+        onOutput: ({ text, tokens, finishReason }, usage) => {
+          const end = finishReason === undefined ? undefined : { ...usage, finishReason };
+          outputs.push({ id, text, tokens, end });
+        },
+        onError: (error) => port.post({ type: "refused", id, error: errorValue(error) }),
       },
-      onError: (error) => port.post({ type: "refused", id, error: errorValue(error) }),
-    });
+    );
     port.post({ type: "started", id, promptTokens });
   }
 
@@ -121,7 +125,8 @@ export function serveEngine(port: EnginePort, platform: EnginePlatform): void {
 }
 
 function checkStop(stop: readonly string[]): void {
-  if (stop.length > STOP_STRINGS_MAX) throw new RangeError(`at most ${STOP_STRINGS_MAX} stop strings, not ${stop.length}`);
+  if (stop.length > STOP_STRINGS_MAX)
+    throw new RangeError(`at most ${STOP_STRINGS_MAX} stop strings, not ${stop.length}`);
   const longest = Math.max(0, ...stop.map((text) => text.length));
   if (longest > STOP_STRING_CHARACTERS_MAX) {
     throw new RangeError(`a stop string has at most ${STOP_STRING_CHARACTERS_MAX} characters, not ${longest}`);
@@ -130,7 +135,8 @@ function checkStop(stop: readonly string[]): void {
 
 function promptTokensOf(tokenizer: Tokenizer, input: PromptInput): readonly number[] {
   if ("promptTokens" in input) return input.promptTokens;
-  const characters = "prompt" in input ? input.prompt.length : input.messages.reduce((sum, { content }) => sum + content.length, 0);
+  const characters =
+    "prompt" in input ? input.prompt.length : input.messages.reduce((sum, { content }) => sum + content.length, 0);
   if (characters > PROMPT_CHARACTERS_MAX) {
     throw new RangeError(`the prompt has ${characters} characters; at most ${PROMPT_CHARACTERS_MAX} are taken`);
   }

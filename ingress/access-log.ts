@@ -45,7 +45,10 @@ export class AccessLog {
   async flush(): Promise<void> {
     if (this.#writing || this.#lines === "") return;
     this.#writing = true;
-    const batch = this.dropped > 0 ? `${this.#lines}WARNING ${this.dropped} access log lines were dropped: the disk was too slow.\n` : this.#lines;
+    const batch =
+      this.dropped > 0
+        ? `${this.#lines}WARNING ${this.dropped} access log lines were dropped: the disk was too slow.\n`
+        : this.#lines;
     this.#lines = "";
     this.dropped = 0;
     await this.#write(batch).catch(() => {});

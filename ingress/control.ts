@@ -85,7 +85,8 @@ export class ControlLink {
       return;
     }
     // Pings alone are no welcome.
-    if (!this.#joined && now - this.#dialledAt > CONTROL_SILENCE_MAX_MS) return this.#drop("The coordinator doesn't answer the join.");
+    if (!this.#joined && now - this.#dialledAt > CONTROL_SILENCE_MAX_MS)
+      return this.#drop("The coordinator doesn't answer the join.");
     if (now - this.#heardAt > CONTROL_SILENCE_MAX_MS) return this.#drop("The coordinator is silent.");
     if (this.#joined && (this.#dirty || now - this.#reportedAt >= STATS_MS)) this.#report(now);
   }
@@ -126,7 +127,16 @@ export class ControlLink {
 
   #join(): Join {
     const { ingress, host, build, incarnation } = this.#context;
-    return { type: "join", protocol: PROTOCOL, build, role: "ingress", credential: this.#credential, id: ingress, host, incarnation };
+    return {
+      type: "join",
+      protocol: PROTOCOL,
+      build,
+      role: "ingress",
+      credential: this.#credential,
+      id: ingress,
+      host,
+      incarnation,
+    };
   }
 
   #message(text: string): void {
@@ -159,10 +169,13 @@ export class ControlLink {
   #drop(reason: string): void {
     const connection = this.#connection;
     this.#connection = null;
-    if (this.#joined || this.#failures === 0) this.#context.log(`No link to the coordinator: ${reason} Serving goes on with the last routing table.`);
+    if (this.#joined || this.#failures === 0)
+      this.#context.log(`No link to the coordinator: ${reason} Serving goes on with the last routing table.`);
     this.#joined = false;
     connection?.close();
     this.#failures += 1;
-    this.#dialAt = this.#context.now() + this.#context.random() * Math.min(RETRY_MAX_MS, RETRY_FIRST_MS * 2 ** Math.min(this.#failures, 10));
+    this.#dialAt =
+      this.#context.now() +
+      this.#context.random() * Math.min(RETRY_MAX_MS, RETRY_FIRST_MS * 2 ** Math.min(this.#failures, 10));
   }
 }

@@ -125,7 +125,8 @@ export class Forward implements Waiter {
     if (remaining !== null && remaining <= 0) return this.expire();
     this.#epoch += 1;
     const attempt = new Attempt(this, peer, now);
-    const open = this.#epoch === 0 && remaining === null ? head : { ...head, epoch: this.#epoch, deadlineMs: remaining };
+    const open =
+      this.#epoch === 0 && remaining === null ? head : { ...head, epoch: this.#epoch, deadlineMs: remaining };
     const whole = this.#end === true && this.#held.length === 0;
     try {
       attempt.stream = peer.link!.open(open, attempt, whole);
@@ -190,12 +191,16 @@ export class Forward implements Waiter {
   }
 
   failed(attempt: Attempt, fail: FailHead, lost: boolean): void {
-    if (!lost && !this.#accepted && !this.#produced && fail.code === "UNAVAILABLE") return this.busy(attempt, attempt.peer.inFlight);
+    if (!lost && !this.#accepted && !this.#produced && fail.code === "UNAVAILABLE")
+      return this.busy(attempt, attempt.peer.inFlight);
     if (lost) {
       this.#deaths += 1;
       const { context, budget } = this.#pool;
       const repeatable = this.#request.repeatable || this.#pool.repeatsAnything;
-      if (mayRetry({ repeatable, produced: this.#produced, bodyHeld: !this.#dropped, deaths: this.#deaths }) && budget.take(context.now(), this.#pool.ongoing)) {
+      if (
+        mayRetry({ repeatable, produced: this.#produced, bodyHeld: !this.#dropped, deaths: this.#deaths }) &&
+        budget.take(context.now(), this.#pool.ongoing)
+      ) {
         this.#close(attempt);
         return this.#again(attempt.peer);
       }

@@ -14,7 +14,11 @@ const TICK_MS = 250;
 /** A control link's socket. `url`: the coordinator's mesh URL, http(s) or ws(s). */
 function connect(url: string, events: ControlEvents): ControlConnection {
   const target = new URL("/control", url.replace(/^http/, "ws"));
-  const socket = new WebSocket(target, { perMessageDeflate: false, maxPayload: CONTROL_MESSAGE_MAX, handshakeTimeout: 3_000 });
+  const socket = new WebSocket(target, {
+    perMessageDeflate: false,
+    maxPayload: CONTROL_MESSAGE_MAX,
+    handshakeTimeout: 3_000,
+  });
   let reason = "The connection was closed.";
   socket.on("error", (error) => void (reason = error.message));
   socket.on("open", () => events.onOpen());

@@ -53,7 +53,14 @@ export class Peer {
 
   available(capacity: number): boolean {
     const link = this.link;
-    return link !== null && this.ready && !this.full && this.outstanding < capacity && link.state === "ready" && !link.draining;
+    return (
+      link !== null &&
+      this.ready &&
+      !this.full &&
+      this.outstanding < capacity &&
+      link.state === "ready" &&
+      !link.draining
+    );
   }
 
   /** `load`: all requests the replica has in hand, as it said while `inFlight` of them were ours. */

@@ -23,7 +23,12 @@ export interface PickContext {
 export const COMPARE_ALL_MAX = 16;
 const RANDOM_TRIES = 8;
 
-export function pick(peers: readonly Peer[], capacity: number, request: PickRequest, context: PickContext): Peer | undefined {
+export function pick(
+  peers: readonly Peer[],
+  capacity: number,
+  request: PickRequest,
+  context: PickContext,
+): Peer | undefined {
   if (request.model !== "") {
     const warm = peers.filter((peer) => peer.hasModel(request.model));
     const found = cheapest(warm, capacity, request.tried, context);
@@ -37,7 +42,12 @@ export function pick(peers: readonly Peer[], capacity: number, request: PickRequ
   return fresh ?? (request.tried === null ? undefined : cheapest(peers, capacity, null, context));
 }
 
-function betterOfTwo(peers: readonly Peer[], capacity: number, tried: ReadonlySet<Peer> | null, context: PickContext): Peer | undefined {
+function betterOfTwo(
+  peers: readonly Peer[],
+  capacity: number,
+  tried: ReadonlySet<Peer> | null,
+  context: PickContext,
+): Peer | undefined {
   const two: Peer[] = [];
   for (let i = 0; i < RANDOM_TRIES && two.length < 2; i++) {
     const peer = peers[Math.floor(context.random() * peers.length)]!;
@@ -46,7 +56,12 @@ function betterOfTwo(peers: readonly Peer[], capacity: number, tried: ReadonlySe
   return cheapest(two, capacity, tried, context);
 }
 
-function cheapest(peers: readonly Peer[], capacity: number, tried: ReadonlySet<Peer> | null, context: PickContext): Peer | undefined {
+function cheapest(
+  peers: readonly Peer[],
+  capacity: number,
+  tried: ReadonlySet<Peer> | null,
+  context: PickContext,
+): Peer | undefined {
   let unknown = 0;
   for (const peer of peers) unknown = Math.max(unknown, peer.speed(context.now) ?? 0);
   // One that nobody has measured counts as fast as the fastest, so that it gets its chance.

@@ -130,7 +130,11 @@ export class Pool {
   }
 
   #pick(waiter: Waiter, now: number): Peer | undefined {
-    return pick(this.#peers, this.#config.maxOngoingRequests, waiter, { host: this.context.host, now, random: this.context.random });
+    return pick(this.#peers, this.#config.maxOngoingRequests, waiter, {
+      host: this.context.host,
+      now,
+      random: this.context.random,
+    });
   }
 
   #rejectAll(fail: FailHead): void {
@@ -140,10 +144,16 @@ export class Pool {
   }
 
   #failedToDeploy(): FailHead {
-    return { code: "UNAVAILABLE", message: `Deployment(name='${this.deployment}', app='${this.app}') is unavailable because it failed to deploy.` };
+    return {
+      code: "UNAVAILABLE",
+      message: `Deployment(name='${this.deployment}', app='${this.app}') is unavailable because it failed to deploy.`,
+    };
   }
 
   #removed(): FailHead {
-    return { code: "UNAVAILABLE", message: `Deployment(name='${this.deployment}', app='${this.app}') was removed while the request waited.` };
+    return {
+      code: "UNAVAILABLE",
+      message: `Deployment(name='${this.deployment}', app='${this.app}') was removed while the request waited.`,
+    };
   }
 }

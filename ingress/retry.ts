@@ -7,7 +7,8 @@ import { RETRY_BUDGET_MIN, RETRY_BUDGET_SHARE, RETRY_BUDGET_WINDOW_MS } from "..
 const SAFE_METHODS: ReadonlySet<string> = new Set(["GET", "HEAD", "PUT", "DELETE", "OPTIONS"]);
 
 /** True for requests that may run twice by what the client said. */
-export const repeatable = (method: string, hasIdempotencyKey: boolean): boolean => hasIdempotencyKey || SAFE_METHODS.has(method);
+export const repeatable = (method: string, hasIdempotencyKey: boolean): boolean =>
+  hasIdempotencyKey || SAFE_METHODS.has(method);
 
 /** Replicas that may die with one request inside before the request itself is the suspect. */
 export const DEATHS_MAX = 2;
@@ -23,7 +24,8 @@ export interface Lost {
   readonly deaths: number;
 }
 
-export const mayRetry = (lost: Lost): boolean => lost.repeatable && !lost.produced && lost.bodyHeld && lost.deaths < DEATHS_MAX;
+export const mayRetry = (lost: Lost): boolean =>
+  lost.repeatable && !lost.produced && lost.bodyHeld && lost.deaths < DEATHS_MAX;
 
 const SLOTS = 10;
 const SLOT_MS = RETRY_BUDGET_WINDOW_MS / SLOTS;
@@ -51,7 +53,8 @@ export class RetryBudget {
   #turn(now: number): void {
     const slot = Math.floor(now / SLOT_MS);
     if (slot <= this.#slot) return;
-    for (let s = Math.max(this.#slot + 1, slot - SLOTS + 1); s <= slot; s++) this.#requests[s % SLOTS] = this.#retries[s % SLOTS] = 0;
+    for (let s = Math.max(this.#slot + 1, slot - SLOTS + 1); s <= slot; s++)
+      this.#requests[s % SLOTS] = this.#retries[s % SLOTS] = 0;
     this.#slot = slot;
   }
 }

@@ -72,7 +72,9 @@ export class Routes {
 
 function startsOnBoundary(path: string, prefix: string): boolean {
   if (!path.startsWith(prefix)) return false;
-  return prefix === "" ? path.startsWith("/") || path === "" : path.length === prefix.length || path.charCodeAt(prefix.length) === 47;
+  return prefix === ""
+    ? path.startsWith("/") || path === ""
+    : path.length === prefix.length || path.charCodeAt(prefix.length) === 47;
 }
 
 function decode(path: string): string {

@@ -17,7 +17,13 @@ export interface SwitchContext {
 }
 
 /** What to tell about a stream that a replica with these permitted callees has opened. */
-export function switched(context: SwitchContext, callees: ReadonlySet<string>, stream: Stream, head: OpenHead, ended: boolean): StreamEvents {
+export function switched(
+  context: SwitchContext,
+  callees: ReadonlySet<string>,
+  stream: Stream,
+  head: OpenHead,
+  ended: boolean,
+): StreamEvents {
   const refusal = refuse(context, callees, head);
   if (refusal !== null) {
     stream.fail(refusal);
@@ -32,9 +38,15 @@ export function switched(context: SwitchContext, callees: ReadonlySet<string>, s
 function refuse(context: SwitchContext, callees: ReadonlySet<string>, head: OpenHead): FailHead | null {
   const id = deploymentId(head.app, head.deployment);
   if (head.kind !== "call") return { code: "PERMISSION_DENIED", message: "A replica may only open calls." };
-  if (!callees.has(id)) return { code: "PERMISSION_DENIED", message: `This replica may not call ${id}: it is not bound to it.` };
-  if (head.hops >= HOPS_MAX) return { code: "INVALID_ARGUMENT", message: `The call has passed ${HOPS_MAX} ingresses: do deployments call each other in a circle?` };
-  if (context.pool(head.app, head.deployment) === undefined) return { code: "NOT_FOUND", message: `There is no deployment ${id}.` };
+  if (!callees.has(id))
+    return { code: "PERMISSION_DENIED", message: `This replica may not call ${id}: it is not bound to it.` };
+  if (head.hops >= HOPS_MAX)
+    return {
+      code: "INVALID_ARGUMENT",
+      message: `The call has passed ${HOPS_MAX} ingresses: do deployments call each other in a circle?`,
+    };
+  if (context.pool(head.app, head.deployment) === undefined)
+    return { code: "NOT_FOUND", message: `There is no deployment ${id}.` };
   return null;
 }
 
@@ -52,7 +64,8 @@ class Passage implements Reply {
     const deadline = head.deadlineMs === null ? null : context.now() + head.deadlineMs;
     const request = { head: { ...head, hops: head.hops + 1, epoch: 0 }, repeatable: false, deadline, ended };
     this.#forward = new Forward(pool, request, this);
-    this.#stopTimer = head.deadlineMs === null ? null : context.after(Math.max(0, head.deadlineMs), () => this.#forward.expire());
+    this.#stopTimer =
+      head.deadlineMs === null ? null : context.after(Math.max(0, head.deadlineMs), () => this.#forward.expire());
     this.fromCaller = new FromCaller(caller, this.#forward, this);
   }
 

@@ -27,7 +27,11 @@ export class TableFile {
 
   constructor(dataDir: string, ingress: string) {
     // The id is hashed: ids never become paths.
-    this.#file = path.join(dataDir, "ingress", `${createHash("sha256").update(ingress).digest("hex").slice(0, 16)}.json`);
+    this.#file = path.join(
+      dataDir,
+      "ingress",
+      `${createHash("sha256").update(ingress).digest("hex").slice(0, 16)}.json`,
+    );
   }
 
   async read(ingress: string): Promise<Remembered | null> {
@@ -44,13 +48,15 @@ export class TableFile {
     const waiting = this.#next !== null;
     this.#next = state;
     if (!waiting)
-      this.#writing = this.#writing.catch(() => {}).then(async () => {
-        const text = JSON.stringify(this.#next);
-        this.#next = null;
-        await mkdir(path.dirname(this.#file), { recursive: true });
-        await writeFile(`${this.#file}.new`, text, { mode: 0o600, flush: true });
-        await rename(`${this.#file}.new`, this.#file);
-      });
+      this.#writing = this.#writing
+        .catch(() => {})
+        .then(async () => {
+          const text = JSON.stringify(this.#next);
+          this.#next = null;
+          await mkdir(path.dirname(this.#file), { recursive: true });
+          await writeFile(`${this.#file}.new`, text, { mode: 0o600, flush: true });
+          await rename(`${this.#file}.new`, this.#file);
+        });
     return this.#writing;
   }
 

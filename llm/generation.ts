@@ -33,7 +33,10 @@ export class Generation implements AsyncIterable<string>, PromiseLike<string>, S
 
   /** Counts and why it ended, once it has. Rejects when the engine refused the request or died. */
   get usage(): Promise<Usage> {
-    return this.#run().end.then(({ promptTokens, completionTokens, finishReason }) => ({ promptTokens, completionTokens, finishReason }), rethrow);
+    return this.#run().end.then(
+      ({ promptTokens, completionTokens, finishReason }) => ({ promptTokens, completionTokens, finishReason }),
+      rethrow,
+    );
   }
 
   get finishReason(): Promise<FinishReason> {
@@ -80,7 +83,10 @@ export class Generation implements AsyncIterable<string>, PromiseLike<string>, S
   }
 
   // oxlint-disable-next-line unicorn/no-thenable -- `await model.chat(…)` is the whole text.
-  then<A = string, B = never>(fulfilled?: ((text: string) => A | PromiseLike<A>) | null, rejected?: ((reason: unknown) => B | PromiseLike<B>) | null): Promise<A | B> {
+  then<A = string, B = never>(
+    fulfilled?: ((text: string) => A | PromiseLike<A>) | null,
+    rejected?: ((reason: unknown) => B | PromiseLike<B>) | null,
+  ): Promise<A | B> {
     return this.text().then(fulfilled, rejected);
   }
 
@@ -99,14 +105,18 @@ export class Generation implements AsyncIterable<string>, PromiseLike<string>, S
   async #collect(): Promise<string> {
     let whole = "";
     for await (const piece of this) whole += piece;
-    if ((await this.finishReason) === "cancelled") throw new SkeinError("CANCELLED", "The generation was cancelled before its end.");
+    if ((await this.finishReason) === "cancelled")
+      throw new SkeinError("CANCELLED", "The generation was cancelled before its end.");
     return whole;
   }
 }
 
 /** The engine knows nothing of our error codes: what it calls a RangeError is the caller's mistake. */
 function rethrow(error: unknown): never {
-  throw error instanceof RangeError ? new SkeinError("INVALID_ARGUMENT", sentence(error.message), { cause: error }) : error;
+  throw error instanceof RangeError
+    ? new SkeinError("INVALID_ARGUMENT", sentence(error.message), { cause: error })
+    : error;
 }
 
-const sentence = (text: string): string => `${text.charAt(0).toUpperCase()}${text.slice(1)}${text.endsWith(".") ? "" : "."}`;
+const sentence = (text: string): string =>
+  `${text.charAt(0).toUpperCase()}${text.slice(1)}${text.endsWith(".") ? "" : "."}`;

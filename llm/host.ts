@@ -16,7 +16,8 @@ export interface ModelRequest {
 }
 
 /** What user code sees of a generation in the engine; the engine's own class in production. */
-export type EngineOutput = Pick<EngineGeneration, "end" | "promptTokens" | "cancel"> & AsyncIterable<{ readonly text: string; readonly tokens: readonly number[] }>;
+export type EngineOutput = Pick<EngineGeneration, "end" | "promptTokens" | "cancel"> &
+  AsyncIterable<{ readonly text: string; readonly tokens: readonly number[] }>;
 
 export interface EngineModel {
   readonly provider: string;

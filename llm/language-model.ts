@@ -44,8 +44,17 @@ export class LanguageModel {
    */
   static async load(name: string, options: LoadOptions = {}): Promise<LanguageModel> {
     const host = runtime().engine;
-    if (host === undefined) throw new SkeinError("UNAVAILABLE", `LanguageModel.load("${name}") runs inside a replica: start the application with \`skein run\`.`);
-    const model = await host.load({ name, device: options.device ?? "auto", slotLength: options.slotLength ?? SLOT_LENGTH_DEFAULT, slots: options.slots });
+    if (host === undefined)
+      throw new SkeinError(
+        "UNAVAILABLE",
+        `LanguageModel.load("${name}") runs inside a replica: start the application with \`skein run\`.`,
+      );
+    const model = await host.load({
+      name,
+      device: options.device ?? "auto",
+      slotLength: options.slotLength ?? SLOT_LENGTH_DEFAULT,
+      slots: options.slots,
+    });
     return new LanguageModel(name, model);
   }
 
@@ -74,7 +83,10 @@ export class LanguageModel {
     await this.#model.close();
   }
 
-  #generate(input: { readonly messages: readonly ChatMessage[] } | { readonly prompt: string }, options: GenerateOptions): Generation {
+  #generate(
+    input: { readonly messages: readonly ChatMessage[] } | { readonly prompt: string },
+    options: GenerateOptions,
+  ): Generation {
     const { maxTokens = MAX_TOKENS_DEFAULT, stop, signal = ambientContext()?.signal, ...sampling } = options;
     const request: GenerateRequest = {
       ...input,

@@ -36,7 +36,14 @@ export const manifestSchema = z.strictObject({
    */
   grpc: z
     .strictObject({
-      services: z.array(z.string().min(1).max(NAME_MAX * 4)).max(GRPC_SERVICES_MAX),
+      services: z
+        .array(
+          z
+            .string()
+            .min(1)
+            .max(NAME_MAX * 4),
+        )
+        .max(GRPC_SERVICES_MAX),
       descriptors: z.string().max(GRPC_DESCRIPTORS_MAX),
     })
     .optional(),
@@ -56,7 +63,9 @@ export type GraphDeployment = z.output<typeof graphDeploymentSchema>;
 export function canonicalJson(value: unknown): string {
   if (Array.isArray(value)) return `[${value.map((v) => canonicalJson(v === undefined ? null : v)).join(",")}]`;
   if (typeof value === "object" && value !== null) {
-    const entries = Object.entries(value).filter(([, v]) => v !== undefined).sort(([a], [b]) => (a < b ? -1 : 1));
+    const entries = Object.entries(value)
+      .filter(([, v]) => v !== undefined)
+      .sort(([a], [b]) => (a < b ? -1 : 1));
     return `{${entries.map(([k, v]) => `${JSON.stringify(k)}:${canonicalJson(v)}`).join(",")}}`;
   }
   return JSON.stringify(value) ?? "null";

@@ -22,7 +22,8 @@ export const routePrefix = z
   .superRefine((value, context) => {
     const bad = (message: string): void => context.addIssue({ code: "custom", message });
     if (!value.startsWith("/")) bad(`Invalid route_prefix '${value}', must start with a forward slash ('/').`);
-    else if (value !== "/" && value.endsWith("/")) bad(`Invalid route_prefix '${value}', should not end with '/' unless it is '/'.`);
+    else if (value !== "/" && value.endsWith("/"))
+      bad(`Invalid route_prefix '${value}', should not end with '/' unless it is '/'.`);
     if (/[{}]/.test(value)) bad(`Invalid route_prefix '${value}', may not contain wildcards.`);
   });
 
@@ -31,9 +32,12 @@ export const importPath = z
   .max(1024)
   .superRefine((value, context) => {
     const bad = (message: string): void => context.addIssue({ code: "custom", message });
-    if (value.split(":").length > 2) bad(`Got invalid import path "${value}". An import path may have at most one colon.`);
-    else if (/^[.:]|[.:]$/.test(value) && !value.startsWith("./") && !value.startsWith("../")) bad(`Got invalid import path "${value}". An import path may not start or end with a colon or dot.`);
-    else if (!/[:.]/.test(value)) bad(`Got invalid import path "${value}". Expected "module:export", for example "llm:chat".`);
+    if (value.split(":").length > 2)
+      bad(`Got invalid import path "${value}". An import path may have at most one colon.`);
+    else if (/^[.:]|[.:]$/.test(value) && !value.startsWith("./") && !value.startsWith("../"))
+      bad(`Got invalid import path "${value}". An import path may not start or end with a colon or dot.`);
+    else if (!/[:.]/.test(value))
+      bad(`Got invalid import path "${value}". Expected "module:export", for example "llm:chat".`);
   });
 
 export const rayActorOptionsSchema = z.strictObject({
@@ -70,11 +74,23 @@ export const autoscalingConfigSchema = z
   })
   .superRefine((c, context) => {
     if (c.max_replicas < c.min_replicas)
-      context.addIssue({ code: "custom", path: ["max_replicas"], message: `max_replicas (${c.max_replicas}) must be greater than or equal to min_replicas (${c.min_replicas})!` });
+      context.addIssue({
+        code: "custom",
+        path: ["max_replicas"],
+        message: `max_replicas (${c.max_replicas}) must be greater than or equal to min_replicas (${c.min_replicas})!`,
+      });
     if (c.initial_replicas != null && c.initial_replicas < c.min_replicas)
-      context.addIssue({ code: "custom", path: ["initial_replicas"], message: `min_replicas (${c.min_replicas}) must be less than or equal to initial_replicas (${c.initial_replicas})!` });
+      context.addIssue({
+        code: "custom",
+        path: ["initial_replicas"],
+        message: `min_replicas (${c.min_replicas}) must be less than or equal to initial_replicas (${c.initial_replicas})!`,
+      });
     if (c.initial_replicas != null && c.initial_replicas > c.max_replicas)
-      context.addIssue({ code: "custom", path: ["initial_replicas"], message: `max_replicas (${c.max_replicas}) must be greater than or equal to initial_replicas (${c.initial_replicas})!` });
+      context.addIssue({
+        code: "custom",
+        path: ["initial_replicas"],
+        message: `max_replicas (${c.max_replicas}) must be greater than or equal to initial_replicas (${c.initial_replicas})!`,
+      });
   });
 
 export const loggingConfigSchema = z.strictObject({
@@ -119,9 +135,17 @@ const deploymentOptions = {
 
 export const deploymentSchema = z.strictObject({ name, ...deploymentOptions }).superRefine((d, context) => {
   if (typeof d.num_replicas === "number" && d.autoscaling_config != null)
-    context.addIssue({ code: "custom", path: ["num_replicas"], message: "Manually setting num_replicas is not allowed when autoscaling_config is provided." });
+    context.addIssue({
+      code: "custom",
+      path: ["num_replicas"],
+      message: "Manually setting num_replicas is not allowed when autoscaling_config is provided.",
+    });
   if (d.max_replicas_per_node != null && d.placement_group_bundles != null)
-    context.addIssue({ code: "custom", path: ["max_replicas_per_node"], message: "Setting max_replicas_per_node is not allowed when placement_group_bundles is provided." });
+    context.addIssue({
+      code: "custom",
+      path: ["max_replicas_per_node"],
+      message: "Setting max_replicas_per_node is not allowed when placement_group_bundles is provided.",
+    });
 });
 
 export const applicationSchema = z
@@ -136,14 +160,27 @@ export const applicationSchema = z
     logging_config: loggingConfigSchema.nullish(),
     external_scaler_enabled: z.boolean().default(false),
     /** Skein: SHA-256 of an artefact that the client has built and uploaded; without it the coordinator builds `import_path`. */
-    artefact: z.string().regex(/^[0-9a-f]{64}$/, "Expected a SHA-256 in lower-case hex.").optional(),
+    artefact: z
+      .string()
+      .regex(/^[0-9a-f]{64}$/, "Expected a SHA-256 in lower-case hex.")
+      .optional(),
   })
   .superRefine((app, context) => {
-    const auto = app.deployments.filter((d) => d.autoscaling_config != null || d.num_replicas === "auto").map((d) => d.name);
+    const auto = app.deployments
+      .filter((d) => d.autoscaling_config != null || d.num_replicas === "auto")
+      .map((d) => d.name);
     if (app.external_scaler_enabled && auto.length > 0)
-      context.addIssue({ code: "custom", path: ["external_scaler_enabled"], message: `external_scaler_enabled is set to True, but these deployments have autoscaling: ${auto.join(", ")}.` });
+      context.addIssue({
+        code: "custom",
+        path: ["external_scaler_enabled"],
+        message: `external_scaler_enabled is set to True, but these deployments have autoscaling: ${auto.join(", ")}.`,
+      });
     duplicates(app.deployments.map((d) => d.name)).forEach((d) =>
-      context.addIssue({ code: "custom", path: ["deployments"], message: `Found multiple configs for deployment "${d}". Please remove all duplicates.` }),
+      context.addIssue({
+        code: "custom",
+        path: ["deployments"],
+        message: `Found multiple configs for deployment "${d}". Please remove all duplicates.`,
+      }),
     );
   });
 
@@ -167,7 +204,11 @@ export const httpOptionsSchema = z
   })
   .superRefine((o, context) => {
     if ((o.ssl_keyfile == null) !== (o.ssl_certfile == null))
-      context.addIssue({ code: "custom", path: ["ssl_keyfile"], message: "ssl_keyfile and ssl_certfile must be given together." });
+      context.addIssue({
+        code: "custom",
+        path: ["ssl_keyfile"],
+        message: "ssl_keyfile and ssl_certfile must be given together.",
+      });
   });
 
 export const grpcOptionsSchema = z.strictObject({
@@ -187,10 +228,19 @@ export const deploySchema = z
   })
   .superRefine((config, context) => {
     duplicates(config.applications.map((a) => a.name)).forEach((app) =>
-      context.addIssue({ code: "custom", path: ["applications"], message: `Found multiple configs for application "${app}". Please remove all duplicates.` }),
+      context.addIssue({
+        code: "custom",
+        path: ["applications"],
+        message: `Found multiple configs for application "${app}". Please remove all duplicates.`,
+      }),
     );
-    duplicates(config.applications.flatMap((a) => (a.route_prefix === null ? [] : [a.route_prefix]))).forEach((prefix) =>
-      context.addIssue({ code: "custom", path: ["applications"], message: `Found duplicate applications for route prefix "${prefix}". Please ensure each application's route_prefix is unique.` }),
+    duplicates(config.applications.flatMap((a) => (a.route_prefix === null ? [] : [a.route_prefix]))).forEach(
+      (prefix) =>
+        context.addIssue({
+          code: "custom",
+          path: ["applications"],
+          message: `Found duplicate applications for route prefix "${prefix}". Please ensure each application's route_prefix is unique.`,
+        }),
     );
   });
 
@@ -210,13 +260,20 @@ export type RayActorOptions = z.output<typeof rayActorOptionsSchema>;
 
 /** Keys that Ray Serve has and Skein accepts without effect yet, by place (`*` for any index). One warning each. */
 export const UNSUPPORTED: readonly string[] = [
-  "http_options.location", "http_options.middlewares", "http_options.num_cpus",
+  "http_options.location",
+  "http_options.middlewares",
+  "http_options.num_cpus",
   "applications.*.autoscaling_policy",
-  "applications.*.deployments.*.placement_group_bundles", "applications.*.deployments.*.placement_group_strategy",
-  "applications.*.deployments.*.placement_group_bundle_label_selector", "applications.*.deployments.*.request_router_config",
-  "applications.*.deployments.*.backpressure_config", "applications.*.deployments.*.max_surge_percent",
-  "applications.*.deployments.*.gang_scheduling_config", "applications.*.deployments.*.deployment_actors",
-  "applications.*.deployments.*.ray_actor_options.accelerator_type", "applications.*.deployments.*.ray_actor_options.label_selector",
+  "applications.*.deployments.*.placement_group_bundles",
+  "applications.*.deployments.*.placement_group_strategy",
+  "applications.*.deployments.*.placement_group_bundle_label_selector",
+  "applications.*.deployments.*.request_router_config",
+  "applications.*.deployments.*.backpressure_config",
+  "applications.*.deployments.*.max_surge_percent",
+  "applications.*.deployments.*.gang_scheduling_config",
+  "applications.*.deployments.*.deployment_actors",
+  "applications.*.deployments.*.ray_actor_options.accelerator_type",
+  "applications.*.deployments.*.ray_actor_options.label_selector",
   "applications.*.deployments.*.ray_actor_options.fallback_strategy",
 ];
 
@@ -269,11 +326,25 @@ export const OPTION_NAMES = {
   loggingConfig: "logging_config",
   retry: "retry",
 } as const;
-export const ACTOR_OPTION_NAMES = { numCpus: "num_cpus", numGpus: "num_gpus", memory: "memory", resources: "resources", runtimeEnv: "runtime_env" } as const;
+export const ACTOR_OPTION_NAMES = {
+  numCpus: "num_cpus",
+  numGpus: "num_gpus",
+  memory: "memory",
+  resources: "resources",
+  runtimeEnv: "runtime_env",
+} as const;
 export const AUTOSCALING_OPTION_NAMES = {
-  minReplicas: "min_replicas", initialReplicas: "initial_replicas", maxReplicas: "max_replicas", targetOngoingRequests: "target_ongoing_requests",
-  upscaleDelayS: "upscale_delay_s", downscaleDelayS: "downscale_delay_s", downscaleToZeroDelayS: "downscale_to_zero_delay_s",
-  lookBackPeriodS: "look_back_period_s", upscalingFactor: "upscaling_factor", downscalingFactor: "downscaling_factor", aggregationFunction: "aggregation_function",
+  minReplicas: "min_replicas",
+  initialReplicas: "initial_replicas",
+  maxReplicas: "max_replicas",
+  targetOngoingRequests: "target_ongoing_requests",
+  upscaleDelayS: "upscale_delay_s",
+  downscaleDelayS: "downscale_delay_s",
+  downscaleToZeroDelayS: "downscale_to_zero_delay_s",
+  lookBackPeriodS: "look_back_period_s",
+  upscalingFactor: "upscaling_factor",
+  downscalingFactor: "downscaling_factor",
+  aggregationFunction: "aggregation_function",
 } as const;
 
 export interface ConfigIssue {
@@ -283,13 +354,16 @@ export interface ConfigIssue {
 }
 
 /** Validates a whole configuration. Never throws for bad input: the issues say where and what. */
-export function parseDeployConfig(input: unknown): { config: DeployConfig; issues?: undefined } | { config?: undefined; issues: ConfigIssue[] } {
+export function parseDeployConfig(
+  input: unknown,
+): { config: DeployConfig; issues?: undefined } | { config?: undefined; issues: ConfigIssue[] } {
   const result = deploySchema.safeParse(input);
   if (result.success) return { config: result.data };
   return {
     issues: result.error.issues.flatMap((issue): ConfigIssue[] => {
       const path = issue.path.map((p) => (typeof p === "symbol" ? String(p) : p));
-      if (issue.code === "unrecognized_keys") return issue.keys.map((key) => ({ path: [...path, key], message: `Unknown key "${key}".` }));
+      if (issue.code === "unrecognized_keys")
+        return issue.keys.map((key) => ({ path: [...path, key], message: `Unknown key "${key}".` }));
       return [{ path, message: issue.message }];
     }),
   };

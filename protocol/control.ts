@@ -27,7 +27,11 @@ export const capabilitiesSchema = z.strictObject({
 export type Capabilities = z.output<typeof capabilitiesSchema>;
 
 /** Where replicas dial an ingress; every URL leads to its mesh listener. The relay path is tried last. */
-export const ingressAddressSchema = z.strictObject({ ingress: z.string(), host: z.string(), urls: z.array(z.string()) });
+export const ingressAddressSchema = z.strictObject({
+  ingress: z.string(),
+  host: z.string(),
+  urls: z.array(z.string()),
+});
 export type IngressAddress = z.output<typeof ingressAddressSchema>;
 
 /** One replica that a worker should hold. Leaving the list means: drain, then stop. */
@@ -131,13 +135,27 @@ export const workerReportSchema = z.strictObject({
 export const ingressStatsSchema = z.strictObject({
   type: z.literal("stats"),
   held: versionSchema.nullable(),
-  deployments: z.array(z.strictObject({ app: z.string(), deployment: z.string(), queued: z.number(), ongoing: z.number(), links: z.number() })),
+  deployments: z.array(
+    z.strictObject({
+      app: z.string(),
+      deployment: z.string(),
+      queued: z.number(),
+      ongoing: z.number(),
+      links: z.number(),
+    }),
+  ),
 });
 
 export const leaveSchema = z.strictObject({ type: z.literal("leave"), reason: text });
 const pong = z.strictObject({ type: z.literal("pong") });
 
-export const toCoordinatorSchema = z.discriminatedUnion("type", [joinSchema, workerReportSchema, ingressStatsSchema, leaveSchema, pong]);
+export const toCoordinatorSchema = z.discriminatedUnion("type", [
+  joinSchema,
+  workerReportSchema,
+  ingressStatsSchema,
+  leaveSchema,
+  pong,
+]);
 export type ToCoordinator = z.output<typeof toCoordinatorSchema>;
 export type Join = z.output<typeof joinSchema>;
 export type WorkerReport = z.output<typeof workerReportSchema>;
@@ -165,15 +183,32 @@ export const assignmentSchema = z.strictObject({
 export const routesSchema = z.strictObject({ type: z.literal("routes"), table: routingTableSchema });
 const ping = z.strictObject({ type: z.literal("ping") });
 /** Where a reader's log stream goes: the agent opens `url` (mesh port, its ticket as credential) and sends the replica's log. */
-export const logsSchema = z.strictObject({ type: z.literal("logs"), replica: z.string(), reader: z.string(), follow: z.boolean(), tailBytes: z.number() });
+export const logsSchema = z.strictObject({
+  type: z.literal("logs"),
+  replica: z.string(),
+  reader: z.string(),
+  follow: z.boolean(),
+  tailBytes: z.number(),
+});
 
-export const fromCoordinatorSchema = z.discriminatedUnion("type", [welcomeSchema, refusedSchema, assignmentSchema, routesSchema, ping, logsSchema]);
+export const fromCoordinatorSchema = z.discriminatedUnion("type", [
+  welcomeSchema,
+  refusedSchema,
+  assignmentSchema,
+  routesSchema,
+  ping,
+  logsSchema,
+]);
 export type FromCoordinator = z.output<typeof fromCoordinatorSchema>;
 export type Welcome = z.output<typeof welcomeSchema>;
 export type Assignment = z.output<typeof assignmentSchema>;
 
 function parse<T>(schema: z.ZodType<T>, message: string): T {
-  if (message.length > CONTROL_MESSAGE_MAX) throw new SkeinError("PROTOCOL", `A control message of ${message.length} characters; the limit is ${CONTROL_MESSAGE_MAX}.`);
+  if (message.length > CONTROL_MESSAGE_MAX)
+    throw new SkeinError(
+      "PROTOCOL",
+      `A control message of ${message.length} characters; the limit is ${CONTROL_MESSAGE_MAX}.`,
+    );
   let value: unknown;
   try {
     value = JSON.parse(message);
@@ -183,7 +218,10 @@ function parse<T>(schema: z.ZodType<T>, message: string): T {
   const result = schema.safeParse(value);
   if (!result.success) {
     const issue = result.error.issues[0];
-    throw new SkeinError("PROTOCOL", `A control message is not valid at ${issue?.path.join(".") || "its root"}: ${issue?.message ?? "unknown form"}.`);
+    throw new SkeinError(
+      "PROTOCOL",
+      `A control message is not valid at ${issue?.path.join(".") || "its root"}: ${issue?.message ?? "unknown form"}.`,
+    );
   }
   return result.data;
 }

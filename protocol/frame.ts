@@ -33,7 +33,15 @@ export type Kind = (typeof KIND)[keyof typeof KIND];
 const KIND_MAX = KIND.pong;
 
 /** Flags of a chunk: two bits say what the payload is; MORE: the piece goes on in the next chunk; CHECKPOINT: see link.ts. */
-export const FLAG = { bytes: 0, text: 1, value: 2, payload: 3, more: 4, checkpoint: 8, /** of open: no body follows */ end: 16 } as const;
+export const FLAG = {
+  bytes: 0,
+  text: 1,
+  value: 2,
+  payload: 3,
+  more: 4,
+  checkpoint: 8,
+  /** of open: no body follows */ end: 16,
+} as const;
 
 /** One decoded frame. The same object is filled again for every frame: copy what must outlive the callback. */
 export interface Frame {
@@ -52,7 +60,8 @@ const malformed = (what: string): SkeinError => new SkeinError("PROTOCOL", `Malf
  * Throws `PROTOCOL` at the first byte that is not part of a whole, known frame; frames before it have been delivered.
  */
 export function decodeFrames(message: Uint8Array, each: (frame: Frame) => void): void {
-  if (message.byteLength > LINK_MESSAGE_MAX) throw malformed(`a message of ${message.byteLength} bytes, the limit is ${LINK_MESSAGE_MAX}`);
+  if (message.byteLength > LINK_MESSAGE_MAX)
+    throw malformed(`a message of ${message.byteLength} bytes, the limit is ${LINK_MESSAGE_MAX}`);
   const view = new DataView(message.buffer, message.byteOffset, message.byteLength);
   const frame: Frame = { kind: KIND.ping, flags: 0, epoch: 0, stream: 0, value: 0, payload: message };
   let at = 0;

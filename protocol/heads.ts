@@ -128,11 +128,20 @@ export function decodeHello(bytes: Uint8Array): Hello {
 }
 
 /** Throws `INCOMPATIBLE`, naming the side to upgrade, when versions don't overlap. */
-export function checkCompatible(mine: { min: number; max: number }, theirs: { min: number; max: number; build: string }): void {
+export function checkCompatible(
+  mine: { min: number; max: number },
+  theirs: { min: number; max: number; build: string },
+): void {
   if (theirs.max < mine.min)
-    throw new SkeinError("INCOMPATIBLE", `The peer (build ${theirs.build}) speaks protocol ${theirs.min} to ${theirs.max}, this side needs ${mine.min}: upgrade the peer.`);
+    throw new SkeinError(
+      "INCOMPATIBLE",
+      `The peer (build ${theirs.build}) speaks protocol ${theirs.min} to ${theirs.max}, this side needs ${mine.min}: upgrade the peer.`,
+    );
   if (theirs.min > mine.max)
-    throw new SkeinError("INCOMPATIBLE", `The peer (build ${theirs.build}) needs protocol ${theirs.min}, this side speaks up to ${mine.max}: upgrade this side.`);
+    throw new SkeinError(
+      "INCOMPATIBLE",
+      `The peer (build ${theirs.build}) needs protocol ${theirs.min}, this side speaks up to ${mine.max}: upgrade this side.`,
+    );
 }
 
 /*
@@ -147,27 +156,88 @@ export function encodeOpen(head: OpenHead): Uint8Array {
   const resume = head.resume ?? null;
   switch (head.kind) {
     case "http":
-      return packHead("The head of a request", [0, app, deployment, requestId, deadlineMs, epoch, hops, model, resume,
-        head.method, head.path, head.mount, head.scheme === "https", head.headers, head.remote, head.upgrade]);
+      return packHead("The head of a request", [
+        0,
+        app,
+        deployment,
+        requestId,
+        deadlineMs,
+        epoch,
+        hops,
+        model,
+        resume,
+        head.method,
+        head.path,
+        head.mount,
+        head.scheme === "https",
+        head.headers,
+        head.remote,
+        head.upgrade,
+      ]);
     case "call":
-      return packHead("The head of a call", [1, app, deployment, requestId, deadlineMs, epoch, hops, model, resume, head.method, head.stream]);
+      return packHead("The head of a call", [
+        1,
+        app,
+        deployment,
+        requestId,
+        deadlineMs,
+        epoch,
+        hops,
+        model,
+        resume,
+        head.method,
+        head.stream,
+      ]);
     case "grpc":
-      return packHead("The head of a gRPC call", [2, app, deployment, requestId, deadlineMs, epoch, hops, model, resume, head.path, head.metadata]);
+      return packHead("The head of a gRPC call", [
+        2,
+        app,
+        deployment,
+        requestId,
+        deadlineMs,
+        epoch,
+        hops,
+        model,
+        resume,
+        head.path,
+        head.metadata,
+      ]);
   }
 }
 
 export function decodeOpen(bytes: Uint8Array): OpenHead {
   const v = unpack(bytes);
   if (!Array.isArray(v)) throw bad("open");
-  const [kindNumber, app, deployment, requestId, deadlineMs, epoch, hops, model, resume, a, b, c, d, e, f, g] = v as unknown[];
+  const [kindNumber, app, deployment, requestId, deadlineMs, epoch, hops, model, resume, a, b, c, d, e, f, g] =
+    v as unknown[];
   if (!isText(app) || !isText(deployment) || !isText(requestId) || !isText(model)) throw bad("open");
-  if (deadlineMs !== null && !(typeof deadlineMs === "number" && Number.isFinite(deadlineMs))) throw bad("open.deadlineMs");
+  if (deadlineMs !== null && !(typeof deadlineMs === "number" && Number.isFinite(deadlineMs)))
+    throw bad("open.deadlineMs");
   if (!isCount(epoch) || !isCount(hops)) throw bad("open.epoch or open.hops");
   const base: OpenBase = { app, deployment, requestId, deadlineMs, epoch, hops, model, resume: resume ?? undefined };
   switch (OPEN_KINDS[kindNumber as number]) {
     case "http":
-      if (!isText(a) || !isText(b) || !isText(c) || typeof d !== "boolean" || !isFlat(e) || !isText(f) || typeof g !== "boolean") throw bad("open (http)");
-      return { ...base, kind: "http", method: a, path: b, mount: c, scheme: d ? "https" : "http", headers: e, remote: f, upgrade: g };
+      if (
+        !isText(a) ||
+        !isText(b) ||
+        !isText(c) ||
+        typeof d !== "boolean" ||
+        !isFlat(e) ||
+        !isText(f) ||
+        typeof g !== "boolean"
+      )
+        throw bad("open (http)");
+      return {
+        ...base,
+        kind: "http",
+        method: a,
+        path: b,
+        mount: c,
+        scheme: d ? "https" : "http",
+        headers: e,
+        remote: f,
+        upgrade: g,
+      };
     case "call":
       if (!isText(a) || typeof b !== "boolean") throw bad("open (call)");
       return { ...base, kind: "call", method: a, stream: b };
@@ -179,7 +249,8 @@ export function decodeOpen(bytes: Uint8Array): OpenHead {
   }
 }
 
-export const encodeResponseHead = (head: ResponseHead): Uint8Array => packHead("The response head", [head.status, head.headers, head.resume ?? null]);
+export const encodeResponseHead = (head: ResponseHead): Uint8Array =>
+  packHead("The response head", [head.status, head.headers, head.resume ?? null]);
 
 export function decodeResponseHead(bytes: Uint8Array): ResponseHead {
   const v = unpack(bytes);
@@ -195,7 +266,8 @@ export function decodeEnd(bytes: Uint8Array): EndHead {
   if (bytes.byteLength === 0) return EMPTY_END;
   const v = unpack(bytes);
   if (!isObject(v) || (v.trailers !== undefined && !isFlat(v.trailers)) || !isStatus(v.status)) throw bad("end");
-  if (v.close !== undefined && !(isObject(v.close) && isCount(v.close.code) && isText(v.close.reason))) throw bad("end.close");
+  if (v.close !== undefined && !(isObject(v.close) && isCount(v.close.code) && isText(v.close.reason)))
+    throw bad("end.close");
   return v as unknown as EndHead;
 }
 

@@ -20,10 +20,15 @@ export type Sha256 = Id<"sha256">;
 
 export const deploymentId = (app: string, deployment: string): DeploymentId => `${app}#${deployment}` as DeploymentId;
 
-export const replicaId = (deployment: DeploymentId, suffix: string): ReplicaId => `${deployment}#${suffix}` as ReplicaId;
+export const replicaId = (deployment: DeploymentId, suffix: string): ReplicaId =>
+  `${deployment}#${suffix}` as ReplicaId;
 
 /** Splits `app#deployment` or `app#deployment#suffix`. Names can't hold `#` (the config schema refuses it). */
-export function splitId(id: DeploymentId | ReplicaId): { app: AppName; deployment: string; suffix: string | undefined } {
+export function splitId(id: DeploymentId | ReplicaId): {
+  app: AppName;
+  deployment: string;
+  suffix: string | undefined;
+} {
   const [app, deployment, suffix] = id.split("#");
   return { app: app as AppName, deployment: deployment ?? "", suffix };
 }

@@ -10,14 +10,37 @@
 import { SkeinError } from "./errors.ts";
 import { FLAG, FRAME_HEADER, FrameBatch, KIND, decodeFrames, type Frame, type Kind } from "./frame.ts";
 import {
-  PROTOCOL, checkCompatible, decodeEnd, decodeFail, decodeHello, decodeOpen, decodeResponseHead, encodeOpen, packHead,
-  type Hello, type OpenHead,
+  PROTOCOL,
+  checkCompatible,
+  decodeEnd,
+  decodeFail,
+  decodeHello,
+  decodeOpen,
+  decodeResponseHead,
+  encodeOpen,
+  packHead,
+  type Hello,
+  type OpenHead,
 } from "./heads.ts";
-import { HELLO_TIMEOUT_MS, LINK_MESSAGE_MAX, LINK_SILENCE_MAX_MS, LINK_STREAMS_MAX, LINK_WINDOW, PING_INTERVAL_MS } from "./limits.ts";
+import {
+  HELLO_TIMEOUT_MS,
+  LINK_MESSAGE_MAX,
+  LINK_SILENCE_MAX_MS,
+  LINK_STREAMS_MAX,
+  LINK_WINDOW,
+  PING_INTERVAL_MS,
+} from "./limits.ts";
 import { Stream, type StreamDecoders, type StreamEvents, type StreamLink } from "./stream.ts";
 
 /** Close codes of a data link's WebSocket (4000-4999 are ours). */
-export const CLOSE = { normal: 1000, goingAway: 1001, protocol: 1002, notAllowed: 4001, silent: 4002, incompatible: 4003 } as const;
+export const CLOSE = {
+  normal: 1000,
+  goingAway: 1001,
+  protocol: 1002,
+  notAllowed: 4001,
+  silent: 4002,
+  incompatible: 4003,
+} as const;
 
 export interface LinkIo {
   /** Hands a message to the socket. The bytes are not touched again. */
@@ -43,7 +66,12 @@ type State = "waiting" | "greeting" | "ready" | "closed";
 
 const textDecoder = new TextDecoder();
 const encoder = new TextEncoder();
-const DECODERS: StreamDecoders = { head: decodeResponseHead, end: decodeEnd, fail: decodeFail, text: (bytes) => textDecoder.decode(bytes) };
+const DECODERS: StreamDecoders = {
+  head: decodeResponseHead,
+  end: decodeEnd,
+  fail: decodeFail,
+  text: (bytes) => textDecoder.decode(bytes),
+};
 /** A message this full is sent without waiting for the turn's end, so that a big body starts to flow. */
 const FLUSH_AT = LINK_MESSAGE_MAX / 2;
 
@@ -106,7 +134,8 @@ export class Link implements StreamLink {
    */
   open(head: OpenHead, events: StreamEvents, ended = false): Stream {
     if (this.#state !== "ready" || this.draining) throw new SkeinError("UNAVAILABLE", "The link takes no new streams.");
-    if (this.#streams.size >= LINK_STREAMS_MAX) throw new SkeinError("UNAVAILABLE", `The link has ${LINK_STREAMS_MAX} streams open.`);
+    if (this.#streams.size >= LINK_STREAMS_MAX)
+      throw new SkeinError("UNAVAILABLE", `The link has ${LINK_STREAMS_MAX} streams open.`);
     const payload = encodeOpen(head);
     const stream = new Stream(this, this.#nextId, head.epoch & 0xffff, true, events);
     this.#nextId += 2;
@@ -124,7 +153,8 @@ export class Link implements StreamLink {
     } catch (thrown) {
       const error = SkeinError.from(thrown);
       const code = error.code === "INCOMPATIBLE" ? CLOSE.incompatible : CLOSE.protocol;
-      if (error.code !== "PROTOCOL" && error.code !== "INCOMPATIBLE") this.close(1011, `Internal error: ${error.message}`);
+      if (error.code !== "PROTOCOL" && error.code !== "INCOMPATIBLE")
+        this.close(1011, `Internal error: ${error.message}`);
       else this.close(code, error.message);
     }
   }
@@ -168,7 +198,8 @@ export class Link implements StreamLink {
     if (this.#state === "closed") return;
     this.#state = "closed";
     this.#blocked.clear();
-    for (const stream of [...this.#streams.values()]) stream.lose({ code: "REPLICA_DIED", message: reason || "The link is gone." });
+    for (const stream of [...this.#streams.values()])
+      stream.lose({ code: "REPLICA_DIED", message: reason || "The link is gone." });
     this.#events.onClose(code, reason);
   }
 
@@ -256,7 +287,8 @@ export class Link implements StreamLink {
 
   #greeting(frame: Frame): void {
     const due = this.role === "listener" ? this.#state === "waiting" : this.#state === "greeting";
-    if (frame.kind !== KIND.hello || !due) throw new SkeinError("PROTOCOL", `Frame kind ${frame.kind} came before both hellos.`);
+    if (frame.kind !== KIND.hello || !due)
+      throw new SkeinError("PROTOCOL", `Frame kind ${frame.kind} came before both hellos.`);
     const hello = decodeHello(frame.payload);
     checkCompatible(PROTOCOL, hello);
     this.#state = this.role === "listener" ? "greeting" : "ready";
@@ -279,7 +311,8 @@ export class Link implements StreamLink {
         return;
       case KIND.credit:
         this.#sendWindow += frame.value;
-        if (frame.value === 0 || this.#sendWindow > LINK_WINDOW) throw new SkeinError("PROTOCOL", "More credit than the link's window.");
+        if (frame.value === 0 || this.#sendWindow > LINK_WINDOW)
+          throw new SkeinError("PROTOCOL", "More credit than the link's window.");
         this.#serveBlocked();
         return;
       default:

@@ -31,7 +31,14 @@ export interface CoordinatorOptions {
   readonly dataDir: string;
   /** Port 0: any free one. */
   readonly operators: { readonly host: string; readonly port: number };
-  readonly mesh: { readonly host: string; readonly port: number; readonly advertise: readonly string[]; readonly cert?: string; readonly key?: string; readonly insecure: boolean };
+  readonly mesh: {
+    readonly host: string;
+    readonly port: number;
+    readonly advertise: readonly string[];
+    readonly cert?: string;
+    readonly key?: string;
+    readonly insecure: boolean;
+  };
   /** Folder under which a bare PUT's import_path is looked up. */
   readonly appDir: string;
   /** Start from empty desired state (`skein run` that makes its own mesh); false when a parent starts it again. */
@@ -68,7 +75,12 @@ export interface AgentOptions {
   /** "auto" or one provider only: a test's or a person's wish. */
   readonly device: "auto" | "webgpu" | "native" | "wasm";
   /** Listener of this host's ingress for data links, should it be assigned one. Port 0: any. `disabled`: dial out only. */
-  readonly ingressMesh: { readonly host: string; readonly port: number; readonly advertise: readonly string[]; readonly disabled: boolean };
+  readonly ingressMesh: {
+    readonly host: string;
+    readonly port: number;
+    readonly advertise: readonly string[];
+    readonly disabled: boolean;
+  };
   readonly logLevel: string;
 }
 export interface AgentReady {
@@ -87,7 +99,9 @@ export interface IngressOptions {
   readonly logLevel: string;
 }
 /** Agent to ingress while it runs. */
-export type ToIngress = { readonly type: "spec"; readonly spec: IngressSpec } | { readonly type: "stop"; readonly drainMs: number };
+export type ToIngress =
+  | { readonly type: "spec"; readonly spec: IngressSpec }
+  | { readonly type: "stop"; readonly drainMs: number };
 /** Ingress to agent: whenever it changes, and after `ready`. */
 export type FromIngress = { readonly type: "report"; readonly report: IngressReport } | { readonly type: "stopped" };
 
@@ -107,7 +121,13 @@ export interface ReplicaOptions {
 }
 export type ToReplica =
   | { readonly type: "ingresses"; readonly ingresses: readonly IngressAddress[] }
-  | { readonly type: "reconfigure"; readonly userConfig: unknown; readonly userConfigVersion: number; readonly maxOngoingRequests: number; readonly ticket: string }
+  | {
+      readonly type: "reconfigure";
+      readonly userConfig: unknown;
+      readonly userConfigVersion: number;
+      readonly maxOngoingRequests: number;
+      readonly ticket: string;
+    }
   /** Drain: goaway on every link, finish what runs, then exit 0. */
   | { readonly type: "stop"; readonly timeoutMs: number; readonly waitLoopMs: number }
   | { readonly type: "model"; readonly id: number; readonly model: LocatedModel | null; readonly error: string | null };
@@ -124,7 +144,12 @@ export type FromReplica =
     }
   /** Sent every second from the main thread: a replica that is silent is checked and then replaced. */
   | { readonly type: "alive"; readonly ongoing: number }
-  | { readonly type: "needModel"; readonly id: number; readonly name: string; readonly provider: "webgpu" | "native" | "wasm" }
+  | {
+      readonly type: "needModel";
+      readonly id: number;
+      readonly name: string;
+      readonly provider: "webgpu" | "native" | "wasm";
+    }
   | { readonly type: "log"; readonly level: "info" | "warn" | "error"; readonly text: string };
 
 /** Where a model is for the engine: prepared files (Node) or the checkpoint's URL (tab). */

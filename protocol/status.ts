@@ -1,14 +1,43 @@
 /** Status words and the shape of `GET /api/serve/applications/`: Ray Serve's, with what Skein adds under `skein`. Types only. */
-export const APPLICATION_STATUSES = ["NOT_STARTED", "DEPLOYING", "DEPLOY_FAILED", "RUNNING", "UNHEALTHY", "DELETING"] as const;
+export const APPLICATION_STATUSES = [
+  "NOT_STARTED",
+  "DEPLOYING",
+  "DEPLOY_FAILED",
+  "RUNNING",
+  "UNHEALTHY",
+  "DELETING",
+] as const;
 export type ApplicationStatus = (typeof APPLICATION_STATUSES)[number];
-export const DEPLOYMENT_STATUSES = ["UPDATING", "HEALTHY", "UNHEALTHY", "DEPLOY_FAILED", "UPSCALING", "DOWNSCALING"] as const;
+export const DEPLOYMENT_STATUSES = [
+  "UPDATING",
+  "HEALTHY",
+  "UNHEALTHY",
+  "DEPLOY_FAILED",
+  "UPSCALING",
+  "DOWNSCALING",
+] as const;
 export type DeploymentStatus = (typeof DEPLOYMENT_STATUSES)[number];
 export const DEPLOYMENT_TRIGGERS = [
-  "UNSPECIFIED", "CONFIG_UPDATE_STARTED", "CONFIG_UPDATE_COMPLETED", "UPSCALE_COMPLETED", "DOWNSCALE_COMPLETED", "AUTOSCALING",
-  "REPLICA_STARTUP_FAILED", "HEALTH_CHECK_FAILED", "INTERNAL_ERROR", "DELETING",
+  "UNSPECIFIED",
+  "CONFIG_UPDATE_STARTED",
+  "CONFIG_UPDATE_COMPLETED",
+  "UPSCALE_COMPLETED",
+  "DOWNSCALE_COMPLETED",
+  "AUTOSCALING",
+  "REPLICA_STARTUP_FAILED",
+  "HEALTH_CHECK_FAILED",
+  "INTERNAL_ERROR",
+  "DELETING",
 ] as const;
 export type DeploymentTrigger = (typeof DEPLOYMENT_TRIGGERS)[number];
-export const REPLICA_STATES = ["STARTING", "UPDATING", "RECOVERING", "RUNNING", "STOPPING", "PENDING_MIGRATION"] as const;
+export const REPLICA_STATES = [
+  "STARTING",
+  "UPDATING",
+  "RECOVERING",
+  "RUNNING",
+  "STOPPING",
+  "PENDING_MIGRATION",
+] as const;
 export type ReplicaState = (typeof REPLICA_STATES)[number];
 export const PROXY_STATUSES = ["STARTING", "HEALTHY", "UNHEALTHY", "DRAINING", "DRAINED"] as const;
 export type ProxyStatus = (typeof PROXY_STATUSES)[number];
@@ -53,7 +82,15 @@ export interface ApplicationDetails {
   deployment_topology: {
     app_name: string;
     ingress_deployment: string;
-    nodes: Record<string, { name: string; app_name: string; outbound_deployments: { name: string; app_name: string }[]; is_ingress: boolean }>;
+    nodes: Record<
+      string,
+      {
+        name: string;
+        app_name: string;
+        outbound_deployments: { name: string; app_name: string }[];
+        is_ingress: boolean;
+      }
+    >;
   } | null;
 }
 
@@ -89,6 +126,11 @@ export interface InstanceDetails {
   deploy_mode: "MULTI_APP";
   applications: Record<string, ApplicationDetails>;
   target_capacity: number | null;
-  target_groups: { protocol: "HTTP" | "gRPC"; route_prefix: string; app_name: string; targets: { ip: string; port: number; instance_id: string; name: string }[] }[];
+  target_groups: {
+    protocol: "HTTP" | "gRPC";
+    route_prefix: string;
+    app_name: string;
+    targets: { ip: string; port: number; instance_id: string; name: string }[];
+  }[];
   skein: { term: number; revision: number; recovering: boolean; workers: WorkerDetails[] };
 }

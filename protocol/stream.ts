@@ -121,7 +121,12 @@ export class Stream {
     const flag = TYPE_FLAG[type];
     let at = 0;
     do {
-      const piece = payload.byteLength - at > FRAME_PAYLOAD_MAX ? payload.subarray(at, at + FRAME_PAYLOAD_MAX) : at === 0 ? payload : payload.subarray(at);
+      const piece =
+        payload.byteLength - at > FRAME_PAYLOAD_MAX
+          ? payload.subarray(at, at + FRAME_PAYLOAD_MAX)
+          : at === 0
+            ? payload
+            : payload.subarray(at);
       at += piece.byteLength;
       this.#queueOrSend(KIND.chunk, flag | (at < payload.byteLength || more ? FLAG.more : 0), piece);
     } while (at < payload.byteLength);
@@ -189,7 +194,8 @@ export class Stream {
       case KIND.chunk: {
         if (this.#remoteEnded) throw new SkeinError("PROTOCOL", "A chunk came after end.");
         const charge = payload.byteLength + FRAME_HEADER;
-        if (value !== this.#receiveSequence) throw new SkeinError("PROTOCOL", `Chunk ${value} came where ${this.#receiveSequence} was due.`);
+        if (value !== this.#receiveSequence)
+          throw new SkeinError("PROTOCOL", `Chunk ${value} came where ${this.#receiveSequence} was due.`);
         this.#receiveSequence = (this.#receiveSequence + 1) >>> 0;
         if (charge > this.#receiveWindow) throw new SkeinError("PROTOCOL", "A stream's window was overrun.");
         this.#receiveWindow -= charge;
@@ -233,7 +239,8 @@ export class Stream {
         return;
       case KIND.credit:
         this.#sendWindow += value;
-        if (value === 0 || this.#sendWindow > STREAM_WINDOW) throw new SkeinError("PROTOCOL", "More credit than a window.");
+        if (value === 0 || this.#sendWindow > STREAM_WINDOW)
+          throw new SkeinError("PROTOCOL", "More credit than a window.");
         this.serve();
         return;
       default:

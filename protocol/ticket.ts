@@ -22,8 +22,20 @@ export const ticketSchema = z.discriminatedUnion("use", [
     /** Deployment ids (`app#deployment`) that this replica may call through the ingress. */
     callees: z.array(z.string()),
   }),
-  z.strictObject({ use: z.literal("worker"), kid: z.string(), notAfter: z.number(), worker: z.string(), host: z.string() }),
-  z.strictObject({ use: z.literal("ingress"), kid: z.string(), notAfter: z.number(), ingress: z.string(), host: z.string() }),
+  z.strictObject({
+    use: z.literal("worker"),
+    kid: z.string(),
+    notAfter: z.number(),
+    worker: z.string(),
+    host: z.string(),
+  }),
+  z.strictObject({
+    use: z.literal("ingress"),
+    kid: z.string(),
+    notAfter: z.number(),
+    ingress: z.string(),
+    host: z.string(),
+  }),
 ]);
 export type Ticket = z.output<typeof ticketSchema>;
 export type ReplicaTicket = Extract<Ticket, { use: "replica" }>;
@@ -35,7 +47,10 @@ export interface PublicKey {
 }
 
 const base64url = (bytes: Uint8Array): string =>
-  btoa(String.fromCharCode(...bytes)).replaceAll("+", "-").replaceAll("/", "_").replace(/=+$/, "");
+  btoa(String.fromCharCode(...bytes))
+    .replaceAll("+", "-")
+    .replaceAll("/", "_")
+    .replace(/=+$/, "");
 const fromBase64url = (text: string): Uint8Array<ArrayBuffer> =>
   Uint8Array.from(atob(text.replaceAll("-", "+").replaceAll("_", "/")), (c) => c.charCodeAt(0));
 
@@ -69,7 +84,8 @@ export async function verifyTicket(text: string, keys: readonly PublicKey[], now
   const key = keys.find((k) => k.kid === ticket.kid);
   if (key === undefined) throw refused("not signed by this mesh");
   const publicKey = await crypto.subtle.importKey("raw", fromBase64url(key.key), "Ed25519", false, ["verify"]);
-  if (!(await crypto.subtle.verify("Ed25519", publicKey, signature, new TextEncoder().encode(text.slice(0, dot))))) throw refused("not signed by this mesh");
+  if (!(await crypto.subtle.verify("Ed25519", publicKey, signature, new TextEncoder().encode(text.slice(0, dot)))))
+    throw refused("not signed by this mesh");
   if (now > ticket.notAfter) throw refused("expired");
   return ticket;
 }

@@ -11,7 +11,12 @@ export type Piece = string | Uint8Array;
 export type Answer =
   | { readonly kind: "whole"; readonly status: number; readonly headers: FlatHeaders; readonly body: Piece }
   /** `null` headers: decided by the first piece (contentTypeOf). */
-  | { readonly kind: "stream"; readonly status: number; readonly headers: FlatHeaders | null; readonly pieces: AsyncIterator<unknown> | Iterator<unknown> }
+  | {
+      readonly kind: "stream";
+      readonly status: number;
+      readonly headers: FlatHeaders | null;
+      readonly pieces: AsyncIterator<unknown> | Iterator<unknown>;
+    }
   | { readonly kind: "upgrade"; readonly upgrade: WebSocketUpgrade };
 
 /** A value that chooses how it is streamed: `LanguageModel`'s generations are text. */
@@ -35,7 +40,8 @@ export function answerOf(value: unknown): Answer {
   if (typeof value === "object") {
     if (value instanceof WebResponse) return ofResponse(value);
     if (value instanceof Uint8Array) return { kind: "whole", status: 200, headers: BYTES, body: value };
-    if (value instanceof ArrayBuffer) return { kind: "whole", status: 200, headers: BYTES, body: new Uint8Array(value) };
+    if (value instanceof ArrayBuffer)
+      return { kind: "whole", status: 200, headers: BYTES, body: new Uint8Array(value) };
     if (value instanceof WebSocketUpgrade) return { kind: "upgrade", upgrade: value };
     if (isIterable(value)) {
       const headers = (value as Partial<Streamable>).streamHeaders ?? null;
@@ -49,10 +55,17 @@ function ofResponse(response: Response): Answer {
   const headers: string[] = [];
   response.headers.forEach((line, name) => void headers.push(name, line));
   if (response.body === null) return { kind: "whole", status: response.status, headers, body: "" };
-  return { kind: "stream", status: response.status, headers, pieces: (response.body as unknown as AsyncIterable<Uint8Array>)[Symbol.asyncIterator]() };
+  return {
+    kind: "stream",
+    status: response.status,
+    headers,
+    pieces: (response.body as unknown as AsyncIterable<Uint8Array>)[Symbol.asyncIterator](),
+  };
 }
 
-export const iteratorOf = (iterable: AsyncIterable<unknown> | Iterable<unknown>): AsyncIterator<unknown> | Iterator<unknown> =>
+export const iteratorOf = (
+  iterable: AsyncIterable<unknown> | Iterable<unknown>,
+): AsyncIterator<unknown> | Iterator<unknown> =>
   Symbol.asyncIterator in iterable ? iterable[Symbol.asyncIterator]() : iterable[Symbol.iterator]();
 
 /** Content type of a stream that starts with this piece. */
@@ -71,7 +84,9 @@ export function pieceOf(element: unknown): Piece {
 export function toJson(value: unknown): string {
   const text = JSON.stringify(value, replacer) as string | undefined;
   if (text === undefined) throw new TypeError(`A handler returned a ${typeof value}, which has no form over HTTP.`);
-  return /[\u007f-\uffff]/.test(text) ? text.replace(/[\u007f-\uffff]/g, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`) : text;
+  return /[\u007f-\uffff]/.test(text)
+    ? text.replace(/[\u007f-\uffff]/g, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`)
+    : text;
 }
 
 function replacer(this: unknown, _key: string, value: unknown): unknown {

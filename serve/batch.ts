@@ -28,7 +28,10 @@ export type Batched<A, R> = ((item: A) => Promise<R>) & {
  * Defaults are Ray's: 10 items, 0.01 s, one batch at a time. Batches never mix multiplexed model ids.
  * Each call rejects when the batch throws, or returns something else than a list of equal length; an Error in the list rejects its own call.
  */
-export function batch<A, R>(run: (items: A[]) => Promise<readonly (R | Error)[]> | readonly (R | Error)[], options: BatchOptions = {}): Batched<A, R> {
+export function batch<A, R>(
+  run: (items: A[]) => Promise<readonly (R | Error)[]> | readonly (R | Error)[],
+  options: BatchOptions = {},
+): Batched<A, R> {
   let size = check("maxBatchSize", options.maxBatchSize ?? 10, 1);
   let waitMs = check("batchWaitTimeoutS", options.batchWaitTimeoutS ?? 0.01, 0) * 1000;
   const concurrent = check("maxConcurrentBatches", options.maxConcurrentBatches ?? 1, 1);
@@ -42,7 +45,7 @@ export function batch<A, R>(run: (items: A[]) => Promise<readonly (R | Error)[]>
     if (queue.length === 0 || running >= concurrent) return;
     const model = queue[0]!.model;
     const taken: Waiting<A, R>[] = [];
-    for (let i = 0; i < queue.length && taken.length < size; )
+    for (let i = 0; i < queue.length && taken.length < size;)
       if (queue[i]!.model === model) taken.push(...queue.splice(i, 1));
       else i++;
     running++;
@@ -60,9 +63,14 @@ export function batch<A, R>(run: (items: A[]) => Promise<readonly (R | Error)[]>
   const finish = async (taken: readonly Waiting<A, R>[]): Promise<void> => {
     try {
       const results: unknown = await run(taken.map((waiting) => waiting.item));
-      if (!Array.isArray(results)) throw new TypeError(`Batched function must return a list, but returned ${results === null ? "null" : typeof results}.`);
+      if (!Array.isArray(results))
+        throw new TypeError(
+          `Batched function must return a list, but returned ${results === null ? "null" : typeof results}.`,
+        );
       if (results.length !== taken.length)
-        throw new RangeError(`Batched function must return a list of the same length as its input: it got ${taken.length} items and returned ${results.length}.`);
+        throw new RangeError(
+          `Batched function must return a list of the same length as its input: it got ${taken.length} items and returned ${results.length}.`,
+        );
       taken.forEach((waiting, i) => {
         const result = results[i] as R | Error;
         if (result instanceof Error) waiting.reject(result);
@@ -84,6 +92,7 @@ export function batch<A, R>(run: (items: A[]) => Promise<readonly (R | Error)[]>
 }
 
 function check(name: string, value: number, min: number): number {
-  if (!(Number.isFinite(value) && value >= min)) throw new RangeError(`${name} must be a number of at least ${min}, got ${value}.`);
+  if (!(Number.isFinite(value) && value >= min))
+    throw new RangeError(`${name} must be a number of at least ${min}, got ${value}.`);
   return value;
 }

@@ -25,7 +25,10 @@ export class DeploymentResponse<T, E = never> implements PromiseLike<T>, AsyncIt
   }
 
   // oxlint-disable-next-line unicorn/no-thenable -- a response is awaited, as in Ray Serve.
-  then<A = T, B = never>(fulfilled?: ((value: T) => A | PromiseLike<A>) | null, rejected?: ((reason: unknown) => B | PromiseLike<B>) | null): Promise<A | B> {
+  then<A = T, B = never>(
+    fulfilled?: ((value: T) => A | PromiseLike<A>) | null,
+    rejected?: ((reason: unknown) => B | PromiseLike<B>) | null,
+  ): Promise<A | B> {
     return this.#value().then(fulfilled, rejected);
   }
 
@@ -39,7 +42,9 @@ export class DeploymentResponse<T, E = never> implements PromiseLike<T>, AsyncIt
 
   [Symbol.asyncIterator](): AsyncGenerator<E> {
     if (this.#state.as === "value")
-      throw new TypeError(`The call of '${this.#call.method}' was started as a single value. Iterate it where it is made, or use handle.options({ stream: true }).`);
+      throw new TypeError(
+        `The call of '${this.#call.method}' was started as a single value. Iterate it where it is made, or use handle.options({ stream: true }).`,
+      );
     if (this.#state.as === "undecided") this.#state = { as: "stream", iterator: this.#iterate() };
     return this.#state.iterator;
   }
@@ -51,12 +56,16 @@ export class DeploymentResponse<T, E = never> implements PromiseLike<T>, AsyncIt
 
   /** Only whole responses may be arguments: nested in a list or object nobody would wait for them. */
   toJSON(): never {
-    throw new TypeError("A DeploymentResponse can't be serialised. Pass it as an argument of its own, not nested in a list or object, or await it first.");
+    throw new TypeError(
+      "A DeploymentResponse can't be serialised. Pass it as an argument of its own, not nested in a list or object, or await it first.",
+    );
   }
 
   #value(): Promise<T> {
     if (this.#mustStream || this.#state.as === "stream")
-      return Promise.reject(new TypeError("A streaming response can't be awaited directly. Use `for await (… of response)` instead."));
+      return Promise.reject(
+        new TypeError("A streaming response can't be awaited directly. Use `for await (… of response)` instead."),
+      );
     if (this.#state.as === "undecided") {
       const result = this.#resolved().then((call) => call.caller.unary(call)) as Promise<T>;
       // Whoever awaits it sees the error; one that nobody awaits must not end the process.
@@ -75,6 +84,9 @@ export class DeploymentResponse<T, E = never> implements PromiseLike<T>, AsyncIt
   async #resolved(): Promise<Call & { readonly caller: Caller }> {
     const call = this.#call;
     if (!call.args.some((arg) => arg instanceof DeploymentResponse)) return call;
-    return { ...call, args: await Promise.all(call.args.map((arg) => (arg instanceof DeploymentResponse ? arg.#value() : arg))) };
+    return {
+      ...call,
+      args: await Promise.all(call.args.map((arg) => (arg instanceof DeploymentResponse ? arg.#value() : arg))),
+    };
   }
 }

@@ -126,7 +126,10 @@ export const ambientContext = (): Context | undefined => runtime().contexts?.cur
 export function getContext(): Context {
   const storage = runtime().contexts;
   if (storage === null)
-    throw new SkeinError("UNIMPLEMENTED", "There is no ambient request context here: take it from the last parameter of the method, `ctx`.");
+    throw new SkeinError(
+      "UNIMPLEMENTED",
+      "There is no ambient request context here: take it from the last parameter of the method, `ctx`.",
+    );
   const context = storage.current();
   if (context === undefined) throw new SkeinError("INVALID_ARGUMENT", "getContext() was called outside of a request.");
   return context;
@@ -138,6 +141,10 @@ export const getMultiplexedModelId = (): string => getContext().multiplexedModel
 /** Who this replica is. Throws `INVALID_ARGUMENT` outside of one. */
 export function getReplicaContext(): ReplicaContext {
   const replica = runtime().replica;
-  if (replica === null) throw new SkeinError("INVALID_ARGUMENT", "`getReplicaContext()` may only be called from within a Skein deployment.");
+  if (replica === null)
+    throw new SkeinError(
+      "INVALID_ARGUMENT",
+      "`getReplicaContext()` may only be called from within a Skein deployment.",
+    );
   return replica;
 }

@@ -61,7 +61,11 @@ export class Deployment<S extends Servable> {
 
 function nameOf(target: Servable): string {
   const name = typeof target === "function" ? target.name : target.constructor.name;
-  if (name === "" || name === "Object") throw new SkeinError("INVALID_ARGUMENT", "A deployment needs a name: give the class or function one, or pass { name }.");
+  if (name === "" || name === "Object")
+    throw new SkeinError(
+      "INVALID_ARGUMENT",
+      "A deployment needs a name: give the class or function one, or pass { name }.",
+    );
   return name;
 }
 
@@ -80,7 +84,10 @@ type Decorator = <C extends Constructor>(target: C, context: ClassDecoratorConte
  */
 export function deployment<S extends Servable>(target: S, options?: DeploymentOptions): Deployment<S>;
 export function deployment(options: DeploymentOptions): Decorator;
-export function deployment(target: Servable | DeploymentOptions, options: DeploymentOptions = {}): Deployment<Servable> | Decorator {
+export function deployment(
+  target: Servable | DeploymentOptions,
+  options: DeploymentOptions = {},
+): Deployment<Servable> | Decorator {
   if (typeof target === "function" || typeof (target as Partial<FetchObject>).fetch === "function")
     return new Deployment(target as Servable, { ...decorated.get(target), ...options });
   return (klass) => {

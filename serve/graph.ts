@@ -35,7 +35,8 @@ export interface Graph {
 const describe = (value: unknown): string => {
   if (value instanceof Deployment) return `a Deployment ('${value.name}'); call .bind() on it`;
   if (isClass(value)) return `the class '${value.name}'; write deployment(${value.name}).bind()`;
-  if (value === null || typeof value !== "object") return typeof value === "function" ? "a function" : value === null ? "null" : typeof value;
+  if (value === null || typeof value !== "object")
+    return typeof value === "function" ? "a function" : value === null ? "null" : typeof value;
   return `an object of ${value.constructor?.name ?? "no class"}`;
 };
 
@@ -46,16 +47,29 @@ const describe = (value: unknown): string => {
 export async function applicationOf(exported: unknown, args: Readonly<Record<string, unknown>>): Promise<Application> {
   const given = Object.keys(args).length > 0;
   if (exported instanceof Application) {
-    if (given) throw new SkeinError("INVALID_ARGUMENT", "Arguments can only be passed to an application builder function, not an already built application.");
+    if (given)
+      throw new SkeinError(
+        "INVALID_ARGUMENT",
+        "Arguments can only be passed to an application builder function, not an already built application.",
+      );
     return exported;
   }
   if (typeof exported !== "function" || isClass(exported))
-    throw new SkeinError("INVALID_ARGUMENT", `Expected a built Skein application or an application builder function but got: ${describe(exported)}.`);
+    throw new SkeinError(
+      "INVALID_ARGUMENT",
+      `Expected a built Skein application or an application builder function but got: ${describe(exported)}.`,
+    );
   if (exported.length > 1)
-    throw new SkeinError("INVALID_ARGUMENT", "Application builder functions should take exactly one parameter, an object containing the passed arguments.");
+    throw new SkeinError(
+      "INVALID_ARGUMENT",
+      "Application builder functions should take exactly one parameter, an object containing the passed arguments.",
+    );
   const built: unknown = await (exported as (args: unknown) => unknown)(structuredClone(args));
   if (!(built instanceof Application))
-    throw new SkeinError("INVALID_ARGUMENT", `Application builder functions must return an \`Application\` returned from \`Deployment.bind()\`, but got: ${describe(built)}.`);
+    throw new SkeinError(
+      "INVALID_ARGUMENT",
+      `Application builder functions must return an \`Application\` returned from \`Deployment.bind()\`, but got: ${describe(built)}.`,
+    );
   return built;
 }
 
@@ -67,23 +81,29 @@ export async function graphOf(application: Application): Promise<Graph> {
   const visit = (app: Application): string => {
     const known = names.get(app);
     if (known !== undefined) return known;
-    if (names.size >= DEPLOYMENTS_MAX) throw new SkeinError("INVALID_ARGUMENT", `An application may have ${DEPLOYMENTS_MAX} deployments at most.`);
+    if (names.size >= DEPLOYMENTS_MAX)
+      throw new SkeinError("INVALID_ARGUMENT", `An application may have ${DEPLOYMENTS_MAX} deployments at most.`);
     const base = app.deployment.name;
     let name = base;
     for (let i = 1; taken.has(name); i++) name = `${base}_${i}`;
     taken.add(name);
     names.set(app, name);
     const callees = new Set<string>();
-    const args = app.args.map((arg) => replaceApplications(arg, (inner) => {
-      const callee = visit(inner);
-      callees.add(callee);
-      return new HandlePlace(callee);
-    }));
+    const args = app.args.map((arg) =>
+      replaceApplications(arg, (inner) => {
+        const callee = visit(inner);
+        callees.add(callee);
+        return new HandlePlace(callee);
+      }),
+    );
     nodes.push({ name, target: app.deployment.target, options: app.deployment.wire, args, callees: [...callees] });
     return name;
   };
   const ingress = visit(application);
-  const canonical = canonicalJson({ ingress, deployments: nodes.map(({ name, options, args, callees }) => ({ name, options, args: args.map(shape), callees })) });
+  const canonical = canonicalJson({
+    ingress,
+    deployments: nodes.map(({ name, options, args, callees }) => ({ name, options, args: args.map(shape), callees })),
+  });
   return { ingress, nodes, hash: await sha256Hex(canonical) };
 }
 
@@ -108,18 +128,23 @@ export function replaceApplications(value: unknown, replace: (application: Appli
 
 /** Puts what `handle` makes where the handles go. */
 export const placeHandles = (args: readonly unknown[], handle: (deployment: string) => unknown): unknown[] =>
-  args.map((arg) => mapPlain(arg, (item) => (item instanceof HandlePlace ? { replaced: handle(item.deployment) } : undefined)));
+  args.map((arg) =>
+    mapPlain(arg, (item) => (item instanceof HandlePlace ? { replaced: handle(item.deployment) } : undefined)),
+  );
 
 function mapPlain(value: unknown, replace: (item: unknown) => { replaced: unknown } | undefined): unknown {
   const replaced = replace(value);
   if (replaced !== undefined) return replaced.replaced;
   if (Array.isArray(value)) return value.map((item) => mapPlain(item, replace));
-  if (isPlain(value)) return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, mapPlain(item, replace)]));
+  if (isPlain(value))
+    return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, mapPlain(item, replace)]));
   return value;
 }
 
 const isPlain = (value: unknown): value is Record<string, unknown> =>
-  typeof value === "object" && value !== null && (Object.getPrototypeOf(value) === Object.prototype || Object.getPrototypeOf(value) === null);
+  typeof value === "object" &&
+  value !== null &&
+  (Object.getPrototypeOf(value) === Object.prototype || Object.getPrototypeOf(value) === null);
 
 /** What of an argument goes into the hash: data by value, anything else by its kind. */
 function shape(value: unknown): unknown {

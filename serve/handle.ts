@@ -59,12 +59,24 @@ type WithoutContext<A extends readonly unknown[]> = A extends readonly [...infer
   : A;
 /** An argument, or another call's response that isn't awaited yet. */
 type HandleArgs<A extends readonly unknown[]> = { [K in keyof A]: A[K] | DeploymentResponse<A[K], unknown> };
-type Element<R> = R extends string ? never : R extends AsyncIterable<infer X> ? X : R extends Iterable<infer X> ? X : never;
+type Element<R> = R extends string
+  ? never
+  : R extends AsyncIterable<infer X>
+    ? X
+    : R extends Iterable<infer X>
+      ? X
+      : never;
 /** Elements of what a method returns: of a generator, or of the iterable that its promise resolves to. */
 type Elements<R> = R extends AsyncIterable<infer X> ? X : R extends Promise<infer P> ? Element<P> : Element<R>;
 
-type RemoteMethod<F> = F extends (...args: infer A) => infer R ? (...args: HandleArgs<WithoutContext<A>>) => DeploymentResponse<Awaited<R>, Elements<R>> : never;
-type RemoteMethods<T> = { readonly [K in keyof T as K extends string ? (T[K] extends (...args: never[]) => unknown ? K : never) : never]: RemoteMethod<T[K]> };
+type RemoteMethod<F> = F extends (...args: infer A) => infer R
+  ? (...args: HandleArgs<WithoutContext<A>>) => DeploymentResponse<Awaited<R>, Elements<R>>
+  : never;
+type RemoteMethods<T> = {
+  readonly [
+    K in keyof T as K extends string ? (T[K] extends (...args: never[]) => unknown ? K : never) : never
+  ]: RemoteMethod<T[K]>;
+};
 
 declare const target: unique symbol;
 /** What every handle has, whatever its deployment. */
@@ -73,7 +85,8 @@ export interface HandleBase<T> {
   options(options: HandleOptions): DeploymentHandle<T>;
 }
 /** Handle of a deployment of `T`: its methods, called elsewhere. A function deployment's handle is called itself. */
-export type DeploymentHandle<T> = HandleBase<T> & (T extends (...args: never[]) => unknown ? RemoteMethod<T> : Omit<RemoteMethods<T>, "options">);
+export type DeploymentHandle<T> = HandleBase<T> &
+  (T extends (...args: never[]) => unknown ? RemoteMethod<T> : Omit<RemoteMethods<T>, "options">);
 
 interface HandleState {
   readonly caller: Caller;
@@ -85,7 +98,12 @@ interface HandleState {
 const states = new WeakMap<object, HandleState>();
 
 /** A handle of `target` whose calls go through `caller`. */
-export function makeHandle<T>(caller: Caller, target: Target, options: HandleOptions = {}, origin?: CallOrigin): DeploymentHandle<T> {
+export function makeHandle<T>(
+  caller: Caller,
+  target: Target,
+  options: HandleOptions = {},
+  origin?: CallOrigin,
+): DeploymentHandle<T> {
   const state: HandleState = { caller, target, options, origin };
   const methods = new Map<string, (...args: unknown[]) => DeploymentResponse<unknown, unknown>>();
   const method = (name: string): ((...args: unknown[]) => DeploymentResponse<unknown, unknown>) => {
@@ -93,7 +111,8 @@ export function makeHandle<T>(caller: Caller, target: Target, options: HandleOpt
     if (found === undefined) methods.set(name, (found = (...args) => call(state, name, args)));
     return found;
   };
-  const withOptions = (more: HandleOptions): DeploymentHandle<T> => makeHandle(caller, target, { ...options, ...more }, origin);
+  const withOptions = (more: HandleOptions): DeploymentHandle<T> =>
+    makeHandle(caller, target, { ...options, ...more }, origin);
   const proxy = new Proxy(() => {}, {
     apply: (_, __, args: unknown[]) => call(state, options.methodName ?? CALL_OPERATOR, args),
     get: (_, name) => {
@@ -119,5 +138,8 @@ export function withOrigin<T>(handle: DeploymentHandle<T>, origin: CallOrigin): 
 function call(state: HandleState, method: string, args: readonly unknown[]): DeploymentResponse<unknown, unknown> {
   const { caller, target, options } = state;
   const origin = state.origin ?? (runtime().contexts?.current() as (Context & CallOrigin) | undefined);
-  return new DeploymentResponse({ caller, target, method, args, model: options.multiplexedModelId ?? "", origin, signal: options.signal }, options.stream === true);
+  return new DeploymentResponse(
+    { caller, target, method, args, model: options.multiplexedModelId ?? "", origin, signal: options.signal },
+    options.stream === true,
+  );
 }

@@ -36,7 +36,10 @@ export class Instance {
   async reconfigure(app: string, userConfig: unknown): Promise<void> {
     const method = this.#own("reconfigure");
     if (method === undefined)
-      throw new SkeinError("INVALID_ARGUMENT", `user_config specified but deployment Deployment(name='${this.#name}', app='${app}') missing reconfigure method`);
+      throw new SkeinError(
+        "INVALID_ARGUMENT",
+        `user_config specified but deployment Deployment(name='${this.#name}', app='${app}') missing reconfigure method`,
+      );
     await method.call(this.value, userConfig);
   }
 
@@ -58,7 +61,10 @@ export class Instance {
   /** The HTTP entry. */
   fetch(request: unknown, context: Context): unknown {
     if (this.#fetch === undefined)
-      throw new SkeinError("APPLICATION_ERROR", `Deployment '${this.#name}' takes HTTP requests but has no method fetch(request, ctx).`);
+      throw new SkeinError(
+        "APPLICATION_ERROR",
+        `Deployment '${this.#name}' takes HTTP requests but has no method fetch(request, ctx).`,
+      );
     return this.#fetch.call(this.value, request, context);
   }
 
@@ -77,8 +83,12 @@ export class Instance {
    */
   rpc(name: string, request: unknown, context: Context): unknown {
     const small = name.charAt(0).toLowerCase() + name.slice(1);
-    const method = name === CALL_OPERATOR ? (this.#operator ?? this.#own(name)) : (this.#own(name) ?? (NEVER_RPC.has(small) ? undefined : this.#own(small)));
-    if (method === undefined || name in Object.prototype || NEVER_CALLED.has(name)) throw new SkeinError("APPLICATION_ERROR", this.#noMethod(name));
+    const method =
+      name === CALL_OPERATOR
+        ? (this.#operator ?? this.#own(name))
+        : (this.#own(name) ?? (NEVER_RPC.has(small) ? undefined : this.#own(small)));
+    if (method === undefined || name in Object.prototype || NEVER_CALLED.has(name))
+      throw new SkeinError("APPLICATION_ERROR", this.#noMethod(name));
     return method.call(this.value, request, context);
   }
 
@@ -86,17 +96,25 @@ export class Instance {
   async call(name: string, args: readonly unknown[], context: Context): Promise<unknown> {
     const result = await this.invoke(name, args, context);
     if (isIterator(result))
-      throw new TypeError(`Method '${name}' returned a generator. You must iterate the response, or use \`handle.options({ stream: true })\`, to call generators on a deployment.`);
+      throw new TypeError(
+        `Method '${name}' returned a generator. You must iterate the response, or use \`handle.options({ stream: true })\`, to call generators on a deployment.`,
+      );
     return result;
   }
 
   /** The iterable of a streaming call. Throws a TypeError when the method doesn't yield. */
-  async iterate(name: string, args: readonly unknown[], context: Context): Promise<AsyncIterable<unknown> | Iterable<unknown>> {
+  async iterate(
+    name: string,
+    args: readonly unknown[],
+    context: Context,
+  ): Promise<AsyncIterable<unknown> | Iterable<unknown>> {
     const returned = this.invoke(name, args, context);
     // Before awaiting: a Generation is both awaitable and iterable, and here it is iterated.
     const result = isIterable(returned) ? returned : await returned;
     if (isIterable(result)) return result;
-    throw new TypeError(`Called method '${name}' with \`handle.options({ stream: true })\` but it did not return a generator.`);
+    throw new TypeError(
+      `Called method '${name}' with \`handle.options({ stream: true })\` but it did not return a generator.`,
+    );
   }
 
   #own(name: string): Method | undefined {
@@ -107,8 +125,7 @@ export class Instance {
   #method(name: string): Method {
     if (name === CALL_OPERATOR && this.#operator !== undefined) return this.#operator;
     const found = isCallable(name) && !(name in Object.prototype) ? this.#own(name) : undefined;
-    if (found === undefined || NEVER_CALLED.has(name))
-      throw new SkeinError("NOT_FOUND", this.#noMethod(name));
+    if (found === undefined || NEVER_CALLED.has(name)) throw new SkeinError("NOT_FOUND", this.#noMethod(name));
     return found;
   }
 
@@ -121,9 +138,18 @@ export class Instance {
   /** Names that handles may call, sorted. */
   methods(): string[] {
     const names = new Set<string>();
-    for (let holder: object | null = this.value; holder !== null && holder !== Object.prototype && holder !== Function.prototype; holder = Object.getPrototypeOf(holder) as object | null)
+    for (
+      let holder: object | null = this.value;
+      holder !== null && holder !== Object.prototype && holder !== Function.prototype;
+      holder = Object.getPrototypeOf(holder) as object | null
+    )
       for (const name of Object.getOwnPropertyNames(holder))
-        if (isCallable(name) && !NEVER_CALLED.has(name) && typeof Object.getOwnPropertyDescriptor(holder, name)?.value === "function") names.add(name);
+        if (
+          isCallable(name) &&
+          !NEVER_CALLED.has(name) &&
+          typeof Object.getOwnPropertyDescriptor(holder, name)?.value === "function"
+        )
+          names.add(name);
     return [...names].sort();
   }
 }
@@ -138,4 +164,7 @@ export function isIterable(value: unknown): value is AsyncIterable<unknown> | It
 }
 
 const isIterator = (value: unknown): boolean =>
-  typeof value === "object" && value !== null && typeof (value as Partial<Iterator<unknown>>).next === "function" && (Symbol.iterator in value || Symbol.asyncIterator in value);
+  typeof value === "object" &&
+  value !== null &&
+  typeof (value as Partial<Iterator<unknown>>).next === "function" &&
+  (Symbol.iterator in value || Symbol.asyncIterator in value);

@@ -40,7 +40,10 @@ class LocalCaller implements Caller {
   async unary(call: Call): Promise<unknown> {
     const { instance, context, leave } = this.#enter(call);
     try {
-      return await Promise.race([runWithContext(context, () => instance.call(call.method, call.args, context)), cancelled(context)]);
+      return await Promise.race([
+        runWithContext(context, () => instance.call(call.method, call.args, context)),
+        cancelled(context),
+      ]);
     } finally {
       leave();
     }
@@ -58,9 +61,17 @@ class LocalCaller implements Caller {
   #enter(call: Call): { instance: Instance; context: RequestContext; leave: () => void } {
     const { deployment } = call.target;
     const instance = this.#instances.get(deployment);
-    if (instance === undefined) throw new SkeinError("NOT_FOUND", `Deployment(name='${deployment}', app='${this.#app}') does not exist.`);
+    if (instance === undefined)
+      throw new SkeinError("NOT_FOUND", `Deployment(name='${deployment}', app='${this.#app}') does not exist.`);
     const replica: ReplicaContext = {
-      appName: this.#app, deployment, replicaId: `${this.#app}#${deployment}#local`, workerId: "local", hostId: "local", rank: 0, routePrefix: null, kind: "local",
+      appName: this.#app,
+      deployment,
+      replicaId: `${this.#app}#${deployment}#local`,
+      workerId: "local",
+      hostId: "local",
+      rank: 0,
+      routePrefix: null,
+      kind: "local",
     };
     const context = new RequestContext({
       requestId: call.origin?.requestId ?? `local-${++this.#requests}`,
@@ -84,4 +95,5 @@ class LocalCaller implements Caller {
   }
 }
 
-const cancelled = (context: RequestContext): Promise<never> => new Promise((_, reject) => void context.onCancel(reject));
+const cancelled = (context: RequestContext): Promise<never> =>
+  new Promise((_, reject) => void context.onCancel(reject));

@@ -10,9 +10,13 @@ export interface MultiplexedOptions {
  * Wraps `load(id)`: the model of an id is loaded once and kept until room is needed, then disposed (`Symbol.asyncDispose`).
  * Rejects with what `load` throws; a failed load isn't kept. Throws a RangeError when the limit is not a positive integer or the id is empty.
  */
-export function multiplexed<M>(load: (id: string) => Promise<M> | M, options: MultiplexedOptions = {}): (id: string) => Promise<M> {
+export function multiplexed<M>(
+  load: (id: string) => Promise<M> | M,
+  options: MultiplexedOptions = {},
+): (id: string) => Promise<M> {
   const max = options.maxNumModelsPerReplica ?? 3;
-  if (!Number.isInteger(max) || max < 1) throw new RangeError(`maxNumModelsPerReplica must be a positive integer, got ${max}.`);
+  if (!Number.isInteger(max) || max < 1)
+    throw new RangeError(`maxNumModelsPerReplica must be a positive integer, got ${max}.`);
   const models = new Map<string, Promise<M>>();
   const evict = async (): Promise<void> => {
     while (models.size > max) {
@@ -22,7 +26,10 @@ export function multiplexed<M>(load: (id: string) => Promise<M> | M, options: Mu
     }
   };
   return async (id) => {
-    if (id === "") throw new RangeError("The request names no model: set the header serve_multiplexed_model_id or the handle option multiplexedModelId.");
+    if (id === "")
+      throw new RangeError(
+        "The request names no model: set the header serve_multiplexed_model_id or the handle option multiplexedModelId.",
+      );
     const known = models.get(id);
     models.delete(id);
     const model = known ?? Promise.resolve().then(() => load(id));

@@ -2,7 +2,13 @@
  * Options of a deployment as code writes them (Ray's, in camelCase), and their snake_case form, which is what travels and is checked.
  */
 import type * as z from "zod";
-import { ACTOR_OPTION_NAMES, AUTOSCALING_OPTION_NAMES, OPTION_NAMES, deploymentSchema, pathText } from "../protocol/config.ts";
+import {
+  ACTOR_OPTION_NAMES,
+  AUTOSCALING_OPTION_NAMES,
+  OPTION_NAMES,
+  deploymentSchema,
+  pathText,
+} from "../protocol/config.ts";
 import { SkeinError } from "../protocol/errors.ts";
 
 export interface ActorOptions {
@@ -57,14 +63,20 @@ export interface DeploymentOptions {
 type Table = Readonly<Record<string, string>>;
 
 function rename(value: unknown, table: Table, where: string): Record<string, unknown> {
-  if (typeof value !== "object" || value === null || Array.isArray(value)) throw new SkeinError("INVALID_ARGUMENT", `${where} must be an object.`);
+  if (typeof value !== "object" || value === null || Array.isArray(value))
+    throw new SkeinError("INVALID_ARGUMENT", `${where} must be an object.`);
   const renamed: Record<string, unknown> = {};
   for (const [key, item] of Object.entries(value)) {
     if (item === undefined) continue;
     const name = Object.hasOwn(table, key) ? table[key] : undefined;
     if (name === undefined) {
-      const meant = Object.entries(table).find(([camel, snake]) => snake === key || camel.toLowerCase() === key.toLowerCase())?.[0];
-      throw new SkeinError("INVALID_ARGUMENT", `${where} has no option '${key}'.${meant === undefined ? ` Known are ${Object.keys(table).join(", ")}.` : ` Did you mean '${meant}'?`}`);
+      const meant = Object.entries(table).find(
+        ([camel, snake]) => snake === key || camel.toLowerCase() === key.toLowerCase(),
+      )?.[0];
+      throw new SkeinError(
+        "INVALID_ARGUMENT",
+        `${where} has no option '${key}'.${meant === undefined ? ` Known are ${Object.keys(table).join(", ")}.` : ` Did you mean '${meant}'?`}`,
+      );
     }
     renamed[name] = item;
   }
@@ -79,8 +91,14 @@ export function toWireOptions(deployment: string, options: DeploymentOptions): R
   const { name: _, ...rest } = options;
   const where = `Deployment '${deployment}'`;
   const wire = rename(rest, OPTION_NAMES, where);
-  if (wire["ray_actor_options"] !== undefined) wire["ray_actor_options"] = rename(wire["ray_actor_options"], ACTOR_OPTION_NAMES, `${where}: rayActorOptions`);
-  if (wire["autoscaling_config"] != null) wire["autoscaling_config"] = rename(wire["autoscaling_config"], AUTOSCALING_OPTION_NAMES, `${where}: autoscalingConfig`);
+  if (wire["ray_actor_options"] !== undefined)
+    wire["ray_actor_options"] = rename(wire["ray_actor_options"], ACTOR_OPTION_NAMES, `${where}: rayActorOptions`);
+  if (wire["autoscaling_config"] != null)
+    wire["autoscaling_config"] = rename(
+      wire["autoscaling_config"],
+      AUTOSCALING_OPTION_NAMES,
+      `${where}: autoscalingConfig`,
+    );
   const checked = deploymentSchema.safeParse({ name: deployment, ...wire });
   if (!checked.success) throw new SkeinError("INVALID_ARGUMENT", `${where}: ${firstIssue(checked.error)}`);
   return wire;

@@ -85,13 +85,15 @@ export class LazyRequest {
   /** May be a view of the message that it came in. */
   async #whole(): Promise<Uint8Array> {
     if (this.#web !== undefined) return this.#web.bytes();
-    if (this.#used || this.#stream?.locked === true) throw new TypeError("Body is unusable: Body has already been read");
+    if (this.#used || this.#stream?.locked === true)
+      throw new TypeError("Body is unusable: Body has already been read");
     this.#used = true;
     const source = this.#parts.body;
     const first = await source?.next();
     if (source === null || first === undefined) return new Uint8Array(0);
     const pieces: Uint8Array[] = [];
-    for (let piece: Uint8Array | undefined = first; piece !== undefined; piece = await source.next()) pieces.push(piece);
+    for (let piece: Uint8Array | undefined = first; piece !== undefined; piece = await source.next())
+      pieces.push(piece);
     return pieces.length === 1 ? first : join(pieces);
   }
 
@@ -125,7 +127,11 @@ export class LazyRequest {
   toWeb(): Request {
     if (this.#web === undefined) {
       const body = this.method === "GET" || this.method === "HEAD" ? null : this.body;
-      const init: RequestInit & { duplex?: "half" } = { method: this.method, headers: this.headers, signal: this.signal };
+      const init: RequestInit & { duplex?: "half" } = {
+        method: this.method,
+        headers: this.headers,
+        signal: this.signal,
+      };
       if (body !== null) Object.assign(init, { body, duplex: "half" });
       this.#web = new WebRequest(this.url, init);
     }
@@ -141,7 +147,17 @@ export class LazyRequest {
 
 // So that `request instanceof Request` holds and what is not overridden above (mode, cache, …) is at least defined.
 Object.setPrototypeOf(LazyRequest.prototype, WebRequest.prototype);
-for (const name of ["cache", "credentials", "destination", "integrity", "keepalive", "mode", "redirect", "referrer", "referrerPolicy"] as const)
+for (const name of [
+  "cache",
+  "credentials",
+  "destination",
+  "integrity",
+  "keepalive",
+  "mode",
+  "redirect",
+  "referrer",
+  "referrerPolicy",
+] as const)
   Object.defineProperty(LazyRequest.prototype, name, {
     get(this: LazyRequest) {
       return this.toWeb()[name];

@@ -33,7 +33,12 @@ export class WebSocketUpgrade {
  * Accepts a client's WebSocket. `protocol` chooses one of those that the client offers.
  * Return it from `fetch`; returning anything else refuses the upgrade. Throws a TypeError when the request asks for no WebSocket.
  */
-export function upgradeWebSocket(request: { readonly headers: Headers }, handlers: WebSocketHandlers, protocol = ""): WebSocketUpgrade {
-  if (request.headers.get("upgrade")?.toLowerCase() !== "websocket") throw new TypeError("The request does not ask for a WebSocket.");
+export function upgradeWebSocket(
+  request: { readonly headers: Headers },
+  handlers: WebSocketHandlers,
+  protocol = "",
+): WebSocketUpgrade {
+  if (request.headers.get("upgrade")?.toLowerCase() !== "websocket")
+    throw new TypeError("The request does not ask for a WebSocket.");
   return new WebSocketUpgrade(handlers, protocol);
 }

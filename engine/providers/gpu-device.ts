@@ -29,13 +29,19 @@ export async function findAdapter(gpu: Gpu): Promise<GPUAdapter | undefined> {
 
 export function gpuFacts({ info }: GPUAdapter): GpuFacts {
   const { vendor, architecture, description } = info;
-  const isSoftware = info.isFallbackAdapter === true || SOFTWARE.test([vendor, architecture, info.device, description].join(" "));
+  const isSoftware =
+    info.isFallbackAdapter === true || SOFTWARE.test([vendor, architecture, info.device, description].join(" "));
   return { vendor, architecture, description, isSoftware };
 }
 
 /** Opens the device; an adapter gives one, so ask for a fresh adapter each time. */
-export async function openDevice(adapter: GPUAdapter, { withSubgroups }: { withSubgroups: boolean }): Promise<GPUDevice> {
-  const features = FEATURES.filter((name) => adapter.features.has(name) && (withSubgroups || !SUBGROUP_FEATURES.includes(name)));
+export async function openDevice(
+  adapter: GPUAdapter,
+  { withSubgroups }: { withSubgroups: boolean },
+): Promise<GPUDevice> {
+  const features = FEATURES.filter(
+    (name) => adapter.features.has(name) && (withSubgroups || !SUBGROUP_FEATURES.includes(name)),
+  );
   return adapter.requestDevice({
     // The experimental one is not in the typed list.
     requiredFeatures: features as GPUFeatureName[],

@@ -9,14 +9,21 @@ export type OrtWeb = typeof import("onnxruntime-web/jspi");
 
 export interface GpuSession {
   /** Feeds and pre-bound outputs by name; returns what the runtime allocated, which the caller disposes of. */
-  run(feeds: Record<string, Tensor>, fetches: Record<string, Tensor | null>): Promise<InferenceSession.OnnxValueMapType>;
+  run(
+    feeds: Record<string, Tensor>,
+    fetches: Record<string, Tensor | null>,
+  ): Promise<InferenceSession.OnnxValueMapType>;
   release(): Promise<void>;
 }
 
 export interface GpuRuntime {
   readonly device: GPUDevice;
   /** Outputs named in `inPlace` stay on the GPU. Fails where an operator has no GPU kernel. */
-  createSession(graph: Uint8Array, weights: Uint8Array | Blob | undefined, inPlace: readonly string[]): Promise<GpuSession>;
+  createSession(
+    graph: Uint8Array,
+    weights: Uint8Array | Blob | undefined,
+    inPlace: readonly string[],
+  ): Promise<GpuSession>;
   float32(values: Float32Array, shape: readonly number[]): Tensor;
   int32(values: Int32Array, shape: readonly number[]): Tensor;
   int64(values: ArrayLike<number>, shape: readonly number[]): Tensor;
@@ -54,7 +61,8 @@ export function gpuRuntime(ort: OrtWeb, device: GPUDevice): GpuRuntime {
           preferredOutputLocation: Object.fromEntries(inPlace.map((name) => [name, "gpu-buffer" as const])),
           logSeverityLevel: 3,
           extra: { session: { disable_cpu_ep_fallback: "1" } },
-        }));
+        }),
+      );
       return {
         run: (feeds, fetches) => onDevice(() => session.run(feeds, fetches)),
         release: () => onDevice(() => session.release()),

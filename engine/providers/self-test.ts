@@ -74,8 +74,10 @@ function attentionGraph({ heads, kvHeads, headDim }: AttentionShape): Uint8Array
   graph.input("last_position", "int32", ["batch"]);
   graph.input("total_length", "int32", [1]);
   const half = headDim / 2;
-  const angles = Float64Array.from({ length: POSITIONS * half }, (_, i) =>
-    Math.floor(i / half) / Math.pow(THETA, (2 * (i % half)) / headDim));
+  const angles = Float64Array.from(
+    { length: POSITIONS * half },
+    (_, i) => Math.floor(i / half) / Math.pow(THETA, (2 * (i % half)) / headDim),
+  );
   const cos = graph.constant("cos", "float32", [POSITIONS, half], Float32Array.from(angles, Math.cos));
   const sin = graph.constant("sin", "float32", [POSITIONS, half], Float32Array.from(angles, Math.sin));
   graph.contrib(
@@ -85,7 +87,8 @@ function attentionGraph({ heads, kvHeads, headDim }: AttentionShape): Uint8Array
     { num_heads: heads, kv_num_heads: kvHeads, do_rotary: 1 },
   );
   graph.output("attended", "float32", ["batch", "sequence", heads * headDim]);
-  for (const name of ["present_key", "present_value"]) graph.output(name, "float32", ["batch", kvHeads, "positions", headDim]);
+  for (const name of ["present_key", "present_value"])
+    graph.output(name, "float32", ["batch", kvHeads, "positions", headDim]);
   return graph.finish().graph;
 }
 

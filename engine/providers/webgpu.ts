@@ -8,7 +8,17 @@ import type { Tensor } from "onnxruntime-web/jspi";
 import type { PreparedModel } from "../prepare.ts";
 import type { ModelConfig, Runner } from "../types.ts";
 import { findAdapter, type Gpu, gpuFacts, openDevice } from "./gpu-device.ts";
-import { assertCopy, assertOptions, decodeStep, type KvLayout, kvLayout, lastOfEachRow, prefillStep, type RunnerOptions, type Step } from "./kv.ts";
+import {
+  assertCopy,
+  assertOptions,
+  decodeStep,
+  type KvLayout,
+  kvLayout,
+  lastOfEachRow,
+  prefillStep,
+  type RunnerOptions,
+  type Step,
+} from "./kv.ts";
 import { type GpuRuntime, gpuRuntime, type OrtWeb } from "./ort-webgpu.ts";
 import { selfTest } from "./self-test.ts";
 
@@ -39,8 +49,14 @@ export async function createWebgpuRunner(prepared: PreparedModel, options: Webgp
   options.onStage?.("session (webgpu)");
   const layout = kvLayout(prepared.config, options);
   assertFits(layout, runtime.device);
-  const weights = options.openWeights ? await options.openWeights() : prepared.weights.subarray(0, prepared.weights.byteLength);
-  const session = await runtime.createSession(prepared.graph, weights, layout.names.map((name) => `present.${name}`));
+  const weights = options.openWeights
+    ? await options.openWeights()
+    : prepared.weights.subarray(0, prepared.weights.byteLength);
+  const session = await runtime.createSession(
+    prepared.graph,
+    weights,
+    layout.names.map((name) => `present.${name}`),
+  );
   const cache = new KvCache(runtime, layout);
   const { config } = prepared;
   const { vocabulary } = config;
@@ -104,14 +120,20 @@ async function warmUp(runner: Runner): Promise<void> {
 }
 
 /** A device whose attention is right: with subgroups if they work, else without. */
-async function openTestedDevice(ort: OrtWeb, config: ModelConfig, { gpu, allowSoftwareGpu }: WebgpuRunnerOptions): Promise<GpuRuntime> {
+async function openTestedDevice(
+  ort: OrtWeb,
+  config: ModelConfig,
+  { gpu, allowSoftwareGpu }: WebgpuRunnerOptions,
+): Promise<GpuRuntime> {
   let worst = 0;
   for (const withSubgroups of [true, false]) {
     const adapter = await findAdapter(gpu);
     if (adapter === undefined) throw new Error("there is no WebGPU adapter");
     const facts = gpuFacts(adapter);
     if (facts.isSoftware && !allowSoftwareGpu) {
-      throw new Error(`the only WebGPU adapter is software (${facts.description || facts.architecture || facts.vendor}); allow software GPUs to use it`);
+      throw new Error(
+        `the only WebGPU adapter is software (${facts.description || facts.architecture || facts.vendor}); allow software GPUs to use it`,
+      );
     }
     const hasSubgroups = adapter.features.has("subgroups");
     // A software adapter gains nothing by them, and takes long to compile shaders: one attempt less.
@@ -128,7 +150,10 @@ async function openTestedDevice(ort: OrtWeb, config: ModelConfig, { gpu, allowSo
 function assertFits({ slots, slotElements }: KvLayout, { limits }: GPUDevice): void {
   const byteLength = slots * slotElements * FLOAT;
   const most = Math.min(limits.maxStorageBufferBindingSize, limits.maxBufferSize);
-  if (byteLength > most) throw new Error(`${slots} slots need a buffer of ${byteLength} bytes; this GPU allows ${most}: use fewer or shorter slots`);
+  if (byteLength > most)
+    throw new Error(
+      `${slots} slots need a buffer of ${byteLength} bytes; this GPU allows ${most}: use fewer or shorter slots`,
+    );
 }
 
 /** The slots' keys and values on the GPU, and the stage. */
@@ -190,7 +215,9 @@ class KvCache {
   }
 
   #tensors(buffers: ReadonlyMap<string, GPUBuffer>, rows: number): ReadonlyMap<string, Tensor> {
-    return new Map([...buffers].map(([name, buffer]) => [name, this.#gpu.overBuffer(buffer, this.#layout.shape(rows))]));
+    return new Map(
+      [...buffers].map(([name, buffer]) => [name, this.#gpu.overBuffer(buffer, this.#layout.shape(rows))]),
+    );
   }
 
   #copy(
@@ -211,7 +238,13 @@ class KvCache {
       for (const { start: head } of this.#layout.ranges(0, 0)) {
         const offset = (head + start * headDim) * FLOAT;
         const slotBytes = slotElements * FLOAT;
-        encoder.copyBufferToBuffer(buffer, fromSlot * slotBytes + offset, target.get(name)!, toSlot * slotBytes + offset, count * headDim * FLOAT);
+        encoder.copyBufferToBuffer(
+          buffer,
+          fromSlot * slotBytes + offset,
+          target.get(name)!,
+          toSlot * slotBytes + offset,
+          count * headDim * FLOAT,
+        );
       }
     }
     device.queue.submit([encoder.finish()]);

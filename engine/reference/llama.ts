@@ -89,7 +89,8 @@ export function createReferenceRunner(
 
   /** Runs one token through all layers; writes its keys and values; returns the final hidden state `[embedding]`. */
   function forward(slot: Slot, token: number, position: number): Float32Array {
-    if (token < 0 || token >= vocabulary) throw new RangeError(`token ${token} is outside the vocabulary of ${vocabulary}`);
+    if (token < 0 || token >= vocabulary)
+      throw new RangeError(`token ${token} is outside the vocabulary of ${vocabulary}`);
     if (position >= slotLength) throw new RangeError(`position ${position} is beyond the slot of ${slotLength} tokens`);
     const hidden = weights.embedding.slice(token * embedding, (token + 1) * embedding);
     weights.layers.forEach((layer, index) => {
@@ -129,7 +130,9 @@ export function createReferenceRunner(
     },
     async decode(tokens, positions) {
       const logits = new Float32Array(tokens.length * vocabulary);
-      tokens.forEach((token, row) => logits.set(logitsOf(forward(slotAt(row), token, positions[row]!)), row * vocabulary));
+      tokens.forEach((token, row) =>
+        logits.set(logitsOf(forward(slotAt(row), token, positions[row]!)), row * vocabulary),
+      );
       return logits;
     },
     async copySlot(from, to, length) {

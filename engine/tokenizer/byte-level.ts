@@ -5,7 +5,9 @@
 /** Character that stands for each byte: `BYTE_CHARACTERS[byte]`. */
 export const BYTE_CHARACTERS: readonly string[] = byteCharacters();
 
-const BYTE_OF_CHARACTER: ReadonlyMap<string, number> = new Map(BYTE_CHARACTERS.map((character, byte) => [character, byte]));
+const BYTE_OF_CHARACTER: ReadonlyMap<string, number> = new Map(
+  BYTE_CHARACTERS.map((character, byte) => [character, byte]),
+);
 
 function byteCharacters(): string[] {
   const isPrintable = (byte: number): boolean =>

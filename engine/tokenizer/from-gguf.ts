@@ -55,7 +55,12 @@ function fail(key: string, expected: string): never {
   throw new Error(`GGUF metadata: ${key} must be ${expected}; the file cannot be used as a language model`);
 }
 
-function arrayOf<T>(metadata: TokenizerMetadata, key: string, guard: (value: unknown) => value is T, what: string): readonly T[] {
+function arrayOf<T>(
+  metadata: TokenizerMetadata,
+  key: string,
+  guard: (value: unknown) => value is T,
+  what: string,
+): readonly T[] {
   const value = metadata[key];
   if (!Array.isArray(value) && !ArrayBuffer.isView(value)) fail(key, `an array of ${what}`);
   const list: unknown[] = Array.from(value as ArrayLike<unknown>);
@@ -69,7 +74,8 @@ const isNumber = (value: unknown): value is number => typeof value === "number";
 function optionalId(metadata: TokenizerMetadata, key: string, vocabulary: number): number | undefined {
   const value = metadata[key];
   if (value === undefined) return undefined;
-  if (!isNumber(value) || !Number.isInteger(value) || value < 0 || value >= vocabulary) fail(key, `an id below ${vocabulary}`);
+  if (!isNumber(value) || !Number.isInteger(value) || value < 0 || value >= vocabulary)
+    fail(key, `an id below ${vocabulary}`);
   return value;
 }
 
@@ -88,18 +94,22 @@ export function describeGgufTokenizer(metadata: TokenizerMetadata): TokenizerDes
   const pre = metadata["tokenizer.ggml.pre"] ?? "default";
   const preTokenizer = isString(pre) ? PRE_TOKENIZERS.get(pre) : undefined;
   if (preTokenizer === undefined) {
-    throw new Error(`pre-tokeniser ${JSON.stringify(pre)} is not supported: known are ${[...PRE_TOKENIZERS.keys()].join(", ")}`);
+    throw new Error(
+      `pre-tokeniser ${JSON.stringify(pre)} is not supported: known are ${[...PRE_TOKENIZERS.keys()].join(", ")}`,
+    );
   }
   const tokens = arrayOf(metadata, "tokenizer.ggml.tokens", isString, "strings");
   const merges = arrayOf(metadata, "tokenizer.ggml.merges", isString, "strings");
-  const types = metadata["tokenizer.ggml.token_type"] === undefined
-    ? []
-    : arrayOf(metadata, "tokenizer.ggml.token_type", isNumber, "numbers");
+  const types =
+    metadata["tokenizer.ggml.token_type"] === undefined
+      ? []
+      : arrayOf(metadata, "tokenizer.ggml.token_type", isNumber, "numbers");
   const idsOfType = (type: number): number[] => tokens.flatMap((_, id) => (types[id] === type ? [id] : []));
   const controlTokens = idsOfType(CONTROL_TYPE);
   const literalTokens = idsOfType(USER_DEFINED_TYPE);
 
-  const id = (name: string): number | undefined => optionalId(metadata, `tokenizer.ggml.${name}_token_id`, tokens.length);
+  const id = (name: string): number | undefined =>
+    optionalId(metadata, `tokenizer.ggml.${name}_token_id`, tokens.length);
   const eosToken = id("eos");
   const control = new Set(controlTokens);
   const endTokens = new Set([eosToken, id("eot"), id("eom")].filter((token) => token !== undefined));

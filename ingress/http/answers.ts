@@ -12,7 +12,8 @@ export interface Answer {
 const TEXT = "text/plain; charset=utf-8";
 const text = (status: number, body: string): Answer => ({ status, type: TEXT, body });
 
-export const notFound = (path: string): Answer => text(404, `Path '${path}' not found. Ping http://.../-/routes for available routes.`);
+export const notFound = (path: string): Answer =>
+  text(404, `Path '${path}' not found. Ping http://.../-/routes for available routes.`);
 export const refused = (why: string): Answer => text(403, why);
 export const INTERNAL: Answer = text(500, "Internal Server Error");
 export const TOO_MANY_HEADERS: Answer = text(431, "Too many header lines.");
@@ -23,7 +24,9 @@ export function systemAnswer(mesh: Mesh, path: string): Answer | null {
   if (path !== "/-/healthz" && path !== "/-/routes") return null;
   const why = mesh.notReady();
   if (why !== null) return text(503, why);
-  return path === "/-/healthz" ? text(200, "success") : { status: 200, type: "application/json", body: mesh.routes?.json ?? "{}" };
+  return path === "/-/healthz"
+    ? text(200, "success")
+    : { status: 200, type: "application/json", body: mesh.routes?.json ?? "{}" };
 }
 
 /** Seconds as Ray prints them: 1 is `1.0`. */
@@ -31,7 +34,8 @@ const seconds = (s: number): string => (Number.isInteger(s) ? s.toFixed(1) : Str
 
 /** What a failed request is answered. The details of a 500 stay inside. */
 export function failAnswer(fail: FailHead, requestId: string, timeoutS: number | null): Answer {
-  if (fail.code === "TIMEOUT" && timeoutS !== null) return text(408, `Request ${requestId} timed out after ${seconds(timeoutS)}s.`);
+  if (fail.code === "TIMEOUT" && timeoutS !== null)
+    return text(408, `Request ${requestId} timed out after ${seconds(timeoutS)}s.`);
   const status = OUTSIDE[fail.code].http;
   return status === 500 ? INTERNAL : text(status, fail.message);
 }

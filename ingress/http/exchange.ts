@@ -45,7 +45,15 @@ export class Exchange implements Reply {
   #clientGone = false;
   #over = false;
 
-  constructor(context: HttpContext, request: IncomingMessage, response: ServerResponse, headers: RequestHeaders, match: Match, pool: Pool, extra: readonly string[]) {
+  constructor(
+    context: HttpContext,
+    request: IncomingMessage,
+    response: ServerResponse,
+    headers: RequestHeaders,
+    match: Match,
+    pool: Pool,
+    extra: readonly string[],
+  ) {
     this.#context = context;
     this.#request = request;
     this.#response = response;
@@ -53,15 +61,32 @@ export class Exchange implements Reply {
     this.#match = match;
     this.#extra = extra;
     this.#startedAt = context.now();
-    this.#timeoutS = headers.timeoutS === null ? context.requestTimeoutS : headers.timeoutS === 0 ? null : headers.timeoutS;
+    this.#timeoutS =
+      headers.timeoutS === null ? context.requestTimeoutS : headers.timeoutS === 0 ? null : headers.timeoutS;
     const deadline = this.#timeoutS === null ? null : this.#startedAt + this.#timeoutS * 1000;
     const method = request.method ?? "GET";
     const head: OpenHttp = {
-      kind: "http", app: match.route.app, deployment: match.route.deployment, requestId: headers.requestId, deadlineMs: null, epoch: 0, hops: 1,
-      model: headers.model, method, path: match.path, mount: match.mount, scheme: context.guard.scheme, headers: headers.forwarded,
-      remote: remoteOf(request), upgrade: false,
+      kind: "http",
+      app: match.route.app,
+      deployment: match.route.deployment,
+      requestId: headers.requestId,
+      deadlineMs: null,
+      epoch: 0,
+      hops: 1,
+      model: headers.model,
+      method,
+      path: match.path,
+      mount: match.mount,
+      scheme: context.guard.scheme,
+      headers: headers.forwarded,
+      remote: remoteOf(request),
+      upgrade: false,
     };
-    this.#forward = new Forward(pool, { head, repeatable: repeatable(method, headers.idempotencyKey), deadline, ended: !headers.hasBody }, this);
+    this.#forward = new Forward(
+      pool,
+      { head, repeatable: repeatable(method, headers.idempotencyKey), deadline, ended: !headers.hasBody },
+      this,
+    );
   }
 
   start(): void {
@@ -72,7 +97,8 @@ export class Exchange implements Reply {
       });
       this.#request.on("end", () => this.#forward.end());
     }
-    if (this.#timeoutS !== null) this.#stopTimer = this.#context.after(this.#timeoutS * 1000, () => this.#forward.expire());
+    if (this.#timeoutS !== null)
+      this.#stopTimer = this.#context.after(this.#timeoutS * 1000, () => this.#forward.expire());
     this.#forward.start();
   }
 
@@ -85,7 +111,8 @@ export class Exchange implements Reply {
   }
 
   onChunk(payload: Uint8Array, type: ChunkType, _more: boolean, charge: number): void {
-    if (type === "value" || this.#head === null) return this.#broken("The replica sent a chunk that HTTP has no place for.");
+    if (type === "value" || this.#head === null)
+      return this.#broken("The replica sent a chunk that HTTP has no place for.");
     if (this.#clientGone || !this.#hasBody()) return this.#forward.consumed(charge);
     // What waits for a slow client is copied: a view would keep the whole message, with other requests' pieces, as long as it likes.
     if (payload.byteLength > 0) this.#pieces.push(this.#response.writableNeedDrain ? new Uint8Array(payload) : payload);
@@ -156,7 +183,8 @@ export class Exchange implements Reply {
   /** An answer without a body may still say how long it would be. */
   #keepPromisedLength(lines: string[]): void {
     const { contentLength } = responseHeaders(this.#head!.headers, "");
-    if (this.#request.method === "HEAD" && contentLength !== null && !Number.isNaN(contentLength)) lines.push("content-length", String(contentLength));
+    if (this.#request.method === "HEAD" && contentLength !== null && !Number.isNaN(contentLength))
+      lines.push("content-length", String(contentLength));
   }
 
   #writeHead(status: number, lines: string[]): void {
@@ -201,7 +229,8 @@ export class Exchange implements Reply {
       return;
     }
     this.#written += this.#pieceBytes;
-    if (this.#promised !== null && this.#written > this.#promised) return this.#broken("The handler sent more than its content-length.");
+    if (this.#promised !== null && this.#written > this.#promised)
+      return this.#broken("The handler sent more than its content-length.");
     const taken = this.#writePieces();
     if (taken) return this.#forward.consumed(charge);
     this.#owed += charge;
@@ -221,7 +250,9 @@ export class Exchange implements Reply {
       taken = response.write(this.#framing ? `${text.length.toString(16)}\r\n${text}\r\n` : text, "latin1");
     } else {
       const frame = this.#framing;
-      const parts: Uint8Array[] = frame ? [Buffer.from(`${this.#pieceBytes.toString(16)}\r\n`, "latin1"), ...this.#pieces, CRLF] : this.#pieces;
+      const parts: Uint8Array[] = frame
+        ? [Buffer.from(`${this.#pieceBytes.toString(16)}\r\n`, "latin1"), ...this.#pieces, CRLF]
+        : this.#pieces;
       taken = response.write(parts.length === 1 ? parts[0]! : Buffer.concat(parts));
     }
     this.#pieces = [];
@@ -266,7 +297,14 @@ export class Exchange implements Reply {
 
   #answer({ status, type, body }: Answer): void {
     if (!this.#request.complete && this.#headers.hasBody) this.#response.shouldKeepAlive = false;
-    this.#writeHead(status, ["content-type", type, "content-length", String(Buffer.byteLength(body)), "x-request-id", this.#headers.requestId]);
+    this.#writeHead(status, [
+      "content-type",
+      type,
+      "content-length",
+      String(Buffer.byteLength(body)),
+      "x-request-id",
+      this.#headers.requestId,
+    ]);
     this.#response.end(body);
   }
 
@@ -296,12 +334,20 @@ export class Exchange implements Reply {
     this.#stopTimer?.();
     const { route } = this.#match;
     this.#context.finished({
-      requestId: this.#headers.requestId, method: this.#request.method ?? "", route: route.name, app: route.app, deployment: route.deployment,
-      status, ms: this.#context.now() - this.#startedAt, log: route.accessLog, isError: status >= 400,
+      requestId: this.#headers.requestId,
+      method: this.#request.method ?? "",
+      route: route.name,
+      app: route.app,
+      deployment: route.deployment,
+      status,
+      ms: this.#context.now() - this.#startedAt,
+      log: route.accessLog,
+      isError: status >= 400,
     });
   }
 }
 
 const LAST_CHUNK = "0\r\n\r\n";
 const CRLF = Buffer.from("\r\n", "latin1");
-const latin1 = (bytes: Uint8Array): string => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("latin1");
+const latin1 = (bytes: Uint8Array): string =>
+  Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("latin1");

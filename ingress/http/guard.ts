@@ -3,12 +3,19 @@
  * and take foreign origins only from `cors_origins`. Pure.
  */
 
-const hostOnly = (host: string): string => (host.startsWith("[") ? host.slice(0, host.indexOf("]") + 1) : host.replace(/:\d+$/, "")).toLowerCase();
+const hostOnly = (host: string): string =>
+  (host.startsWith("[") ? host.slice(0, host.indexOf("]") + 1) : host.replace(/:\d+$/, "")).toLowerCase();
 
 /** True for addresses and names that mean this machine only. */
 export function isLoopback(host: string): boolean {
   const name = hostOnly(host);
-  return name === "localhost" || name.endsWith(".localhost") || name === "[::1]" || name === "::1" || /^127\.\d{1,3}\.\d{1,3}\.\d{1,3}$/.test(name);
+  return (
+    name === "localhost" ||
+    name.endsWith(".localhost") ||
+    name === "[::1]" ||
+    name === "::1" ||
+    /^127\.\d{1,3}\.\d{1,3}\.\d{1,3}$/.test(name)
+  );
 }
 
 export interface Guard {
@@ -29,19 +36,30 @@ const WELCOME: Verdict = { refusal: null, headers: [] };
 
 export function judge(guard: Guard, host: string | undefined, origin: string | undefined): Verdict {
   if (guard.loopback && host !== undefined && !isLoopback(host))
-    return { refusal: `This listener is bound to loopback and does not answer to the host name in "Host: ${host.slice(0, 100)}". Use localhost, or bind http_options.host to another address.`, headers: [] };
+    return {
+      refusal: `This listener is bound to loopback and does not answer to the host name in "Host: ${host.slice(0, 100)}". Use localhost, or bind http_options.host to another address.`,
+      headers: [],
+    };
   if (origin === undefined || origin === `${guard.scheme}://${host}`) return WELCOME;
   const any = guard.corsOrigins.includes("*");
-  if (any || guard.corsOrigins.includes(origin)) return { refusal: null, headers: ["access-control-allow-origin", any ? "*" : origin, "vary", "Origin"] };
-  if (guard.loopback) return { refusal: `Origin ${origin.slice(0, 100)} is not allowed here. Add it to http_options.cors_origins.`, headers: [] };
+  if (any || guard.corsOrigins.includes(origin))
+    return { refusal: null, headers: ["access-control-allow-origin", any ? "*" : origin, "vary", "Origin"] };
+  if (guard.loopback)
+    return {
+      refusal: `Origin ${origin.slice(0, 100)} is not allowed here. Add it to http_options.cors_origins.`,
+      headers: [],
+    };
   return WELCOME;
 }
 
 /** Lines that answer a preflight request from an allowed origin. */
 export function preflight(requestedHeaders: string | undefined): string[] {
   return [
-    "access-control-allow-methods", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS",
-    "access-control-allow-headers", requestedHeaders ?? "*",
-    "access-control-max-age", "600",
+    "access-control-allow-methods",
+    "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS",
+    "access-control-allow-headers",
+    requestedHeaders ?? "*",
+    "access-control-max-age",
+    "600",
   ];
 }

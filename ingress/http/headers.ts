@@ -89,10 +89,24 @@ export function readHeaders(raw: readonly string[], freshId: () => string): Requ
 }
 
 /** Lines that a connection option may not take away, because the meaning of the request rests on them. */
-const ALWAYS_KEPT: ReadonlySet<string> = new Set(["host", "content-length", "x-request-id", "authorization", "cookie", "close", "keep-alive"]);
+const ALWAYS_KEPT: ReadonlySet<string> = new Set([
+  "host",
+  "content-length",
+  "x-request-id",
+  "authorization",
+  "cookie",
+  "close",
+  "keep-alive",
+]);
 
 function withoutNamed(headers: string[], options: string): string[] {
-  const dropped = new Set(options.toLowerCase().split(",").map((option) => option.trim()).filter((option) => !ALWAYS_KEPT.has(option)));
+  const dropped = new Set(
+    options
+      .toLowerCase()
+      .split(",")
+      .map((option) => option.trim())
+      .filter((option) => !ALWAYS_KEPT.has(option)),
+  );
   if (dropped.size === 0) return headers;
   return headers.filter((_, i) => !dropped.has(headers[i - (i % 2)]!));
 }
@@ -103,7 +117,16 @@ function parseTimeout(text: string): number | null {
   return Number.isFinite(seconds) ? Math.max(0, seconds) : null;
 }
 
-const HOP_BY_HOP: ReadonlySet<string> = new Set(["connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade", "te", "trailer", "proxy-authenticate"]);
+const HOP_BY_HOP: ReadonlySet<string> = new Set([
+  "connection",
+  "keep-alive",
+  "proxy-connection",
+  "transfer-encoding",
+  "upgrade",
+  "te",
+  "trailer",
+  "proxy-authenticate",
+]);
 
 export interface ResponseHeaders {
   /** Lines for the client, without framing. */

@@ -47,9 +47,12 @@ export async function listenHttp(options: HttpOptions, outer: ListenerContext): 
     connectionsCheckingInterval: CHECK_MS,
     keepAliveTimeout: options.keep_alive_timeout_s * 1000,
     noDelay: true,
-    shouldUpgradeCallback: (request) => request.method === "GET" && request.headers.upgrade?.toLowerCase() === "websocket",
+    shouldUpgradeCallback: (request) =>
+      request.method === "GET" && request.headers.upgrade?.toLowerCase() === "websocket",
   };
-  const server: Server = secure ? nodeHttps().createServer({ ...limits, ...tlsFiles(options) }, onRequest) : nodeHttp.createServer(limits, onRequest);
+  const server: Server = secure
+    ? nodeHttps().createServer({ ...limits, ...tlsFiles(options) }, onRequest)
+    : nodeHttp.createServer(limits, onRequest);
   // One more than allowed, so that a request with too many is refused instead of losing some silently.
   server.maxHeadersCount = HTTP_HEADERS_MAX + 1;
   server.maxConnections = CLIENT_SOCKETS_MAX;
@@ -89,7 +92,9 @@ export async function listenHttp(options: HttpOptions, outer: ListenerContext): 
 /** Listens. Resolves with the port; rejects with one clear sentence, which names the option to change. */
 export function bind(server: NetServer, host: string, port: number, option = "http_options.port"): Promise<number> {
   return new Promise((resolve, reject) => {
-    server.once("error", (cause: NodeJS.ErrnoException) => reject(new SkeinError("UNAVAILABLE", bindFailure(cause, host, port, option), { cause })));
+    server.once("error", (cause: NodeJS.ErrnoException) =>
+      reject(new SkeinError("UNAVAILABLE", bindFailure(cause, host, port, option), { cause })),
+    );
     server.listen({ host: host.replace(/^\[|\]$/g, ""), port, backlog: 1024 }, () => {
       const address = server.address();
       resolve(typeof address === "object" && address !== null ? address.port : port);
@@ -116,7 +121,11 @@ export function tlsFiles(options: HttpOptions): { key: Buffer; cert: Buffer; ca?
     try {
       return readFileSync(file);
     } catch (cause) {
-      throw new SkeinError("INVALID_ARGUMENT", `${name}: can't read ${file}. It must be a PEM file that the ingress may read.`, { cause });
+      throw new SkeinError(
+        "INVALID_ARGUMENT",
+        `${name}: can't read ${file}. It must be a PEM file that the ingress may read.`,
+        { cause },
+      );
     }
   };
   return {
@@ -131,7 +140,9 @@ const TEXT = ["content-type", "text/plain; charset=utf-8"];
 
 function onClientError(error: NodeJS.ErrnoException, socket: Duplex): void {
   if (error.code === "ECONNRESET" || !socket.writable) return void socket.destroy();
-  if (error.code === "HPE_HEADER_OVERFLOW") answerRaw(socket, { status: 431, lines: TEXT, body: `The request head is larger than ${HTTP_HEAD_MAX} bytes.` });
-  else if (error.code === "ERR_HTTP_REQUEST_TIMEOUT") answerRaw(socket, { status: 408, lines: TEXT, body: "The request head did not come in time." });
+  if (error.code === "HPE_HEADER_OVERFLOW")
+    answerRaw(socket, { status: 431, lines: TEXT, body: `The request head is larger than ${HTTP_HEAD_MAX} bytes.` });
+  else if (error.code === "ERR_HTTP_REQUEST_TIMEOUT")
+    answerRaw(socket, { status: 408, lines: TEXT, body: "The request head did not come in time." });
   else answerRaw(socket, { status: 400, lines: TEXT, body: MALFORMED });
 }

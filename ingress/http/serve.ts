@@ -15,15 +15,32 @@ const pathOf = (target: string): string => {
 };
 
 /** `wantsContinue`: the client waits for `100 Continue` before it sends its body. */
-export function serveRequest(context: HttpContext, request: IncomingMessage, response: ServerResponse, wantsContinue: boolean): void {
+export function serveRequest(
+  context: HttpContext,
+  request: IncomingMessage,
+  response: ServerResponse,
+  wantsContinue: boolean,
+): void {
   context.started();
   const headers = readHeaders(request.rawHeaders, context.freshId);
   const verdict = judge(context.guard, headers.host, headers.origin);
-  const own = (answer: Answer, route: string): void => answerOwn(context, request, response, headers, answer, verdict.headers, route);
+  const own = (answer: Answer, route: string): void =>
+    answerOwn(context, request, response, headers, answer, verdict.headers, route);
   if (request.rawHeaders.length / 2 > HTTP_HEADERS_MAX) return own(TOO_MANY_HEADERS, "");
   if (verdict.refusal !== null) return own(refused(verdict.refusal), "");
-  if (verdict.headers.length > 0 && request.method === "OPTIONS" && request.headers["access-control-request-method"] !== undefined) {
-    response.writeHead(204, [...verdict.headers, ...preflight(request.headers["access-control-request-headers"]), "x-request-id", headers.requestId]).end();
+  if (
+    verdict.headers.length > 0 &&
+    request.method === "OPTIONS" &&
+    request.headers["access-control-request-method"] !== undefined
+  ) {
+    response
+      .writeHead(204, [
+        ...verdict.headers,
+        ...preflight(request.headers["access-control-request-headers"]),
+        "x-request-id",
+        headers.requestId,
+      ])
+      .end();
     return finishOwn(context, request, headers, 204, "");
   }
   const target = targetOf(request.url ?? "/");
@@ -55,15 +72,47 @@ export function serveUpgrade(context: HttpContext, request: IncomingMessage, soc
   new SocketExchange(context, request, socket, firstBytes, headers, match, pool).start();
 }
 
-function answerOwn(context: HttpContext, request: IncomingMessage, response: ServerResponse, headers: RequestHeaders, answer: Answer, extra: readonly string[], route: string): void {
+function answerOwn(
+  context: HttpContext,
+  request: IncomingMessage,
+  response: ServerResponse,
+  headers: RequestHeaders,
+  answer: Answer,
+  extra: readonly string[],
+  route: string,
+): void {
   // Without `100 Continue` the client may never send the body: this connection can't be used again.
   if (headers.hasBody && !request.complete) response.shouldKeepAlive = false;
-  const lines = ["content-type", answer.type, "content-length", String(Buffer.byteLength(answer.body)), "x-request-id", headers.requestId, ...extra];
+  const lines = [
+    "content-type",
+    answer.type,
+    "content-length",
+    String(Buffer.byteLength(answer.body)),
+    "x-request-id",
+    headers.requestId,
+    ...extra,
+  ];
   if (context.closing()) lines.push("connection", "close");
   response.writeHead(answer.status, lines).end(answer.body);
   finishOwn(context, request, headers, answer.status, route);
 }
 
-function finishOwn(context: HttpContext, request: IncomingMessage, headers: RequestHeaders, status: number, route: string): void {
-  context.finished({ requestId: headers.requestId, method: request.method ?? "", route, app: "", deployment: "", status, ms: 0, log: !route.startsWith("/-/"), isError: status >= 400 });
+function finishOwn(
+  context: HttpContext,
+  request: IncomingMessage,
+  headers: RequestHeaders,
+  status: number,
+  route: string,
+): void {
+  context.finished({
+    requestId: headers.requestId,
+    method: request.method ?? "",
+    route,
+    app: "",
+    deployment: "",
+    status,
+    ms: 0,
+    log: !route.startsWith("/-/"),
+    isError: status >= 400,
+  });
 }

@@ -21,13 +21,23 @@ const REFUSAL_MAX = 64 * 1024;
 /** After the client has closed, the handler may run on this long, ms. */
 const CLOSE_GRACE_MS = 5_000;
 /** Close codes that may be sent (RFC 6455, 7.4). */
-const sendable = (code: number): boolean => (code >= 1000 && code <= 1014 && ![1004, 1005, 1006].includes(code)) || (code >= 3000 && code <= 4999);
+const sendable = (code: number): boolean =>
+  (code >= 1000 && code <= 1014 && ![1004, 1005, 1006].includes(code)) || (code >= 3000 && code <= 4999);
 
 /** The protocol that the replica chose is put into the handshake by the `headers` event, so none is chosen here. */
-const server = new WebSocketServer({ noServer: true, perMessageDeflate: false, maxPayload: CLIENT_MESSAGE_MAX, clientTracking: false, handleProtocols: () => false });
+const server = new WebSocketServer({
+  noServer: true,
+  perMessageDeflate: false,
+  maxPayload: CLIENT_MESSAGE_MAX,
+  clientTracking: false,
+  handleProtocols: () => false,
+});
 
 /** Writes a whole HTTP answer to a socket that is not node:http's any more. */
-export function answerRaw(socket: Duplex, answer: { status: number; lines: readonly string[]; body: Uint8Array | string }): void {
+export function answerRaw(
+  socket: Duplex,
+  answer: { status: number; lines: readonly string[]; body: Uint8Array | string },
+): void {
   if (!socket.writable) return;
   let head = `HTTP/1.1 ${answer.status} ${nodeHttp.STATUS_CODES[answer.status] ?? ""}\r\n`;
   for (let i = 0; i + 1 < answer.lines.length; i += 2) head += `${answer.lines[i]}: ${answer.lines[i + 1]}\r\n`;
@@ -35,7 +45,12 @@ export function answerRaw(socket: Duplex, answer: { status: number; lines: reado
   socket.end(answer.body);
 }
 
-export const answerLines = ({ type }: Answer, requestId: string): string[] => ["content-type", type, "x-request-id", requestId];
+export const answerLines = ({ type }: Answer, requestId: string): string[] => [
+  "content-type",
+  type,
+  "x-request-id",
+  requestId,
+];
 
 export class SocketExchange implements Reply {
   readonly #context: HttpContext;
@@ -53,7 +68,15 @@ export class SocketExchange implements Reply {
   #refusalBytes = 0;
   #over = false;
 
-  constructor(context: HttpContext, request: IncomingMessage, socket: Duplex, firstBytes: Buffer, headers: RequestHeaders, match: Match, pool: Pool) {
+  constructor(
+    context: HttpContext,
+    request: IncomingMessage,
+    socket: Duplex,
+    firstBytes: Buffer,
+    headers: RequestHeaders,
+    match: Match,
+    pool: Pool,
+  ) {
     this.#context = context;
     this.#request = request;
     this.#socket = socket;
@@ -63,8 +86,21 @@ export class SocketExchange implements Reply {
     this.#startedAt = context.now();
     const { app, deployment } = match.route;
     const head: OpenHttp = {
-      kind: "http", app, deployment, requestId: headers.requestId, deadlineMs: null, epoch: 0, hops: 1, model: headers.model, method: "GET",
-      path: match.path, mount: match.mount, scheme: context.guard.scheme, headers: headers.forwarded, remote: remoteOf(request), upgrade: true,
+      kind: "http",
+      app,
+      deployment,
+      requestId: headers.requestId,
+      deadlineMs: null,
+      epoch: 0,
+      hops: 1,
+      model: headers.model,
+      method: "GET",
+      path: match.path,
+      mount: match.mount,
+      scheme: context.guard.scheme,
+      headers: headers.forwarded,
+      remote: remoteOf(request),
+      upgrade: true,
     };
     this.#forward = new Forward(pool, { head, repeatable: true, deadline: null, ended: false }, this);
   }
@@ -85,10 +121,13 @@ export class SocketExchange implements Reply {
   onChunk(payload: Uint8Array, type: ChunkType, more: boolean, charge: number): void {
     if (this.#client !== null) {
       // Pieces of a message go out as fragments: nothing is put together here.
-      this.#client.send(payload, { binary: type !== "text", fin: !more, compress: false }, () => this.#forward.consumed(charge));
+      this.#client.send(payload, { binary: type !== "text", fin: !more, compress: false }, () =>
+        this.#forward.consumed(charge),
+      );
       return;
     }
-    if (this.#refusal !== null && (this.#refusalBytes += payload.byteLength) <= REFUSAL_MAX) this.#refusalBody.push(payload.slice());
+    if (this.#refusal !== null && (this.#refusalBytes += payload.byteLength) <= REFUSAL_MAX)
+      this.#refusalBody.push(payload.slice());
     this.#forward.consumed(charge);
   }
 
@@ -101,9 +140,14 @@ export class SocketExchange implements Reply {
   }
 
   onFail(fail: FailHead): void {
-    if (this.#client !== null) return this.#close(1011, fail.code === "APPLICATION_ERROR" ? "Internal Server Error" : fail.code);
+    if (this.#client !== null)
+      return this.#close(1011, fail.code === "APPLICATION_ERROR" ? "Internal Server Error" : fail.code);
     const answer = failAnswer(fail, this.#headers.requestId, null);
-    answerRaw(this.#socket, { status: answer.status, lines: answerLines(answer, this.#headers.requestId), body: answer.body });
+    answerRaw(this.#socket, {
+      status: answer.status,
+      lines: answerLines(answer, this.#headers.requestId),
+      body: answer.body,
+    });
     this.#finish(answer.status, true);
   }
 
@@ -154,8 +198,15 @@ export class SocketExchange implements Reply {
     this.#over = true;
     const { route } = this.#match;
     this.#context.finished({
-      requestId: this.#headers.requestId, method: "WEBSOCKET", route: route.name, app: route.app, deployment: route.deployment,
-      status, ms: this.#context.now() - this.#startedAt, log: route.accessLog, isError,
+      requestId: this.#headers.requestId,
+      method: "WEBSOCKET",
+      route: route.name,
+      app: route.app,
+      deployment: route.deployment,
+      status,
+      ms: this.#context.now() - this.#startedAt,
+      log: route.accessLog,
+      isError,
     });
   }
 }

@@ -30,16 +30,24 @@ export interface MeshListenerContext {
 }
 
 export async function listenMesh(host: string, port: number, context: MeshListenerContext): Promise<MeshListener> {
-  const http = nodeHttp.createServer({ maxHeaderSize: HTTP_HEAD_MAX, headersTimeout: HELLO_TIMEOUT_MS, noDelay: true }, (request, response) => void serveOwn(context, request, response));
+  const http = nodeHttp.createServer(
+    { maxHeaderSize: HTTP_HEAD_MAX, headersTimeout: HELLO_TIMEOUT_MS, noDelay: true },
+    (request, response) => void serveOwn(context, request, response),
+  );
   const sockets = new WebSocketServer({
-    noServer: true, perMessageDeflate: false, maxPayload: LINK_MESSAGE_MAX, skipUTF8Validation: true, clientTracking: false,
+    noServer: true,
+    perMessageDeflate: false,
+    maxPayload: LINK_MESSAGE_MAX,
+    skipUTF8Validation: true,
+    clientTracking: false,
   });
   http.maxConnections = LINKS_MAX;
   http.on("clientError", (_error, socket) => socket.destroy());
   http.on("upgrade", (request, socket: Duplex, firstBytes) => {
     // First of all: an error before anyone listens would end the process.
     socket.on("error", () => {});
-    if (pathOf(request) !== "/link") return void socket.end("HTTP/1.1 404 Not Found\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
+    if (pathOf(request) !== "/link")
+      return void socket.end("HTTP/1.1 404 Not Found\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
     sockets.handleUpgrade(request, socket, firstBytes, (connection) => join(context, connection));
   });
   const bound = await bind(http, host, port);
@@ -75,7 +83,11 @@ function join(context: MeshListenerContext, connection: WebSocket): void {
 
 const SEND = { binary: true, compress: false } as const;
 
-async function serveOwn(context: MeshListenerContext, request: IncomingMessage, response: ServerResponse): Promise<void> {
+async function serveOwn(
+  context: MeshListenerContext,
+  request: IncomingMessage,
+  response: ServerResponse,
+): Promise<void> {
   const from = request.socket.remoteAddress ?? "";
   const local = from === "::1" || /^(::ffff:)?127\./.test(from);
   if (pathOf(request) !== "/metrics" || request.method !== "GET" || !local) return void response.writeHead(404).end();

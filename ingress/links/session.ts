@@ -64,7 +64,8 @@ export class Sessions {
   /** After a new table: replicas whose tickets are revoked must go. */
   enforce(): void {
     for (const session of [...this.#all])
-      if (session.ticket !== null && this.#context.mesh.isRevoked(session.ticket.replica)) session.link.close(CLOSE.notAllowed, "The ticket was revoked.");
+      if (session.ticket !== null && this.#context.mesh.isRevoked(session.ticket.replica))
+        session.link.close(CLOSE.notAllowed, "The ticket was revoked.");
   }
 
   /** This ingress ends. */
@@ -83,24 +84,31 @@ export class Session {
       try {
         const ticket = await verifyTicket(text ?? "", context.keys(), context.meshTime());
         if (ticket.use !== "replica") throw new SkeinError("PERMISSION_DENIED", "This ticket is not a replica's.");
-        if (context.mesh.isRevoked(ticket.replica)) throw new SkeinError("PERMISSION_DENIED", "The ticket was revoked.");
+        if (context.mesh.isRevoked(ticket.replica))
+          throw new SkeinError("PERMISSION_DENIED", "The ticket was revoked.");
         if (this.link.state === "closed") return;
         callees = new Set(ticket.callees);
         this.ticket = ticket;
         this.link.welcome({ build: context.build, features: [], ingress: context.ingress, timeMs: context.meshTime() });
-        if (!sessions.admit(this, ticket)) this.link.close(CLOSE.notAllowed, "A newer incarnation of this replica is linked.");
+        if (!sessions.admit(this, ticket))
+          this.link.close(CLOSE.notAllowed, "A newer incarnation of this replica is linked.");
       } catch (thrown) {
         this.link.close(CLOSE.notAllowed, SkeinError.from(thrown).message);
       }
     };
-    this.link = new Link("listener", io, {
-      onHello: (hello) => void check(hello.ticket),
-      onStream: (stream, head, ended) => switched(context, callees, stream, head, ended),
-      onLoad: (load) => {
-        if (this.ticket !== null) context.mesh.reported(this.ticket, load);
+    this.link = new Link(
+      "listener",
+      io,
+      {
+        onHello: (hello) => void check(hello.ticket),
+        onStream: (stream, head, ended) => switched(context, callees, stream, head, ended),
+        onLoad: (load) => {
+          if (this.ticket !== null) context.mesh.reported(this.ticket, load);
+        },
+        onGoaway: () => {},
+        onClose: () => sessions.closed(this),
       },
-      onGoaway: () => {},
-      onClose: () => sessions.closed(this),
-    }, context.now());
+      context.now(),
+    );
   }
 }

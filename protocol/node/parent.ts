@@ -80,7 +80,11 @@ export function startedByParent<Options>(busy: boolean): Promise<Options> {
   if (busy) {
     const watch = `const end = () => process.kill(process.pid, "SIGKILL");
       new (require("node:net").Socket)({ fd: ${PARENT_FD}, readable: true, writable: false }).on("error", end).on("close", end).resume();`;
-    new Worker(watch, { eval: true, stdout: false, resourceLimits: { maxOldGenerationSizeMb: 16, maxYoungGenerationSizeMb: 2 } }).unref();
+    new Worker(watch, {
+      eval: true,
+      stdout: false,
+      resourceLimits: { maxOldGenerationSizeMb: 16, maxYoungGenerationSizeMb: 2 },
+    }).unref();
   } else {
     const end = (): never => process.exit(1);
     new Socket({ fd: PARENT_FD, readable: true, writable: false }).on("error", end).on("close", end).resume();

@@ -71,19 +71,39 @@ export function ask(base: string, activity: Activity, get: boolean, agent: Agent
       if (!done) resolve({ id, method, startedAt, ms: Date.now() - startedAt, wrong, broken, replica });
       done = true;
     };
-    const headers = method === "GET" ? {} : { "idempotency-key": id, "content-length": String(Buffer.byteLength(body)) };
-    const outgoing = request(new URL(path, base), { method, headers, agent, signal: AbortSignal.timeout(ANSWER_WITHIN_MS) }, (incoming) => {
-      let text = "";
-      incoming.setEncoding("utf8").on("data", (piece: string) => (text += piece));
-      incoming.on("error", (error) => finish(`cut: ${error.message}`, true));
-      incoming.on("end", () => {
-        if (incoming.statusCode !== 200) return finish(`${incoming.statusCode}: ${text.slice(0, 100)}`, false);
-        if (streams) return finish(text === LINES ? null : "lines are missing", false);
-        const answer = JSON.parse(text) as { id: string; sha256?: string; replica: string };
-        finish(answer.id !== id ? `answered with ${answer.id}` : method === "POST" && answer.sha256 !== createHash("sha256").update(body).digest("hex") ? "its body was changed" : null, false, answer.replica);
-      });
-    });
-    outgoing.on("error", (error: NodeJS.ErrnoException) => finish(error.name === "TimeoutError" || error.name === "AbortError" ? "no answer in time" : (error.code ?? error.message), error.name !== "AbortError"));
+    const headers =
+      method === "GET" ? {} : { "idempotency-key": id, "content-length": String(Buffer.byteLength(body)) };
+    const outgoing = request(
+      new URL(path, base),
+      { method, headers, agent, signal: AbortSignal.timeout(ANSWER_WITHIN_MS) },
+      (incoming) => {
+        let text = "";
+        incoming.setEncoding("utf8").on("data", (piece: string) => (text += piece));
+        incoming.on("error", (error) => finish(`cut: ${error.message}`, true));
+        incoming.on("end", () => {
+          if (incoming.statusCode !== 200) return finish(`${incoming.statusCode}: ${text.slice(0, 100)}`, false);
+          if (streams) return finish(text === LINES ? null : "lines are missing", false);
+          const answer = JSON.parse(text) as { id: string; sha256?: string; replica: string };
+          finish(
+            answer.id !== id
+              ? `answered with ${answer.id}`
+              : method === "POST" && answer.sha256 !== createHash("sha256").update(body).digest("hex")
+                ? "its body was changed"
+                : null,
+            false,
+            answer.replica,
+          );
+        });
+      },
+    );
+    outgoing.on("error", (error: NodeJS.ErrnoException) =>
+      finish(
+        error.name === "TimeoutError" || error.name === "AbortError"
+          ? "no answer in time"
+          : (error.code ?? error.message),
+        error.name !== "AbortError",
+      ),
+    );
     outgoing.end(body);
   });
 }

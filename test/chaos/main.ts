@@ -19,13 +19,19 @@ if (unknown.length > 0) {
   process.exit(2);
 }
 
-const mesh = await SystemMesh.start({ workers: 2, appDir: fileURLToPath(new URL("../system/apps", import.meta.url)), compiled: true });
+const mesh = await SystemMesh.start({
+  workers: 2,
+  appDir: fileURLToPath(new URL("../system/apps", import.meta.url)),
+  compiled: true,
+});
 let bad = 0;
 try {
   let base = await deployed(mesh);
   // As many processes as a whole mesh has: more of them are orphans.
   const processes = mesh.processes().size;
-  console.log("target       fault  activity  rounds  requests  failed  excused  answered ms (p50/max)  whole ms (p50/max)  slowest ms  orphans  same pids");
+  console.log(
+    "target       fault  activity  rounds  requests  failed  excused  answered ms (p50/max)  whole ms (p50/max)  slowest ms  orphans  same pids",
+  );
   for (const target of chosen(TARGETS))
     for (const fault of chosen(FAULTS))
       for (const activity of chosen(ACTIVITIES)) {
@@ -45,16 +51,31 @@ try {
           return `${sorted[Math.floor(sorted.length / 2)]}/${sorted.at(-1)}`;
         };
         console.log(
-          [target.padEnd(12), fault.padEnd(6), activity.padEnd(9), String(ROUNDS).padStart(6), sum((r) => r.requests).padStart(9), String(failed.length).padStart(7), sum((r) => r.excused.length).padStart(8),
-            spread((r) => r.answeredMs).padStart(22), spread((r) => r.wholeMs).padStart(19), String(Math.max(...rounds.map((r) => r.slowestMs))).padStart(11), String(orphans).padStart(8), (samePids ? "yes" : "NO").padStart(10)].join(" "),
+          [
+            target.padEnd(12),
+            fault.padEnd(6),
+            activity.padEnd(9),
+            String(ROUNDS).padStart(6),
+            sum((r) => r.requests).padStart(9),
+            String(failed.length).padStart(7),
+            sum((r) => r.excused.length).padStart(8),
+            spread((r) => r.answeredMs).padStart(22),
+            spread((r) => r.wholeMs).padStart(19),
+            String(Math.max(...rounds.map((r) => r.slowestMs))).padStart(11),
+            String(orphans).padStart(8),
+            (samePids ? "yes" : "NO").padStart(10),
+          ].join(" "),
         );
         const reasons = new Map<string, number>();
-        for (const { method, wrong } of failed) reasons.set(`${method}: ${wrong}`, (reasons.get(`${method}: ${wrong}`) ?? 0) + 1);
+        for (const { method, wrong } of failed)
+          reasons.set(`${method}: ${wrong}`, (reasons.get(`${method}: ${wrong}`) ?? 0) + 1);
         for (const [reason, times] of reasons) console.log(`    ${times} x ${reason}`);
       }
 } finally {
   // Throws when a process or a port is left.
   await mesh.stop();
 }
-console.log(bad === 0 ? "No process and no port is left; nothing failed that must not." : `${bad} lines have failures.`);
+console.log(
+  bad === 0 ? "No process and no port is left; nothing failed that must not." : `${bad} lines have failures.`,
+);
 process.exit(bad === 0 ? 0 : 1);

@@ -44,7 +44,13 @@ interface Victim {
   readonly again: () => Promise<unknown>;
 }
 
-export async function round(mesh: SystemMesh, base: string, target: Target, fault: Fault, activity: Activity): Promise<Round> {
+export async function round(
+  mesh: SystemMesh,
+  base: string,
+  target: Target,
+  fault: Fault,
+  activity: Activity,
+): Promise<Round> {
   const before = await runningPids(mesh);
   const victim = await choose(mesh, target, before);
   const load = new Load(base, activity);
@@ -59,7 +65,11 @@ export async function round(mesh: SystemMesh, base: string, target: Target, faul
     process.kill(victim.pid, "SIGCONT");
   } else await victim.again();
   const answeredMs = await answered;
-  await eventually(() => whole(mesh, victim, fault), `the mesh is whole after ${fault} of ${target}`, RECOVERED_WITHIN_MS);
+  await eventually(
+    () => whole(mesh, victim, fault),
+    `the mesh is whole after ${fault} of ${target}`,
+    RECOVERED_WITHIN_MS,
+  );
   const wholeMs = Date.now() - from;
   await pause(BEFORE_MS);
   await load.stop();
@@ -81,7 +91,8 @@ export async function round(mesh: SystemMesh, base: string, target: Target, faul
 /** Without an ingress there is nobody to answer; a stream of which something was delivered is never restarted. */
 function isExcused(outcome: Outcome, target: Target, activity: Activity): boolean {
   // A frozen one finds all its links gone when it goes on: what was in flight looks as if two replicas had died with it inside.
-  if (target === "ingress") return outcome.broken || outcome.wrong === "no answer in time" || outcome.ms > FROZEN_MS / 2;
+  if (target === "ingress")
+    return outcome.broken || outcome.wrong === "no answer in time" || outcome.ms > FROZEN_MS / 2;
   if (target === "coordinator") return false;
   return activity === "stream" && outcome.wrong !== null && outcome.wrong !== "lines are missing";
 }
@@ -90,7 +101,11 @@ async function choose(mesh: SystemMesh, target: Target, replicas: readonly numbe
   const nothing = async (): Promise<void> => {};
   switch (target) {
     case "coordinator":
-      return { pid: mesh.coordinator.pid, takes: [], again: async () => mesh.coordinator.exit.then(() => mesh.startCoordinator()) };
+      return {
+        pid: mesh.coordinator.pid,
+        takes: [],
+        again: async () => mesh.coordinator.exit.then(() => mesh.startCoordinator()),
+      };
     case "ingress":
       return { pid: mesh.ingressPid(), takes: [], again: nothing };
     case "replica":
@@ -110,11 +125,13 @@ async function whole(mesh: SystemMesh, victim: Victim, fault: Fault): Promise<bo
   if (skein.recovering || !skein.workers.every((w) => w.status === "ALIVE")) return false;
   const pids = await runningPids(mesh);
   if (applications["load"]?.status !== "RUNNING" || pids.length !== 2) return false;
-  if (fault === "kill" && (mesh.processes().has(victim.pid) || pids.some((pid) => victim.takes.includes(pid)))) return false;
+  if (fault === "kill" && (mesh.processes().has(victim.pid) || pids.some((pid) => victim.takes.includes(pid))))
+    return false;
   return pids.every((pid) => mesh.processes().has(pid));
 }
 
-const runningPids = async (mesh: SystemMesh): Promise<number[]> => (await mesh.replicas()).filter((r) => r.state === "RUNNING").map((r) => r.pid ?? 0);
+const runningPids = async (mesh: SystemMesh): Promise<number[]> =>
+  (await mesh.replicas()).filter((r) => r.state === "RUNNING").map((r) => r.pid ?? 0);
 
 /** Asks anew every 20 ms, without waiting for the ones before; ms from `at` to the first good answer to a request sent after it. */
 async function firstAnswer(base: string, at: number): Promise<number> {

@@ -35,7 +35,16 @@ export class CommandMesh {
     cpSync(APPS, apps, { recursive: true });
     // Only here: no checker of this repository could read it.
     writeFileSync(join(apps, "ct_syntax.ts"), 'import { deployment } from "skein";\nfunction broken(: {\n}\n');
-    const flags = { "data-dir": join(this.folder, "data"), "app-dir": apps, "dashboard-port": "0", "mesh-port": "0", cpus: "4", gpus: "0", device: "wasm", "log-level": "warn" };
+    const flags = {
+      "data-dir": join(this.folder, "data"),
+      "app-dir": apps,
+      "dashboard-port": "0",
+      "mesh-port": "0",
+      cpus: "4",
+      gpus: "0",
+      device: "wasm",
+      "log-level": "warn",
+    };
     const args = Object.entries(flags).flatMap(([name, value]) => [`--${name}`, value]);
     this.#child = spawn(process.execPath, [COMMAND, "start", "--json-ready", ...args], {
       stdio: ["ignore", "pipe", process.env["SKEIN_TEST_OUTPUT"] === undefined ? "ignore" : "inherit"],
@@ -49,7 +58,9 @@ export class CommandMesh {
     const ready = await Promise.race([
       new Promise<string>((resolve) => createInterface({ input: mesh.#child.stdout! }).once("line", resolve)),
       mesh.#exit.then((how) => `It ended: ${how}`),
-      new Promise<string>((resolve) => setTimeout(() => resolve(`It was not up within ${UP_WITHIN_MS} ms.`), UP_WITHIN_MS).unref()),
+      new Promise<string>((resolve) =>
+        setTimeout(() => resolve(`It was not up within ${UP_WITHIN_MS} ms.`), UP_WITHIN_MS).unref(),
+      ),
     ]);
     if (!ready.startsWith("{")) {
       await mesh.stop().catch(() => {});
@@ -73,11 +84,19 @@ export class CommandMesh {
 
   /** PUTs these applications (and nothing else) with listeners on free ports. */
   async put(applications: readonly object[], httpOptions: object = {}): Promise<ApiAnswer> {
-    return this.api("PUT", APPLICATIONS, { http_options: { port: 0, ...httpOptions }, grpc_options: { port: 0 }, applications });
+    return this.api("PUT", APPLICATIONS, {
+      http_options: { port: 0, ...httpOptions },
+      grpc_options: { port: 0 },
+      applications,
+    });
   }
 
   /** PUTs and waits until no application is being deployed or deleted. */
-  async deploy(applications: readonly object[], httpOptions: object = {}, unsettled: readonly string[] = []): Promise<void> {
+  async deploy(
+    applications: readonly object[],
+    httpOptions: object = {},
+    unsettled: readonly string[] = [],
+  ): Promise<void> {
     const answer = await this.put(applications, httpOptions);
     if (answer.status !== 200) throw new Error(`The deploy was answered ${answer.status}: ${answer.text}`);
     await this.settled(applications.length, unsettled);
@@ -86,7 +105,8 @@ export class CommandMesh {
 
   /** `unsettled`: names of applications that can't be deployed and stay DEPLOYING. */
   async settled(count: number, unsettled: readonly string[] = []): Promise<void> {
-    const done = (app: ApplicationDetails): boolean => unsettled.includes(app.name) || !["DEPLOYING", "DELETING", "NOT_STARTED"].includes(app.status);
+    const done = (app: ApplicationDetails): boolean =>
+      unsettled.includes(app.name) || !["DEPLOYING", "DELETING", "NOT_STARTED"].includes(app.status);
     let last = "";
     await eventually(async () => {
       const apps = Object.values((await this.status()).applications);
@@ -116,11 +136,17 @@ export class CommandMesh {
   /** As Ctrl-C does. Fails if a process is left. */
   async stop(): Promise<void> {
     this.#child.kill("SIGINT");
-    const how = await Promise.race([this.#exit, new Promise((resolve) => setTimeout(() => resolve("still running"), STOPPED_WITHIN_MS).unref())]);
-    await eventually(() => processesOf(this.folder).size === 0, "no process is left", STOPPED_WITHIN_MS).catch(() => {});
+    const how = await Promise.race([
+      this.#exit,
+      new Promise((resolve) => setTimeout(() => resolve("still running"), STOPPED_WITHIN_MS).unref()),
+    ]);
+    await eventually(() => processesOf(this.folder).size === 0, "no process is left", STOPPED_WITHIN_MS).catch(
+      () => {},
+    );
     const left = processesOf(this.folder);
     for (const pid of left.keys()) process.kill(pid, "SIGKILL");
     rmSync(this.folder, { recursive: true, force: true, maxRetries: 10 });
-    if (left.size > 0 || how !== 130) throw new Error(`The mesh ended with ${String(how)} and left ${JSON.stringify([...left])}.`);
+    if (left.size > 0 || how !== 130)
+      throw new Error(`The mesh ended with ${String(how)} and left ${JSON.stringify([...left])}.`);
   }
 }

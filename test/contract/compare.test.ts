@@ -10,8 +10,14 @@ const answer = (text: string, method = "GET"): RawAnswer => {
   if (parsed === null) throw new Error("This is no answer.");
   return parsed.answer;
 };
-const CHUNKED = "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\nx-request-id: r\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n";
-const observed = { status: 200, headers: ["content-type: text/plain", "x-request-id: r"], framing: "chunked", body: "ok" };
+const CHUNKED =
+  "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\nx-request-id: r\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n";
+const observed = {
+  status: 200,
+  headers: ["content-type: text/plain", "x-request-id: r"],
+  framing: "chunked",
+  body: "ok",
+};
 const whats = (found: readonly { what: string }[]): string[] => found.map(({ what }) => what);
 
 it("finds nothing where all is as observed", () => {
@@ -42,16 +48,27 @@ it("finds an answer that did not come, or did not end", () => {
 });
 
 it("names what differs in JSON, key by key, lines of headers in any order", () => {
-  expect(whats(compareJson("body", { a: 1, b: { c: [1] } }, { a: 2, b: { c: [1, 2] }, d: 0 }))).toEqual(["body.a", "body.b.c", "body.d"]);
+  expect(whats(compareJson("body", { a: 1, b: { c: [1] } }, { a: 2, b: { c: [1, 2] }, d: 0 }))).toEqual([
+    "body.a",
+    "body.b.c",
+    "body.d",
+  ]);
   expect(compareJson("body", { a: 1 }, { a: 1, d: 0 }, true)).toEqual([]);
-  expect(whats(compareJson("body", { replicas: [{ state: "RUNNING" }] }, { replicas: [{ state: "STARTING" }] }))).toEqual(["body.replicas[0].state"]);
+  expect(
+    whats(compareJson("body", { replicas: [{ state: "RUNNING" }] }, { replicas: [{ state: "STARTING" }] })),
+  ).toEqual(["body.replicas[0].state"]);
   const lines = (...names: string[]): { headers: string[][] } => ({ headers: names.map((name) => [name, "x"]) });
   expect(compareJson("body", lines("a", "b"), lines("b", "a"))).toEqual([]);
   expect(whats(compareJson("body", lines("a", "a"), lines("a")))).toEqual(["body.headers a"]);
 });
 
 it("placeholders stand for what they name and nothing else", () => {
-  expect(matches("Request <uuid> timed out after 1.0s.", "Request 0f4e6d3c-97a1-4f62-b22b-3f8f39a3aa2b timed out after 1.0s.")).toBe(true);
+  expect(
+    matches(
+      "Request <uuid> timed out after 1.0s.",
+      "Request 0f4e6d3c-97a1-4f62-b22b-3f8f39a3aa2b timed out after 1.0s.",
+    ),
+  ).toBe(true);
   expect(matches("Request <uuid> timed out after 1.0s.", "Request r timed out after 1.0s.")).toBe(false);
   expect(matches("a.b <uint>", "aXb 1")).toBe(false);
   expect(matches("<p>hi</p>", "<p>hi</p>")).toBe(true);
@@ -61,10 +78,19 @@ it("a declared difference explains only what it names, and the report tells whic
   const difference = { in: ["C1"], step: 2, what: "body", skein: "b", why: "it is better" };
   const finding = { step: 2, what: "body", ray: "a", skein: "b" };
   expect(explains(difference, "C1", finding)).toBe(true);
-  for (const [id, other] of [["C2", {}], ["C1", { step: 1 }], ["C1", { what: "status" }], ["C1", { skein: "c" }]] as const)
+  for (const [id, other] of [
+    ["C2", {}],
+    ["C1", { step: 1 }],
+    ["C1", { what: "status" }],
+    ["C1", { skein: "c" }],
+  ] as const)
     expect(explains(difference, id, { ...finding, ...other })).toBe(false);
   const outcome = { id: "C1", title: "", shown: new Set([difference]), unexplained: [] };
-  const text = report([outcome, { ...outcome, id: "C2", unexplained: ["step 0: status"] }, { ...outcome, id: "C3", shown: new Set() }], { C4: "no script" });
+  const text = report(
+    [outcome, { ...outcome, id: "C2", unexplained: ["step 0: status"] }, { ...outcome, id: "C3", shown: new Set() }],
+    { C4: "no script" },
+  );
   expect(text).toMatch(/1 as recorded, 1 with declared differences, 1 failed, 1 open/);
-  for (const line of ["As recorded: C3", "  C1: body: it is better", "  C2: step 0: status", "  C4: no script"]) expect(text).toContain(line);
+  for (const line of ["As recorded: C3", "  C1: body: it is better", "  C2: step 0: status", "  C4: no script"])
+    expect(text).toContain(line);
 });

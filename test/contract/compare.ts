@@ -44,20 +44,27 @@ const lineOf = ([name, value]: readonly [string, string]): string => `${name}: $
 
 /** An answer over HTTP against what was observed; only what was under test is compared. */
 export function compareHttp(observed: HttpObserved, got: RawAnswer | "closed"): Finding[] {
-  if (got === "closed") return observed.error === undefined ? [{ what: "answer", ray: String(observed.status), skein: "none" }] : [];
+  if (got === "closed")
+    return observed.error === undefined ? [{ what: "answer", ray: String(observed.status), skein: "none" }] : [];
   if (observed.error !== undefined) return [{ what: "answer", ray: observed.error, skein: String(got.status) }];
   const findings: Finding[] = [];
   const check = (what: string, ray: unknown, skein: unknown): void => {
     if (ray !== undefined && ray !== skein) findings.push({ what, ray: String(ray), skein: String(skein) });
   };
   check("status", observed.status, got.status);
-  if (observed.headers !== undefined) findings.push(...compareLines("header", observed.headers.filter(notFraming), got.headers.map(lineOf).filter(notFraming)));
+  if (observed.headers !== undefined)
+    findings.push(
+      ...compareLines("header", observed.headers.filter(notFraming), got.headers.map(lineOf).filter(notFraming)),
+    );
   const length = observed.headers?.some((line) => line.startsWith("content-length:")) ? "content-length" : undefined;
   check("framing", observed.framing ?? length, got.framing);
-  if (observed.headers !== undefined || observed.end !== undefined) check("end", observed.end ?? "clean", got.end ?? "clean");
-  if (observed.body !== undefined && !compareBody(observed.body, got.body)) findings.push(...bodyFindings(observed.body, got.body));
+  if (observed.headers !== undefined || observed.end !== undefined)
+    check("end", observed.end ?? "clean", got.end ?? "clean");
+  if (observed.body !== undefined && !compareBody(observed.body, got.body))
+    findings.push(...bodyFindings(observed.body, got.body));
   const { chunks_as_received: chunks } = observed;
-  if (chunks !== undefined && chunks.length > 0) check("chunks", JSON.stringify(chunks), JSON.stringify(got.chunks.map(String)));
+  if (chunks !== undefined && chunks.length > 0)
+    check("chunks", JSON.stringify(chunks), JSON.stringify(got.chunks.map(String)));
   return findings;
 }
 
@@ -91,14 +98,17 @@ function compareBody(observed: string, got: Buffer): boolean {
 function bodyFindings(observed: string, got: Buffer): Finding[] {
   const ray = objectOf(observed);
   const skein = objectOf(got.toString("utf8"));
-  if (ray === null || skein === null) return [{ what: "body", ray: observed, skein: got.toString(observed.startsWith("hex:") ? "hex" : "utf8") }];
+  if (ray === null || skein === null)
+    return [{ what: "body", ray: observed, skein: got.toString(observed.startsWith("hex:") ? "hex" : "utf8") }];
   return compareJson("body", ray, skein);
 }
 
 function objectOf(text: string): Record<string, unknown> | null {
   try {
     const value = JSON.parse(text) as unknown;
-    return typeof value === "object" && value !== null && !Array.isArray(value) ? (value as Record<string, unknown>) : null;
+    return typeof value === "object" && value !== null && !Array.isArray(value)
+      ? (value as Record<string, unknown>)
+      : null;
   } catch {
     return null;
   }
@@ -120,6 +130,8 @@ export function compareJson(path: string, ray: unknown, skein: unknown, subset =
   return matches(show(ray), show(skein)) ? [] : [{ what: path, ray: show(ray), skein: show(skein) }];
 }
 
-const isObject = (value: unknown): value is Record<string, unknown> => typeof value === "object" && value !== null && !Array.isArray(value);
-const isPairs = (value: unknown): value is [string, string][] => Array.isArray(value) && value.length > 0 && value.every((item) => Array.isArray(item) && item.length === 2);
+const isObject = (value: unknown): value is Record<string, unknown> =>
+  typeof value === "object" && value !== null && !Array.isArray(value);
+const isPairs = (value: unknown): value is [string, string][] =>
+  Array.isArray(value) && value.length > 0 && value.every((item) => Array.isArray(item) && item.length === 2);
 const show = (value: unknown): string => (typeof value === "string" ? value : (JSON.stringify(value) ?? ABSENT));

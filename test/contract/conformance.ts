@@ -3,8 +3,25 @@ import type { AppConfig } from "./recording.ts";
 import { replayRequests, type Replay } from "./replay.ts";
 import { chunkedBodies, expectContinue, keepAlive, unusualRequests } from "./scripts/connections.ts";
 import { apiRequests, applications, scaling, shutdown } from "./scripts/operators.ts";
-import { backpressure, globalTimeout, leaving, phase, prefixWithSpace, timeouts, twelveAtOnce } from "./scripts/requests.ts";
-import { badPrefixes, dropped, optionUpdates, routeUpdate, settledStates, sickness, updates, updateUnderLoad } from "./scripts/states.ts";
+import {
+  backpressure,
+  globalTimeout,
+  leaving,
+  phase,
+  prefixWithSpace,
+  timeouts,
+  twelveAtOnce,
+} from "./scripts/requests.ts";
+import {
+  badPrefixes,
+  dropped,
+  optionUpdates,
+  routeUpdate,
+  settledStates,
+  sickness,
+  updates,
+  updateUnderLoad,
+} from "./scripts/states.ts";
 
 export type Script = (replay: Replay) => Promise<void>;
 
@@ -18,24 +35,66 @@ export interface Group {
   readonly cases: Readonly<Record<string, Script>>;
 }
 
-const app = (name: string, importPath: string, more: object = {}): AppConfig => ({ name, route_prefix: `/${name}`, import_path: importPath, ...more });
-const plain = (...ids: readonly string[]): Record<string, Script> => Object.fromEntries(ids.map((id) => [id, replayRequests]));
+const app = (name: string, importPath: string, more: object = {}): AppConfig => ({
+  name,
+  route_prefix: `/${name}`,
+  import_path: importPath,
+  ...more,
+});
+const plain = (...ids: readonly string[]): Record<string, Script> =>
+  Object.fromEntries(ids.map((id) => [id, replayRequests]));
 
-const prefixes = [app("one", "ct_echo:app1", { route_prefix: "/hello" }), app("three", "ct_echo:app3", { route_prefix: "/hello/world" }), app("four", "ct_echo:app4", { route_prefix: "/hello/world/again" }), app("dia", "ct_auto:diamond")];
+const prefixes = [
+  app("one", "ct_echo:app1", { route_prefix: "/hello" }),
+  app("three", "ct_echo:app3", { route_prefix: "/hello/world" }),
+  app("four", "ct_echo:app4", { route_prefix: "/hello/world/again" }),
+  app("dia", "ct_auto:diamond"),
+];
 const ok = (name: string, route: string): AppConfig => app(name, "ct_fail:ok", { route_prefix: route });
 
 /** In this order, on one mesh: each deploys what it needs over the one before. */
 export const GROUPS: readonly Group[] = [
   {
     name: "the textbook's application",
-    applications: [{ ...app("llm", "textbook_llm:chat", { deployments: [{ name: "LLM", num_replicas: 1, ray_actor_options: { num_cpus: 1, num_gpus: 0 } }] }), route_prefix: "/" }],
+    applications: [
+      {
+        ...app("llm", "textbook_llm:chat", {
+          deployments: [{ name: "LLM", num_replicas: 1, ray_actor_options: { num_cpus: 1, num_gpus: 0 } }],
+        }),
+        route_prefix: "/",
+      },
+    ],
     cases: plain("C051", "X-TXT-02", "C004"),
   },
   {
     name: "echo and types",
-    applications: [app("echo", "ct_echo:app"), app("types", "ct_types:app"), app("agen", "ct_types:agen_app"), app("sgen", "ct_types:sgen_app"), app("fn", "ct_types:fn_app"), app("fa", "ct_fastapi:app"), ok("p6", "/a b")],
+    applications: [
+      app("echo", "ct_echo:app"),
+      app("types", "ct_types:app"),
+      app("agen", "ct_types:agen_app"),
+      app("sgen", "ct_types:sgen_app"),
+      app("fn", "ct_types:fn_app"),
+      app("fa", "ct_fastapi:app"),
+      ok("p6", "/a b"),
+    ],
     cases: {
-      ...plain("C007", "C011", "C019", "C020", "C040", "C043", "C049", "C049-c", "C049-d", "C049-e", "C050", "X-HTTP-01", "X-HTTP-03", "X-HTTP-04", "X-HTTP-06"),
+      ...plain(
+        "C007",
+        "C011",
+        "C019",
+        "C020",
+        "C040",
+        "C043",
+        "C049",
+        "C049-c",
+        "C049-d",
+        "C049-e",
+        "C050",
+        "X-HTTP-01",
+        "X-HTTP-03",
+        "X-HTTP-04",
+        "X-HTTP-06",
+      ),
       "C006-c": prefixWithSpace,
       "X-CONN-01": keepAlive,
       "X-CONN-03": chunkedBodies,
@@ -45,48 +104,129 @@ export const GROUPS: readonly Group[] = [
   },
   {
     name: "slow and busy ones, and prefixes, none of them /",
-    applications: [...prefixes, app("slow", "ct_slow:app"), app("conc", "ct_over:conc"), app("over429", "ct_over:over"), app("health", "ct_over:health")],
-    cases: { C045: leaving, "X-CAN-01": leaving, "X-CAN-02": leaving, C037: twelveAtOnce, "X-OVER-01": backpressure, "C029-b": timeouts, C005: phase(true), C079: applications(["dia"]), C012: sickness("exit"), C117: sickness("hang") },
+    applications: [
+      ...prefixes,
+      app("slow", "ct_slow:app"),
+      app("conc", "ct_over:conc"),
+      app("over429", "ct_over:over"),
+      app("health", "ct_over:health"),
+    ],
+    cases: {
+      C045: leaving,
+      "X-CAN-01": leaving,
+      "X-CAN-02": leaving,
+      C037: twelveAtOnce,
+      "X-OVER-01": backpressure,
+      "C029-b": timeouts,
+      C005: phase(true),
+      C079: applications(["dia"]),
+      C012: sickness("exit"),
+      C117: sickness("hang"),
+    },
   },
-  { name: "prefixes and /", applications: [...prefixes, app("two", "ct_echo:app2", { route_prefix: "/" })], cases: { C002: replayRequests, "C005 (with an application on /)": phase(false) } },
+  {
+    name: "prefixes and /",
+    applications: [...prefixes, app("two", "ct_echo:app2", { route_prefix: "/" })],
+    cases: { C002: replayRequests, "C005 (with an application on /)": phase(false) },
+  },
   {
     name: "what can't be deployed",
     unsettled: ["gpu", "cpu100"],
     applications: [
       ok("p6", "/a b"),
-      app("fail-ctor", "ct_fail:fail_ctor"), app("bad-reconf", "ct_fail:bad_reconf", { deployments: [{ name: "BadReconf", user_config: { bad: true } }] }),
-      app("d9", "ct_fail:ok", { deployments: [{ name: "Ok", user_config: { a: 1 } }] }), app("sick", "ct_fail:sick"),
-      app("no-module", "no_such_module:app"), app("no-attr", "ct_fail:nope"), app("syntax", "ct_syntax:app"), app("import-raises", "ct_importfail:app"),
+      app("fail-ctor", "ct_fail:fail_ctor"),
+      app("bad-reconf", "ct_fail:bad_reconf", { deployments: [{ name: "BadReconf", user_config: { bad: true } }] }),
+      app("d9", "ct_fail:ok", { deployments: [{ name: "Ok", user_config: { a: 1 } }] }),
+      app("sick", "ct_fail:sick"),
+      app("no-module", "no_such_module:app"),
+      app("no-attr", "ct_fail:nope"),
+      app("syntax", "ct_syntax:app"),
+      app("import-raises", "ct_importfail:app"),
       app("unknown-dep", "ct_fail:ok", { deployments: [{ name: "Nope", num_replicas: 2 }] }),
-      app("gpu", "ct_fail:gpu"), app("cpu100", "ct_fail:ok", { deployments: [{ name: "Ok", ray_actor_options: { num_cpus: 100 } }] }),
-      app("not-bound", "ct_fail:NotBound"), app("plain-class", "ct_fail:PlainClass"), app("plain-int", "ct_fail:plain"), app("builder-ok", "ct_fail:builder", { args: { x: 1 } }),
-      app("builder-two", "ct_fail:builder_two"), app("builder-wrong", "ct_fail:builder_wrong_return"), app("builder-raises", "ct_fail:builder_raises"), app("args-nobuilder", "ct_fail:ok", { args: { x: 1 } }),
+      app("gpu", "ct_fail:gpu"),
+      app("cpu100", "ct_fail:ok", { deployments: [{ name: "Ok", ray_actor_options: { num_cpus: 100 } }] }),
+      app("not-bound", "ct_fail:NotBound"),
+      app("plain-class", "ct_fail:PlainClass"),
+      app("plain-int", "ct_fail:plain"),
+      app("builder-ok", "ct_fail:builder", { args: { x: 1 } }),
+      app("builder-two", "ct_fail:builder_two"),
+      app("builder-wrong", "ct_fail:builder_wrong_return"),
+      app("builder-raises", "ct_fail:builder_raises"),
+      app("args-nobuilder", "ct_fail:ok", { args: { x: 1 } }),
     ],
     cases: {
-      ...Object.fromEntries(["C088", "C090", "C107", "C119", "C122", "C174", "X-LIFE-01"].map((id) => [id, settledStates])),
+      ...Object.fromEntries(
+        ["C088", "C090", "C107", "C119", "C122", "C174", "X-LIFE-01"].map((id) => [id, settledStates]),
+      ),
       "C088-b": applications(["fail-ctor", "no-module", "gpu"]),
       "C006-b": badPrefixes,
     },
   },
-  { name: "updates", applications: null, cases: { C104: updates, C100: updates, C102: optionUpdates, C103: routeUpdate, "X-UPD-03": updates, C113: updateUnderLoad, C105: dropped } },
-  { name: "the operators' API", applications: [app("e", "ct_echo:app", { external_scaler_enabled: true }), app("e2", "ct_echo:app2")], cases: { "X-REST-02": apiRequests, C073: scaling, C071: scaling, "X-REST-04": applications(["e2"]) } },
-  { name: "configurations that are refused", applications: [], cases: { C006: apiRequests, C066: apiRequests, C167: apiRequests, C169: apiRequests, C171: apiRequests, "X-REST-01": apiRequests, } },
+  {
+    name: "updates",
+    applications: null,
+    cases: {
+      C104: updates,
+      C100: updates,
+      C102: optionUpdates,
+      C103: routeUpdate,
+      "X-UPD-03": updates,
+      C113: updateUnderLoad,
+      C105: dropped,
+    },
+  },
+  {
+    name: "the operators' API",
+    applications: [app("e", "ct_echo:app", { external_scaler_enabled: true }), app("e2", "ct_echo:app2")],
+    cases: { "X-REST-02": apiRequests, C073: scaling, C071: scaling, "X-REST-04": applications(["e2"]) },
+  },
+  {
+    name: "configurations that are refused",
+    applications: [],
+    cases: {
+      C006: apiRequests,
+      C066: apiRequests,
+      C167: apiRequests,
+      C169: apiRequests,
+      C171: apiRequests,
+      "X-REST-01": apiRequests,
+    },
+  },
   { name: "shut down", applications: [app("e", "ct_echo:app")], cases: { C067: shutdown } },
-  { name: "a time limit for all", httpOptions: { request_timeout_s: 1 }, applications: [app("slow", "ct_slow:app")], cases: { C022: globalTimeout } },
+  {
+    name: "a time limit for all",
+    httpOptions: { request_timeout_s: 1 },
+    applications: [app("slow", "ct_slow:app")],
+    cases: { C022: globalTimeout },
+  },
 ];
 
 /** Not replayed here, and why. */
 const REASONS: readonly (readonly [why: string, ids: string])[] = [
-  ["no script yet: takes a minute or more of constructor failures or replica starts", "C121 C129 C164 X-UPD-04 X-UPD-05 X-UPD-06"],
+  [
+    "no script yet: takes a minute or more of constructor failures or replica starts",
+    "C121 C129 C164 X-UPD-04 X-UPD-05 X-UPD-06",
+  ],
   ["handlers of one replica share one thread: there is nothing to compare", "X-OVER-02"],
   ["Python's own router; a router is the user's choice here", "X-FA-01 X-FA-02 X-FA-04 X-FA-05"],
-  ["later capability: autoscaling, batching, multiplexing have unit tests with Skein's own expectations", "C142 C143 C132 C134 C135 C136 X-BAT-01 C137 C138"],
-  ["the command line is tested in test/cli with its own words", "X-TXT-03 C084 C092 C098 X-CLI-01 X-CLI-02 X-CLI-03 X-CLI-04 X-CLI-07 X-CLI-08"],
-  ["handles are tested in test/serve and test/worker; Python's exception classes are the recording's subject", "X-HDL-02 X-HDL-03 X-HDL-04 X-HDL-05 X-HDL-06 X-HDL-08 X-HDL-11"],
+  [
+    "later capability: autoscaling, batching, multiplexing have unit tests with Skein's own expectations",
+    "C142 C143 C132 C134 C135 C136 X-BAT-01 C137 C138",
+  ],
+  [
+    "the command line is tested in test/cli with its own words",
+    "X-TXT-03 C084 C092 C098 X-CLI-01 X-CLI-02 X-CLI-03 X-CLI-04 X-CLI-07 X-CLI-08",
+  ],
+  [
+    "handles are tested in test/serve and test/worker; Python's exception classes are the recording's subject",
+    "X-HDL-02 X-HDL-03 X-HDL-04 X-HDL-05 X-HDL-06 X-HDL-08 X-HDL-11",
+  ],
   ["the imperative API runs in Python's driver process", "C015 C069"],
   ["logs have a form of their own", "C181 X-LOG-01"],
   ["metrics have names of their own", "C175 C178 C179 X-MET-01 X-MET-02 X-MET-03 X-MET-04 X-MET-05 X-MET-06"],
   ["WebSockets are tested in test/ingress/websocket.test.ts; not replayed yet", "C046 C047 X-WS-01"],
 ];
 
-export const OPEN: Readonly<Record<string, string>> = Object.fromEntries(REASONS.flatMap(([why, ids]) => ids.split(" ").map((id) => [id, why])));
+export const OPEN: Readonly<Record<string, string>> = Object.fromEntries(
+  REASONS.flatMap(([why, ids]) => ids.split(" ").map((id) => [id, why])),
+);

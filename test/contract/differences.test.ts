@@ -13,5 +13,9 @@ it("docs/differences-from-ray-serve.md has every declared difference (else: put 
 it("every difference says why, and of recordings that are there", () => {
   const recordings = loadRecordings();
   expect(DIFFERENCES.filter(({ why }) => why.length < 10)).toEqual([]);
-  expect(DIFFERENCES.flatMap((difference) => (difference.in === "*" ? [] : difference.in)).filter((id) => !recordings.has(id))).toEqual([]);
+  expect(
+    DIFFERENCES.flatMap((difference) => (difference.in === "*" ? [] : difference.in)).filter(
+      (id) => !recordings.has(id),
+    ),
+  ).toEqual([]);
 });

@@ -81,7 +81,11 @@ export class RawConnection {
   #more(what: string): Promise<void> {
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => {
-        reject(new Error(`No sign of ${what} within ${ANSWER_WITHIN_MS} ms; so far: ${this.#received.subarray(0, 300).toString("latin1")}`));
+        reject(
+          new Error(
+            `No sign of ${what} within ${ANSWER_WITHIN_MS} ms; so far: ${this.#received.subarray(0, 300).toString("latin1")}`,
+          ),
+        );
       }, ANSWER_WITHIN_MS);
       this.#wake = () => {
         clearTimeout(timer);
@@ -103,7 +107,11 @@ export async function exchange(port: number, bytes: string | Buffer, method: str
 }
 
 /** Null: not all there yet. */
-export function parseAnswer(bytes: Buffer, method: string, closed: boolean): { answer: RawAnswer; used: number } | null {
+export function parseAnswer(
+  bytes: Buffer,
+  method: string,
+  closed: boolean,
+): { answer: RawAnswer; used: number } | null {
   const interim: string[] = [];
   let at = 0;
   for (;;) {
@@ -127,15 +135,25 @@ export function parseAnswer(bytes: Buffer, method: string, closed: boolean): { a
 
 type Body = Pick<RawAnswer, "body" | "framing" | "chunks" | "end">;
 
-function parseBody(bytes: Buffer, method: string, status: number, headers: ReadonlyMap<string, string>, closed: boolean): { answer: Body; used: number } | null {
-  if (method === "HEAD" || status === 204 || status === 304) return { answer: { body: Buffer.alloc(0), framing: "none", chunks: [], end: null }, used: 0 };
+function parseBody(
+  bytes: Buffer,
+  method: string,
+  status: number,
+  headers: ReadonlyMap<string, string>,
+  closed: boolean,
+): { answer: Body; used: number } | null {
+  if (method === "HEAD" || status === 204 || status === 304)
+    return { answer: { body: Buffer.alloc(0), framing: "none", chunks: [], end: null }, used: 0 };
   if (headers.get("transfer-encoding") === "chunked") return parseChunks(bytes, closed);
   const length = headers.get("content-length");
   if (length !== undefined) {
     const whole = bytes.length >= Number(length);
     if (!whole && !closed) return null;
     const body = Buffer.from(bytes.subarray(0, Number(length)));
-    return { answer: { body, framing: "content-length", chunks: [], end: whole ? null : "truncated" }, used: body.length };
+    return {
+      answer: { body, framing: "content-length", chunks: [], end: whole ? null : "truncated" },
+      used: body.length,
+    };
   }
   return closed ? { answer: { body: bytes, framing: "until close", chunks: [], end: null }, used: bytes.length } : null;
 }
@@ -148,7 +166,15 @@ function parseChunks(bytes: Buffer, closed: boolean): { answer: Body; used: numb
     const size = line < 0 ? Number.NaN : Number.parseInt(bytes.subarray(at, line).toString("latin1"), 16);
     if (line < 0 || bytes.length < line + 2 + size + 2) {
       if (!closed) return null;
-      return { answer: { body: Buffer.concat(chunks), framing: "chunked", chunks, end: "connection closed before the terminating chunk" }, used: bytes.length };
+      return {
+        answer: {
+          body: Buffer.concat(chunks),
+          framing: "chunked",
+          chunks,
+          end: "connection closed before the terminating chunk",
+        },
+        used: bytes.length,
+      };
     }
     at = line + 2 + size + 2;
     if (size === 0) return { answer: { body: Buffer.concat(chunks), framing: "chunked", chunks, end: null }, used: at };

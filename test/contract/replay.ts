@@ -61,7 +61,10 @@ export class Replay {
 
   async json200(path: string): Promise<unknown> {
     const answer = await this.get(path);
-    if (answer === "closed" || answer.status !== 200) throw new Error(`GET ${path} was answered ${answer === "closed" ? answer : `${answer.status} ${answer.body.toString()}`}.`);
+    if (answer === "closed" || answer.status !== 200)
+      throw new Error(
+        `GET ${path} was answered ${answer === "closed" ? answer : `${answer.status} ${answer.body.toString()}`}.`,
+      );
     return JSON.parse(answer.body.toString()) as unknown;
   }
 }
@@ -69,7 +72,11 @@ export class Replay {
 /** As the recording client sent it: Host first, then the headers under test, then length and connection. */
 export function bytesOf(request: HttpRequest, connection = "connection: close\r\n"): Buffer {
   const body = request.body === undefined ? null : bodyOf(request.body);
-  const lines = [`host: ${HOST}`, ...(request.headers ?? []), ...(body === null ? [] : [`content-length: ${body.length}`])];
+  const lines = [
+    `host: ${HOST}`,
+    ...(request.headers ?? []),
+    ...(body === null ? [] : [`content-length: ${body.length}`]),
+  ];
   const head = `${request.method} ${request.path} HTTP/1.1\r\n${lines.map((line) => `${line}\r\n`).join("")}${connection}\r\n`;
   return Buffer.concat([Buffer.from(head, "latin1"), body ?? Buffer.alloc(0)]);
 }
@@ -77,7 +84,9 @@ export function bytesOf(request: HttpRequest, connection = "connection: close\r\
 /** `<binary N bytes, …>` stands for bytes 0 to 255, repeated. */
 function bodyOf(text: string): Buffer {
   const length = /^<binary (\d+) bytes/.exec(text)?.[1];
-  return length === undefined ? Buffer.from(text) : Buffer.from(Uint8Array.from({ length: Number(length) }, (_, i) => i & 255));
+  return length === undefined
+    ? Buffer.from(text)
+    : Buffer.from(Uint8Array.from({ length: Number(length) }, (_, i) => i & 255));
 }
 
 /** Every step that is a request, as it stands; `GET /path` in words too. Then `observed` may be parts of the JSON body, or the body. */
@@ -88,7 +97,12 @@ export async function replayRequests(replay: Replay): Promise<void> {
   }
 }
 
-export async function replayRequest(replay: Replay, index: number, request: Step["request"], observed: unknown): Promise<void> {
+export async function replayRequest(
+  replay: Replay,
+  index: number,
+  request: Step["request"],
+  observed: unknown,
+): Promise<void> {
   if (typeof request === "object") return replay.http(index, await replay.send(request), observed as HttpObserved);
   const path = /^GET (\/\S*)/.exec(request ?? "")?.[1];
   if (path === undefined) throw new Error(`${replay.recording.id} step ${index} needs a script: ${request}`);

@@ -215,6 +215,15 @@ describe("the mesh's listener", () => {
       );
       if (kind === "worker ticket") expect(await log.closed).toBe(1008);
       else await expect(log.open()).rejects.toThrow("401");
+      // A browser can't set headers: it offers its ticket as a subprotocol, and the other one is agreed on.
+      if (token == null) continue;
+      const tab = new WebSocket(`${real.ready.meshUrl.replace("http", "ws")}/logs/some-reader`, ["skein.logs", token]);
+      const answer = new Promise<string>((resolve) => {
+        tab.on("open", () => resolve(tab.protocol)).on("error", (error) => resolve(error.message));
+      });
+      if (kind === "worker ticket") expect(await answer).toBe("skein.logs");
+      else expect(await answer).toContain("401");
+      tab.terminate();
     }
     for (const kind of KINDS) {
       const relayed = new WebSocket(`${real.ready.meshUrl.replace("http", "ws")}/relay/ingress-${real.ready.hostId}`);

@@ -17,7 +17,10 @@ const after = (ms: number, callback: () => void): (() => void) => {
 const spec: LoadSpec = { prepared: {}, provider: "auto", threads: 1, slots: 2, slotLength: 400 };
 const clients: EngineClient[] = [];
 
-async function start(options: Partial<EngineClientOptions> = {}, loaded: Partial<LoadSpec> | "unloaded" = {}): Promise<EngineClient> {
+async function start(
+  options: Partial<EngineClientOptions> = {},
+  loaded: Partial<LoadSpec> | "unloaded" = {},
+): Promise<EngineClient> {
   const client = await EngineClient.start({ spawn: () => spawnNodeEngine(entry), after, ...options });
   clients.push(client);
   if (loaded !== "unloaded") await client.load({ ...spec, ...loaded });
@@ -57,7 +60,11 @@ describe("an engine in a thread", () => {
     const oracle = createReferenceRunner(config, weights, { slots: 1, slotLength: 400 });
     const expected = [argmax((await oracle.prefill(0, Int32Array.from(prompt), 0, true))!)];
     while (expected.length < 30) {
-      expected.push(argmax(await oracle.decode(Int32Array.of(expected.at(-1)!), Int32Array.of(prompt.length + expected.length - 1))));
+      expected.push(
+        argmax(
+          await oracle.decode(Int32Array.of(expected.at(-1)!), Int32Array.of(prompt.length + expected.length - 1)),
+        ),
+      );
     }
     expect(tokens).toEqual(expected);
     await client.close();
@@ -67,7 +74,8 @@ describe("an engine in a thread", () => {
 
   test("runs more generations than slots, each with its own text, seeded ones repeatably", async () => {
     const client = await start();
-    const ask = (seed: number) => collect(client.generate({ prompt: "The river", maxTokens: 12, sampling: { temperature: 1, seed } }));
+    const ask = (seed: number) =>
+      collect(client.generate({ prompt: "The river", maxTokens: 12, sampling: { temperature: 1, seed } }));
     const answers = await Promise.all([ask(1), ask(2), ask(3), ask(1), ask(2)]);
     expect(answers[3]).toEqual(answers[0]);
     expect(answers[4]).toEqual(answers[1]);
@@ -150,7 +158,8 @@ describe("an engine that dies", () => {
     const onDead = vi.fn();
     const client = await start({ onDead, stepSilenceMs: 200 }, { threads: HANGING_THREADS });
     const generations = [client.generate({ prompt: "a" }), client.generate({ prompt: "b" })];
-    for (const generation of generations) await expect(collect(generation)).rejects.toThrow(/said nothing for 0.2 s during a model step/);
+    for (const generation of generations)
+      await expect(collect(generation)).rejects.toThrow(/said nothing for 0.2 s during a model step/);
     await expect(generations[0]!.end).rejects.toThrow(EngineDeadError);
     expect(onDead).toHaveBeenCalledTimes(1);
     await expect(client.load(spec)).rejects.toThrow(EngineDeadError);
@@ -167,7 +176,13 @@ describe("an engine that dies", () => {
     const timers = new FakeTimers();
     const thread = new FakeThread();
     const onDead = vi.fn();
-    const starting = EngineClient.start({ spawn: () => thread, after: timers.after, onDead, stepSilenceMs: 1000, loadSilenceMs: 5000 });
+    const starting = EngineClient.start({
+      spawn: () => thread,
+      after: timers.after,
+      onDead,
+      stepSilenceMs: 1000,
+      loadSilenceMs: 5000,
+    });
     thread.say({ type: "ready" });
     const client = await starting;
     expect(timers.pending).toBe(0);
@@ -176,7 +191,10 @@ describe("an engine that dies", () => {
     expect(timers.pending).toBe(1);
     thread.say({ type: "started", id: 1, promptTokens: [1] });
     timers.advance(900);
-    thread.say({ type: "step", items: Array.from({ length: 64 }, () => ({ id: 1, text: "x", tokens: [7], end: undefined })) });
+    thread.say({
+      type: "step",
+      items: Array.from({ length: 64 }, () => ({ id: 1, text: "x", tokens: [7], end: undefined })),
+    });
     expect(timers.pending).toBe(0);
     const reader = generation[Symbol.asyncIterator]();
     for (let i = 0; i < 20; i++) await reader.next();
@@ -194,7 +212,12 @@ describe("an engine that dies", () => {
   test("loading has a longer patience, which progress renews", async () => {
     const timers = new FakeTimers();
     const thread = new FakeThread();
-    const starting = EngineClient.start({ spawn: () => thread, after: timers.after, stepSilenceMs: 1000, loadSilenceMs: 5000 });
+    const starting = EngineClient.start({
+      spawn: () => thread,
+      after: timers.after,
+      stepSilenceMs: 1000,
+      loadSilenceMs: 5000,
+    });
     thread.say({ type: "ready" });
     const loading = (await starting).load(spec);
     timers.advance(4000);

@@ -11,21 +11,36 @@ import { makeTinyGguf } from "../support/tiny-gguf.ts";
 
 const { bytes, config, weights } = makeTinyGguf();
 const model = await prepareInMemory(sourceOfBytes(bytes), { target: "f32" });
-const spec: LoadSpec = { prepared: { webgpu: { model }, native: { model }, wasm: { model } }, provider: "auto", threads: 1, slots: 2, slotLength: 64 };
+const spec: LoadSpec = {
+  prepared: { webgpu: { model }, native: { model }, wasm: { model } },
+  provider: "auto",
+  threads: 1,
+  slots: 2,
+  slotLength: 64,
+};
 
 /** A host whose providers fail with the given reasons; the others work. */
-function hostWith(failing: Partial<Record<ProviderName, string>>, absent: readonly ProviderName[] = []): LoadHost & { tried: ProviderName[] } {
+function hostWith(
+  failing: Partial<Record<ProviderName, string>>,
+  absent: readonly ProviderName[] = [],
+): LoadHost & { tried: ProviderName[] } {
   const tried: ProviderName[] = [];
   const all: ProviderName[] = ["webgpu", "native", "wasm"];
-  const providers = all.filter((name) => !absent.includes(name)).map((name) => {
-    const create: NonNullable<LoadHost["providers"]["wasm"]> = async (_, options) => {
-      tried.push(name);
-      if (failing[name] !== undefined) throw new Error(failing[name]);
-      return { ...createReferenceRunner(config, weights, options), provider: name };
-    };
-    return [name, create] as const;
-  });
-  return { tried, open: async (reference) => ("model" in reference ? reference.model : Promise.reject(new Error("no disk"))), providers: Object.fromEntries(providers) };
+  const providers = all
+    .filter((name) => !absent.includes(name))
+    .map((name) => {
+      const create: NonNullable<LoadHost["providers"]["wasm"]> = async (_, options) => {
+        tried.push(name);
+        if (failing[name] !== undefined) throw new Error(failing[name]);
+        return { ...createReferenceRunner(config, weights, options), provider: name };
+      };
+      return [name, create] as const;
+    });
+  return {
+    tried,
+    open: async (reference) => ("model" in reference ? reference.model : Promise.reject(new Error("no disk"))),
+    providers: Object.fromEntries(providers),
+  };
 }
 const ignore = (): void => {};
 
@@ -47,31 +62,52 @@ describe("loadModel", () => {
 
   test("a named provider is taken or refused, never replaced", async () => {
     expect((await loadModel({ ...spec, provider: "wasm" }, hostWith({}), ignore)).runner.provider).toBe("wasm");
-    await expect(loadModel({ ...spec, provider: "webgpu" }, hostWith({ webgpu: "device lost" }), ignore)).rejects.toThrow("webgpu: device lost");
-    await expect(loadModel({ ...spec, provider: "native" }, hostWith({}, ["native"]), ignore)).rejects.toThrow("native does not exist on this platform");
-    await expect(loadModel({ ...spec, prepared: {}, provider: "wasm" }, hostWith({}), ignore)).rejects.toThrow("not prepared for wasm");
-    await expect(loadModel({ ...spec, prepared: { wasm: { directory: "/x" } } }, hostWith({}), ignore)).rejects.toThrow("no disk");
+    await expect(
+      loadModel({ ...spec, provider: "webgpu" }, hostWith({ webgpu: "device lost" }), ignore),
+    ).rejects.toThrow("webgpu: device lost");
+    await expect(loadModel({ ...spec, provider: "native" }, hostWith({}, ["native"]), ignore)).rejects.toThrow(
+      "native does not exist on this platform",
+    );
+    await expect(loadModel({ ...spec, prepared: {}, provider: "wasm" }, hostWith({}), ignore)).rejects.toThrow(
+      "not prepared for wasm",
+    );
+    await expect(loadModel({ ...spec, prepared: { wasm: { directory: "/x" } } }, hostWith({}), ignore)).rejects.toThrow(
+      "no disk",
+    );
   });
 
   test("says its stages, cuts the slot to what the model can, refuses nonsense", async () => {
     const stages: string[] = [];
-    const { runner } = await loadModel({ ...spec, slotLength: 100_000 }, hostWith({}), ({ stage }) => stages.push(stage));
+    const { runner } = await loadModel({ ...spec, slotLength: 100_000 }, hostWith({}), ({ stage }) =>
+      stages.push(stage),
+    );
     expect(runner.slotLength).toBe(config.contextLength);
     expect(stages).toEqual(["reading", "tokenizer", "session (webgpu)"]);
-    await expect(loadModel({ ...spec, slots: 0 }, hostWith({}), ignore)).rejects.toThrow("slots must be a whole number");
+    await expect(loadModel({ ...spec, slots: 0 }, hostWith({}), ignore)).rejects.toThrow(
+      "slots must be a whole number",
+    );
   });
 });
 
 describe("probeProviders", () => {
-  const adapter = (info: Partial<GPUAdapterInfo>): GPUAdapter => ({ info: { vendor: "", architecture: "", device: "", description: "", ...info } }) as GPUAdapter;
+  const adapter = (info: Partial<GPUAdapterInfo>): GPUAdapter =>
+    ({ info: { vendor: "", architecture: "", device: "", description: "", ...info } }) as GPUAdapter;
   const probe = (found: GPUAdapter | null, allowSoftwareGpu = false) =>
-    probeProviders({ allowSoftwareGpu, gpu: async () => ({ requestAdapter: async () => found }), wasm: async () => {} });
+    probeProviders({
+      allowSoftwareGpu,
+      gpu: async () => ({ requestAdapter: async () => found }),
+      wasm: async () => {},
+    });
 
   test("a real adapter comes first; what is missing has a reason", async () => {
     const result = await probe(adapter({ vendor: "nvidia", architecture: "ada" }));
     expect(result).toMatchObject({ providers: ["webgpu", "wasm"], gpu: { vendor: "nvidia", isSoftware: false } });
     expect(result.reasons.native).toContain("platform");
-    expect(await probe(null)).toMatchObject({ providers: ["wasm"], gpu: undefined, reasons: { webgpu: "there is no WebGPU adapter" } });
+    expect(await probe(null)).toMatchObject({
+      providers: ["wasm"],
+      gpu: undefined,
+      reasons: { webgpu: "there is no WebGPU adapter" },
+    });
   });
 
   test("a software adapter counts only where it is allowed", async () => {

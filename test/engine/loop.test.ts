@@ -10,7 +10,8 @@ import { makeTinyGguf } from "../support/tiny-gguf.ts";
 
 const { config, weights, tokenizerMetadata } = makeTinyGguf();
 const text = Tokenizer.fromGguf(tokenizerMetadata);
-const makeRunner = (slots: number, slotLength = 48): Runner => createReferenceRunner(config, weights, { slots, slotLength });
+const makeRunner = (slots: number, slotLength = 48): Runner =>
+  createReferenceRunner(config, weights, { slots, slotLength });
 const yieldTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 class Collector implements GenerationListener {
@@ -93,7 +94,12 @@ describe("a generation", () => {
 
   test("ends at an end-of-turn token, which is neither text nor counted", async () => {
     const done = await say([40, 41, 511]);
-    expect(done).toMatchObject({ finishReason: "stop", tokens: [40, 41], text: text.decode([40, 41]), usage: { completionTokens: 2 } });
+    expect(done).toMatchObject({
+      finishReason: "stop",
+      tokens: [40, 41],
+      text: text.decode([40, 41]),
+      usage: { completionTokens: 2 },
+    });
   });
 
   test("ends before a stop string that spans tokens; what was held back comes out otherwise", async () => {
@@ -102,7 +108,10 @@ describe("a generation", () => {
     expect(ids.length).toBeGreaterThan(1);
     expect(await say(end, { stop: ["e r"] })).toMatchObject({ finishReason: "stop", text: "th" });
     expect(await say(end, { stop: ["rivers"] })).toMatchObject({ finishReason: "stop", text: "the river" });
-    expect(await say(ids, { stop: ["rivers"], maxTokens: ids.length })).toMatchObject({ finishReason: "length", text: "the river" });
+    expect(await say(ids, { stop: ["rivers"], maxTokens: ids.length })).toMatchObject({
+      finishReason: "length",
+      text: "the river",
+    });
   });
 
   test("shows an unfinished character at the end as U+FFFD", async () => {
@@ -255,7 +264,12 @@ describe("a broken model", () => {
   };
   test.each(Object.entries(broken))("ends every generation with the reason: %s", async (reason, part) => {
     const reported: string[] = [];
-    const loop = new EngineLoop({ runner: { ...makeRunner(2), ...part }, text, yieldTurn, onBroken: (error) => reported.push(error.message) });
+    const loop = new EngineLoop({
+      runner: { ...makeRunner(2), ...part },
+      text,
+      yieldTurn,
+      onBroken: (error) => reported.push(error.message),
+    });
     const collectors = [new Collector(), new Collector()];
     collectors.forEach((collector, id) => loop.submit(id, request([1]), collector));
     await loop.idle();

@@ -6,7 +6,9 @@ import type { SamplingParameters } from "../../engine/types.ts";
 
 const sampling = (part: Partial<SamplingParameters>): SamplingParameters => ({ ...GREEDY, temperature: 1, ...part });
 const logitsOf = (probabilities: number[]): Float32Array => Float32Array.from(probabilities, Math.log);
-const arbitraryLogits = fc.array(fc.float({ min: -30, max: 30, noNaN: true }), { minLength: 2, maxLength: 60 }).map((a) => Float32Array.from(a));
+const arbitraryLogits = fc
+  .array(fc.float({ min: -30, max: 30, noNaN: true }), { minLength: 2, maxLength: 60 })
+  .map((a) => Float32Array.from(a));
 const uniform = fc.double({ min: 0, max: 0.9999999, noNaN: true });
 
 function frequencies(logits: Float32Array, parameters: SamplingParameters, draws = 20_000): number[] {
@@ -34,7 +36,9 @@ function allowedByDefinition(logits: Float32Array, p: SamplingParameters, slack:
     });
   }
   const probabilities = softmax(left);
-  return new Set(left.filter((id, i) => i === 0 || probabilities.get(id)! >= p.minP * probabilities.get(left[0]!)! * (1 - slack)));
+  return new Set(
+    left.filter((id, i) => i === 0 || probabilities.get(id)! >= p.minP * probabilities.get(left[0]!)! * (1 - slack)),
+  );
 }
 
 describe("sample", () => {
@@ -91,7 +95,11 @@ describe("sample", () => {
         expect(sample(logits, p, [], 0)).toBe(argmax(logits));
         const least = [...allowed].at(-1)!;
         const strict = allowedByDefinition(logits, p, -1e-9);
-        if (p.topK > 1 && strict.size === allowed.size && Math.exp((logits[least]! - Math.max(...logits)) / p.temperature) > 1e-9) {
+        if (
+          p.topK > 1 &&
+          strict.size === allowed.size &&
+          Math.exp((logits[least]! - Math.max(...logits)) / p.temperature) > 1e-9
+        ) {
           expect(sample(logits, p, [], 1 - 2 ** -53)).toBe(least);
         }
       }),
@@ -131,7 +139,15 @@ describe("sample", () => {
 
 test("checkSampling names the parameter", () => {
   expect(() => checkSampling(GREEDY)).not.toThrow();
-  for (const [name, value] of [["temperature", -1], ["temperature", NaN], ["topK", 1.5], ["topP", 0], ["minP", 2], ["repetitionPenalty", 0], ["seed", -1]] as const) {
+  for (const [name, value] of [
+    ["temperature", -1],
+    ["temperature", NaN],
+    ["topK", 1.5],
+    ["topP", 0],
+    ["minP", 2],
+    ["repetitionPenalty", 0],
+    ["seed", -1],
+  ] as const) {
     expect(() => checkSampling({ ...GREEDY, [name]: value })).toThrow(name);
   }
 });

@@ -33,12 +33,17 @@ async function oracle(): Promise<number[][]> {
   });
   const answers = PROMPTS.map((): number[] => []);
   PROMPTS.forEach((prompt, id) =>
-    loop.submit(id, { promptTokens: tokenizer.encode(prompt), sampling: GREEDY, maxTokens: 12, stop: [] }, {
-      onOutput: ({ tokens }) => answers[id]!.push(...tokens),
-      onError: (error) => {
-        throw error;
+    loop.submit(
+      id,
+      { promptTokens: tokenizer.encode(prompt), sampling: GREEDY, maxTokens: 12, stop: [] },
+      {
+        onOutput: ({ tokens }) => answers[id]!.push(...tokens),
+        onError: (error) => {
+          throw error;
+        },
       },
-    }));
+    ),
+  );
   await loop.idle();
   return answers;
 }
@@ -52,7 +57,10 @@ describe.skipIf(problem)(`the engine in a tab's worker${problem ? ` (skipped: ${
   beforeAll(async () => {
     folder = await mkdtemp(join(tmpdir(), "skein-web-engine-"));
     await build({
-      entryPoints: { engine: join(ROOT, "engine/thread-web-main.ts"), page: join(ROOT, "test/support/web-engine-page.ts") },
+      entryPoints: {
+        engine: join(ROOT, "engine/thread-web-main.ts"),
+        page: join(ROOT, "test/support/web-engine-page.ts"),
+      },
       bundle: true,
       format: "esm",
       platform: "browser",
@@ -67,7 +75,9 @@ describe.skipIf(problem)(`the engine in a tab's worker${problem ? ` (skipped: ${
       if (url === "/") return response.setHeader("content-type", "text/html").end(PAGE);
       const path = url.startsWith("/ort/") ? join(ORT, basename(url)) : join(folder, basename(url));
       response.setHeader("content-type", url.endsWith(".wasm") ? "application/wasm" : "text/javascript");
-      createReadStream(path).on("error", () => response.writeHead(404).end()).pipe(response);
+      createReadStream(path)
+        .on("error", () => response.writeHead(404).end())
+        .pipe(response);
     });
     await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
     browser = await puppeteer.launch({

@@ -8,14 +8,71 @@ import { below, chance, pickOne, type Random } from "../support/random.ts";
 
 const KINDS = Object.values(KIND) as Kind[];
 const ODD_NUMBERS = [0, 1, 2, 3, 15, 16, 255, 256, 65_535, 65_536, 0x7fffffff, 0x80000000, 0xffffffff];
-const ODD_VALUES: readonly unknown[] = [null, undefined, true, -1, 1.5, Number.NaN, Number.POSITIVE_INFINITY, "", "x".repeat(5_000), [], {}, [[[[]]]], { __proto__: null }, new Uint8Array(3), 2 ** 53, "\u0000", "../../etc/passwd"];
+const ODD_VALUES: readonly unknown[] = [
+  null,
+  undefined,
+  true,
+  -1,
+  1.5,
+  Number.NaN,
+  Number.POSITIVE_INFINITY,
+  "",
+  "x".repeat(5_000),
+  [],
+  {},
+  [[[[]]]],
+  { __proto__: null },
+  new Uint8Array(3),
+  2 ** 53,
+  "\u0000",
+  "../../etc/passwd",
+];
 
-const number = (random: Random): number => (chance(random, 0.7) ? pickOne(random, ODD_NUMBERS) : below(random, 0x1_0000_0000));
+const number = (random: Random): number =>
+  chance(random, 0.7) ? pickOne(random, ODD_NUMBERS) : below(random, 0x1_0000_0000);
 
 const OPENS = [
-  { kind: "http", app: "a", deployment: "D", requestId: "r", deadlineMs: null, epoch: 0, hops: 0, model: "", method: "GET", path: "/", mount: "", scheme: "http", headers: ["host", "x"], remote: "::1", upgrade: false },
-  { kind: "call", app: "a", deployment: "D", requestId: "r", deadlineMs: 5, epoch: 0, hops: 0, model: "", method: "m", stream: true },
-  { kind: "grpc", app: "a", deployment: "D", requestId: "r", deadlineMs: 5, epoch: 0, hops: 0, model: "", path: "/p.S/M", metadata: [] },
+  {
+    kind: "http",
+    app: "a",
+    deployment: "D",
+    requestId: "r",
+    deadlineMs: null,
+    epoch: 0,
+    hops: 0,
+    model: "",
+    method: "GET",
+    path: "/",
+    mount: "",
+    scheme: "http",
+    headers: ["host", "x"],
+    remote: "::1",
+    upgrade: false,
+  },
+  {
+    kind: "call",
+    app: "a",
+    deployment: "D",
+    requestId: "r",
+    deadlineMs: 5,
+    epoch: 0,
+    hops: 0,
+    model: "",
+    method: "m",
+    stream: true,
+  },
+  {
+    kind: "grpc",
+    app: "a",
+    deployment: "D",
+    requestId: "r",
+    deadlineMs: 5,
+    epoch: 0,
+    hops: 0,
+    model: "",
+    path: "/p.S/M",
+    metadata: [],
+  },
 ] as const;
 const HEADS: readonly object[] = [
   ...OPENS.map((open) => unpack(encodeOpen(open)) as object),
@@ -82,7 +139,8 @@ export class FrameAttacker {
     const bytes = batch.take();
     if (chance(random, 0.97) || bytes.byteLength === 0) return bytes;
     const broken = bytes.slice(0, chance(random, 0.5) ? bytes.byteLength : below(random, bytes.byteLength));
-    for (let i = below(random, 4); i > 0 && broken.byteLength > 0; i--) broken[below(random, broken.byteLength)] = below(random, 256);
+    for (let i = below(random, 4); i > 0 && broken.byteLength > 0; i--)
+      broken[below(random, broken.byteLength)] = below(random, 256);
     return broken;
   }
 
@@ -98,7 +156,14 @@ export class FrameAttacker {
     } else if (chance(random, 0.7)) {
       const sequence = this.#open.get(id)!;
       this.#open.set(id, sequence + 1);
-      batch.add(KIND.chunk, below(random, 3) | (chance(random, 0.2) ? 4 : 0), 0, id, sequence, new Uint8Array(below(random, chance(random, 0.1) ? 60_000 : 200)));
+      batch.add(
+        KIND.chunk,
+        below(random, 3) | (chance(random, 0.2) ? 4 : 0),
+        0,
+        id,
+        sequence,
+        new Uint8Array(below(random, chance(random, 0.1) ? 60_000 : 200)),
+      );
     } else {
       batch.add(pickOne(random, [KIND.end, KIND.cancel] as const), 0, 0, id, 0);
       this.#open.delete(id);
@@ -107,16 +172,49 @@ export class FrameAttacker {
 
   #bent(batch: FrameBatch): void {
     const random = this.#random;
-    const stream = chance(random, 0.7) && this.#open.size > 0 ? pickOne(random, [...this.#open.keys()]) : number(random);
-    if (chance(random, 0.3)) batch.add(KIND.open, chance(random, 0.5) ? 16 : 0, 0, chance(random, 0.7) ? this.#next : stream, 0, pack(bent(random, unpack(encodeOpen(pickOne(random, OPENS))) as object)));
-    else batch.add(pickOne(random, KINDS), below(random, 256), chance(random, 0.8) ? 0 : below(random, 65_536), stream, chance(random, 0.5) ? below(random, 4) : number(random), payload(random));
+    const stream =
+      chance(random, 0.7) && this.#open.size > 0 ? pickOne(random, [...this.#open.keys()]) : number(random);
+    if (chance(random, 0.3))
+      batch.add(
+        KIND.open,
+        chance(random, 0.5) ? 16 : 0,
+        0,
+        chance(random, 0.7) ? this.#next : stream,
+        0,
+        pack(bent(random, unpack(encodeOpen(pickOne(random, OPENS))) as object)),
+      );
+    else
+      batch.add(
+        pickOne(random, KINDS),
+        below(random, 256),
+        chance(random, 0.8) ? 0 : below(random, 65_536),
+        stream,
+        chance(random, 0.5) ? below(random, 4) : number(random),
+        payload(random),
+      );
   }
 }
 
 const CONTROL: readonly object[] = [
-  { type: "join", protocol: { min: 1, max: 1 }, build: "b", role: "worker", credential: "x", id: "w", host: "h", incarnation: 1 },
+  {
+    type: "join",
+    protocol: { min: 1, max: 1 },
+    build: "b",
+    role: "worker",
+    credential: "x",
+    id: "w",
+    host: "h",
+    incarnation: 1,
+  },
   { type: "report", held: { term: 1, revision: 1 }, replicas: [], ingress: null },
-  { type: "report", held: null, replicas: [{ replica: "a#D#x", incarnation: 1, state: "ready", pid: 1, startedAtMs: 1, userConfigVersion: 0, ongoing: 0 }], ingress: null },
+  {
+    type: "report",
+    held: null,
+    replicas: [
+      { replica: "a#D#x", incarnation: 1, state: "ready", pid: 1, startedAtMs: 1, userConfigVersion: 0, ongoing: 0 },
+    ],
+    ingress: null,
+  },
   { type: "stats", held: null, deployments: [{ app: "a", deployment: "D", queued: 0, ongoing: 0, links: 0 }] },
   { type: "leave", reason: "x" },
   { type: "pong" },
@@ -124,7 +222,8 @@ const CONTROL: readonly object[] = [
 
 /** One message for a control link. */
 export function hostileControl(random: Random): string {
-  const text = JSON.stringify(chance(random, 0.3) ? pickOne(random, CONTROL) : bent(random, pickOne(random, CONTROL))) ?? "null";
+  const text =
+    JSON.stringify(chance(random, 0.3) ? pickOne(random, CONTROL) : bent(random, pickOne(random, CONTROL))) ?? "null";
   switch (below(random, 12)) {
     case 0:
       return text.slice(0, below(random, text.length + 1));

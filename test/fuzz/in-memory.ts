@@ -7,7 +7,18 @@ import { linkPair } from "../support/link-pair.ts";
 import { below, chance, type Random } from "../support/random.ts";
 import { FrameAttacker, hostileControl } from "./hostile.ts";
 
-const head: OpenHead = { kind: "call", app: "a", deployment: "D", method: "echo", stream: false, requestId: "r", deadlineMs: null, epoch: 0, hops: 0, model: "" };
+const head: OpenHead = {
+  kind: "call",
+  app: "a",
+  deployment: "D",
+  method: "echo",
+  stream: false,
+  requestId: "r",
+  deadlineMs: null,
+  epoch: 0,
+  hops: 0,
+  model: "",
+};
 
 /** Takes every request and answers it with what it got; consumes at once. */
 const echo = (stream: Stream): StreamEvents => {

@@ -51,12 +51,22 @@ function inMemory(name: string, once: () => number, good: () => boolean): void {
 
 function report(name: string, sent: number, started: number, growth: number): void {
   check(growth <= GROWTH_MAX_MIB, `${name}: memory grew by ${growth.toFixed(1)} MiB`);
-  console.log(`${name.padEnd(28)} ${String(sent).padStart(9)} messages  ${((Date.now() - started) / 1000).toFixed(1).padStart(6)} s  memory +${growth.toFixed(1)} MiB`);
+  console.log(
+    `${name.padEnd(28)} ${String(sent).padStart(9)} messages  ${((Date.now() - started) / 1000).toFixed(1).padStart(6)} s  memory +${growth.toFixed(1)} MiB`,
+  );
 }
 
 console.log(`Seed ${SEED}.`);
-inMemory("links in memory", () => attackLink(random).sent, () => goodRequest() === "good.");
-inMemory("control messages in memory", () => (attackParsers(random), 2), () => goodRequest() === "good.");
+inMemory(
+  "links in memory",
+  () => attackLink(random).sent,
+  () => goodRequest() === "good.",
+);
+inMemory(
+  "control messages in memory",
+  () => (attackParsers(random), 2),
+  () => goodRequest() === "good.",
+);
 
 const { mesh, at } = await besieged(fileURLToPath(new URL("../system/apps", import.meta.url)));
 try {
@@ -67,16 +77,29 @@ try {
     const watch = new MemoryWatch(mesh);
     while (sent < PER_DOOR) {
       sent += await attack(door, at, Math.min(GOOD_EVERY, PER_DOOR), random);
-      check((await mesh.fetch("/?id=good", { base: at.client })).status === 200, `${door}: a good request failed after ${sent} messages`);
-      check((await mesh.api("GET", "/api/serve/applications/")).status === 200, `${door}: the coordinator did not answer after ${sent} messages`);
+      check(
+        (await mesh.fetch("/?id=good", { base: at.client })).status === 200,
+        `${door}: a good request failed after ${sent} messages`,
+      );
+      check(
+        (await mesh.api("GET", "/api/serve/applications/")).status === 200,
+        `${door}: the coordinator did not answer after ${sent} messages`,
+      );
     }
     report(`${door} of real processes`, sent, started, watch.stop());
   }
   for (const rest of await smuggled(at.client)) check(false, `a hidden request was seen after ${JSON.stringify(rest)}`);
-  check(pids.every((pid) => mesh.processes().has(pid)), "a process has died");
+  check(
+    pids.every((pid) => mesh.processes().has(pid)),
+    "a process has died",
+  );
 } finally {
   await mesh.stop();
 }
 for (const problem of problems) console.error(problem);
-console.log(problems.length === 0 ? "Nothing crashed, memory stayed, every good request succeeded." : `${problems.length} problems.`);
+console.log(
+  problems.length === 0
+    ? "Nothing crashed, memory stayed, every good request succeeded."
+    : `${problems.length} problems.`,
+);
 process.exit(problems.length === 0 ? 0 : 1);

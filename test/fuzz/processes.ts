@@ -23,7 +23,12 @@ export interface Doors {
 /** A mesh of one worker, whose doors are known. */
 export async function besieged(appDir: string): Promise<{ readonly mesh: SystemMesh; readonly at: Doors }> {
   const port = await freePort();
-  const mesh = await SystemMesh.start({ workers: 1, appDir, compiled: true, agent: () => ({ ingressMesh: { host: "127.0.0.1", port, advertise: [], disabled: false } }) });
+  const mesh = await SystemMesh.start({
+    workers: 1,
+    appDir,
+    compiled: true,
+    agent: () => ({ ingressMesh: { host: "127.0.0.1", port, advertise: [], disabled: false } }),
+  });
   try {
     await mesh.deploy([{ name: "load", import_path: "load:app" }]);
     const control = `${mesh.coordinator.ready.meshUrl.replace(/^http/, "ws")}/control`;
@@ -49,7 +54,10 @@ export async function attack(door: keyof Doors, at: Doors, messages: number, ran
   const attacker = async (): Promise<void> => {
     while (sent < messages) {
       const count = 1 + below(random, PER_CONNECTION);
-      sent += door === "client" ? await attackHttp(at.client, count, random) : await attackSocket(at[door], count, () => messageFor(door, random), random);
+      sent +=
+        door === "client"
+          ? await attackHttp(at.client, count, random)
+          : await attackSocket(at[door], count, () => messageFor(door, random), random);
     }
   };
   await Promise.all(Array.from({ length: AT_ONCE }, attacker));
@@ -64,11 +72,22 @@ function messageFor(door: "control" | "link", random: Random): string | Uint8Arr
   return frames.message();
 }
 
-async function attackSocket(url: string, count: number, message: () => string | Uint8Array, random: Random): Promise<number> {
+async function attackSocket(
+  url: string,
+  count: number,
+  message: () => string | Uint8Array,
+  random: Random,
+): Promise<number> {
   const socket = new WebSocket(url, { perMessageDeflate: false });
   socket.on("error", () => {});
   const closed = new Promise<void>((resolve) => socket.on("close", () => resolve()));
-  const opened = await Promise.race([once(socket, "open").then(() => true, () => false), closed.then(() => false)]);
+  const opened = await Promise.race([
+    once(socket, "open").then(
+      () => true,
+      () => false,
+    ),
+    closed.then(() => false),
+  ]);
   if (!opened) throw new Error(`${url} takes no connections any more.`);
   let sent = 0;
   for (; sent < count && socket.readyState === WebSocket.OPEN; sent += 1) {
@@ -85,7 +104,16 @@ async function attackHttp(base: string, count: number, random: Random): Promise<
   const socket = connect(Number(port), hostname);
   socket.on("error", () => {});
   const closed = new Promise<void>((resolve) => socket.on("close", () => resolve()));
-  if (!(await Promise.race([once(socket, "connect").then(() => true, () => false), closed.then(() => false)]))) throw new Error(`${base} takes no connections any more.`);
+  if (
+    !(await Promise.race([
+      once(socket, "connect").then(
+        () => true,
+        () => false,
+      ),
+      closed.then(() => false),
+    ]))
+  )
+    throw new Error(`${base} takes no connections any more.`);
   socket.resume();
   let sent = 0;
   for (; sent < count && socket.writable; sent += 1) socket.write(hostileHttp(random));

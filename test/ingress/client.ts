@@ -4,8 +4,22 @@ import type { ChunkType, Stream } from "../../protocol/stream.ts";
 import type { Forward, Reply } from "../../ingress/forward.ts";
 
 export const httpHead = (over: Partial<OpenHttp> = {}): OpenHttp => ({
-  kind: "http", app: "app", deployment: "D", requestId: "r", deadlineMs: null, epoch: 0, hops: 1, model: "", method: "GET", path: "/", mount: "",
-  scheme: "http", headers: [], remote: "", upgrade: false, ...over,
+  kind: "http",
+  app: "app",
+  deployment: "D",
+  requestId: "r",
+  deadlineMs: null,
+  epoch: 0,
+  hops: 1,
+  model: "",
+  method: "GET",
+  path: "/",
+  mount: "",
+  scheme: "http",
+  headers: [],
+  remote: "",
+  upgrade: false,
+  ...over,
 });
 
 export class Client implements Reply {

@@ -8,7 +8,10 @@ import { routed, table, TestMesh } from "./harness.ts";
 describe("random schedules", () => {
   const action = fc.oneof(
     fc.record({ kind: fc.constant("ask" as const), method: fc.constantFrom("GET", "POST"), body: fc.boolean() }),
-    fc.record({ kind: fc.constantFrom("answer" as const, "busy" as const, "half" as const, "throw" as const), at: fc.nat(50) }),
+    fc.record({
+      kind: fc.constantFrom("answer" as const, "busy" as const, "half" as const, "throw" as const),
+      at: fc.nat(50),
+    }),
     fc.record({ kind: fc.constantFrom("die" as const, "link" as const), at: fc.nat(3) }),
     fc.record({ kind: fc.constantFrom("leave" as const, "expire" as const), at: fc.nat(50) }),
     fc.record({ kind: fc.constant("tick" as const) }),
@@ -19,19 +22,35 @@ describe("random schedules", () => {
     fc.assert(
       fc.property(fc.array(action, { maxLength: 80, size: "max" }), fc.integer(), (actions, seed) => {
         let state = seed >>> 0;
-        const random = (): number => ((state = (Math.imul(state, 1664525) + 1013904223) >>> 0) / 2 ** 32);
+        const random = (): number => (state = (Math.imul(state, 1664525) + 1013904223) >>> 0) / 2 ** 32;
         const t = new TestMesh(random);
         const names = ["a", "b", "c"];
-        t.mesh.apply(table({ deployments: [{ maxOngoingRequests: 2, maxQueuedRequests: 4, replicas: names.map((n) => routed(n)) }] }));
+        t.mesh.apply(
+          table({
+            deployments: [{ maxOngoingRequests: 2, maxQueuedRequests: 4, replicas: names.map((n) => routed(n)) }],
+          }),
+        );
         for (const name of names) t.link(name);
         const clients: { client: Client; id: string; method: string; gone: boolean }[] = [];
         const live = () => t.replicas.filter((r) => r.pair.dialler.state === "ready");
-        const open = () => live().flatMap((r) => r.taken).filter((x) => !x.stream.closed && x.cancelled === null);
+        const open = () =>
+          live()
+            .flatMap((r) => r.taken)
+            .filter((x) => !x.stream.closed && x.cancelled === null);
         const act = (a: (typeof actions)[number]): void => {
           if (a.kind === "ask") {
             const client = new Client();
             const id = `${clients.length}`;
-            client.forward = new Forward(t.mesh.pool("app", "D")!, { head: httpHead({ method: a.method, requestId: id }), repeatable: repeatable(a.method, false), deadline: null, ended: !a.body }, client);
+            client.forward = new Forward(
+              t.mesh.pool("app", "D")!,
+              {
+                head: httpHead({ method: a.method, requestId: id }),
+                repeatable: repeatable(a.method, false),
+                deadline: null,
+                ended: !a.body,
+              },
+              client,
+            );
             clients.push({ client, id, method: a.method, gone: false });
             client.forward.start();
             if (a.body) {
@@ -55,8 +74,7 @@ describe("random schedules", () => {
             const older = live().filter((r) => r.name === name);
             t.link(name);
             for (const r of older) r.die();
-          }
-          else if (a.kind === "leave") {
+          } else if (a.kind === "leave") {
             const found = clients[a.at];
             if (found === undefined || found.client.over) return;
             found.gone = true;

@@ -5,10 +5,18 @@ import { repeatable } from "../../ingress/retry.ts";
 import { answer, bytes, Client, httpHead } from "./client.ts";
 import { routed, table, TestMesh, type TableOptions } from "./harness.ts";
 
-function ask(t: TestMesh, over: { method?: string; key?: boolean; deadline?: number; ended?: boolean; model?: string } = {}): Client {
+function ask(
+  t: TestMesh,
+  over: { method?: string; key?: boolean; deadline?: number; ended?: boolean; model?: string } = {},
+): Client {
   const method = over.method ?? "GET";
   const client = new Client();
-  const request = { head: httpHead({ method, model: over.model ?? "" }), repeatable: repeatable(method, over.key ?? false), deadline: over.deadline ?? null, ended: over.ended ?? true };
+  const request = {
+    head: httpHead({ method, model: over.model ?? "" }),
+    repeatable: repeatable(method, over.key ?? false),
+    deadline: over.deadline ?? null,
+    ended: over.ended ?? true,
+  };
   client.forward = new Forward(t.mesh.pool("app", "D")!, request, client);
   client.forward.start();
   return client;
@@ -32,7 +40,12 @@ describe("one request", () => {
     client.forward.end();
     t.settle();
     const [taken] = t.replicas[0]!.taken;
-    expect(taken).toMatchObject({ body: "body", bodyEnded: true, ended: false, head: { kind: "http", method: "POST", epoch: 0, hops: 1 } });
+    expect(taken).toMatchObject({
+      body: "body",
+      bodyEnded: true,
+      ended: false,
+      head: { kind: "http", method: "POST", epoch: 0, hops: 1 },
+    });
     answer(taken!, "hello");
     t.settle();
     expect(client).toMatchObject({ text: "hello", ended: {}, failed: null });
@@ -117,7 +130,14 @@ describe("one request", () => {
 });
 
 describe("when a replica is lost", () => {
-  const cases: { name: string; method: string; key?: boolean; retry?: "no-output"; produced?: boolean; again: boolean }[] = [
+  const cases: {
+    name: string;
+    method: string;
+    key?: boolean;
+    retry?: "no-output";
+    produced?: boolean;
+    again: boolean;
+  }[] = [
     { name: "a GET", method: "GET", again: true },
     { name: "a HEAD", method: "HEAD", again: true },
     { name: "a PUT", method: "PUT", again: true },
@@ -176,11 +196,14 @@ describe("when a replica is lost", () => {
   });
 
   it("sends a held body again, and fails one that was too large to hold", () => {
-    for (const [size, again] of [[REPLAY_BODY_MAX - 10, true], [REPLAY_BODY_MAX + 10, false]] as const) {
+    for (const [size, again] of [
+      [REPLAY_BODY_MAX - 10, true],
+      [REPLAY_BODY_MAX + 10, false],
+    ] as const) {
       const t = mesh(["a", "b"]);
       const client = ask(t, { method: "PUT", ended: false });
       const piece = new Uint8Array(64 * 1024).fill(120);
-      for (let sent = 0; sent < size; ) {
+      for (let sent = 0; sent < size;) {
         const next = piece.subarray(0, Math.min(piece.byteLength, size - sent));
         sent += next.byteLength;
         client.forward.write("bytes", next, false);
@@ -213,7 +236,9 @@ describe("limits", () => {
     const t = mesh(["a"], { maxOngoingRequests: 1, maxQueuedRequests: 2 });
     const clients = Array.from({ length: 5 }, () => ask(t));
     t.settle();
-    expect(clients.slice(3).map((c) => c.failed?.message)).toEqual(Array(2).fill("Request dropped due to backpressure (num_queued_requests=2, max_queued_requests=2)."));
+    expect(clients.slice(3).map((c) => c.failed?.message)).toEqual(
+      Array(2).fill("Request dropped due to backpressure (num_queued_requests=2, max_queued_requests=2)."),
+    );
     for (const [i, client] of clients.slice(0, 3).entries()) {
       expect(t.replicas[0]!.taken).toHaveLength(i + 1);
       answer(t.replicas[0]!.taken[i]!, `${i}`);

@@ -29,7 +29,14 @@ export function table(options: TableOptions = {}): RoutingTable {
     revoked: options.revoked ?? [],
     apps: options.apps ?? [{ name: "app", routePrefix: "/", ingress: "D" }],
     deployments: (options.deployments ?? [{}]).map((d) => ({
-      app: "app", name: "D", maxOngoingRequests: 5, maxQueuedRequests: -1, retry: "none", unavailable: false, replicas: [], ...d,
+      app: "app",
+      name: "D",
+      maxOngoingRequests: 5,
+      maxQueuedRequests: -1,
+      retry: "none",
+      unavailable: false,
+      replicas: [],
+      ...d,
     })),
     http: options.http ?? {},
     grpc: {},
@@ -38,7 +45,13 @@ export function table(options: TableOptions = {}): RoutingTable {
   });
 }
 
-export const routed = (replica: string, host = "h", incarnation = 1): RoutedDeployment["replicas"][number] => ({ replica, worker: "w", host, incarnation, state: "ready" });
+export const routed = (replica: string, host = "h", incarnation = 1): RoutedDeployment["replicas"][number] => ({
+  replica,
+  worker: "w",
+  host,
+  incarnation,
+  state: "ready",
+});
 
 export interface Taken {
   readonly stream: Stream;
@@ -75,16 +88,36 @@ export class TestMesh {
   }
 
   /** Links a replica. `body: "hold"`: what it gets is not consumed. */
-  link(name: string, options: { deployment?: string; incarnation?: number; onTaken?: (taken: Taken) => void; hold?: boolean } = {}): PlayedReplica {
+  link(
+    name: string,
+    options: { deployment?: string; incarnation?: number; onTaken?: (taken: Taken) => void; hold?: boolean } = {},
+  ): PlayedReplica {
     const taken: Taken[] = [];
     const ticket: ReplicaTicket = {
-      use: "replica", kid: "k", notAfter: 1e15, replica: name, incarnation: options.incarnation ?? 1, app: "app", deployment: options.deployment ?? "D",
-      worker: "w", host: "h", callees: ["app#Child"],
+      use: "replica",
+      kid: "k",
+      notAfter: 1e15,
+      replica: name,
+      incarnation: options.incarnation ?? 1,
+      app: "app",
+      deployment: options.deployment ?? "D",
+      worker: "w",
+      host: "h",
+      callees: ["app#Child"],
     };
     const pair = linkPair(
       {
         onStream: (stream, head, ended) => {
-          const item: Taken = { stream, head, ended, body: "", bodyEnded: ended, cancelled: null, lost: false, owed: 0 };
+          const item: Taken = {
+            stream,
+            head,
+            ended,
+            body: "",
+            bodyEnded: ended,
+            cancelled: null,
+            lost: false,
+            owed: 0,
+          };
           taken.push(item);
           options.onTaken?.(item);
           return {
@@ -107,7 +140,10 @@ export class TestMesh {
     );
     this.mesh.linked(ticket, pair.listener);
     const replica: PlayedReplica = {
-      name, pair, taken, link: pair.dialler,
+      name,
+      pair,
+      taken,
+      link: pair.dialler,
       die: () => {
         pair.listener.closed(1006, "The connection broke.");
         pair.dialler.closed(1006, "The connection broke.");
@@ -118,7 +154,7 @@ export class TestMesh {
   }
 
   settle(): void {
-    for (let again = true; again; ) {
+    for (let again = true; again;) {
       again = false;
       for (const { pair } of this.replicas) while (pair.step()) again = true;
     }

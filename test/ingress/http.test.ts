@@ -20,9 +20,13 @@ afterEach(async () => {
   for (const running of open.splice(0)) await running.stop();
 });
 
-const get = (path: string, ...headers: string[]): string => `GET ${path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n${headers.map((h) => `${h}\r\n`).join("")}\r\n`;
+const get = (path: string, ...headers: string[]): string =>
+  `GET ${path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n${headers.map((h) => `${h}\r\n`).join("")}\r\n`;
 const bodyOf = (text: string): string => text.slice(text.indexOf("\r\n\r\n") + 4);
-const echo = answering((head, body) => ({ headers: ["content-type", "application/json"], body: JSON.stringify({ ...head, body }) }));
+const echo = answering((head, body) => ({
+  headers: ["content-type", "application/json"],
+  body: JSON.stringify({ ...head, body }),
+}));
 const echoed = (text: string): OpenHttp & { body: string } => JSON.parse(bodyOf(text)) as OpenHttp & { body: string };
 const waiting: Handler = (stream) => {
   stream.accept();
@@ -36,7 +40,9 @@ const until = async (condition: () => boolean): Promise<void> => {
 describe("system paths (C002, C004, C007, C052)", () => {
   it("says what is missing before a table, and before a route", async () => {
     const running = await none();
-    expect(await raw(running.port, get("/-/healthz"))).toMatch(/^HTTP\/1.1 503 [^]*Route table is not populated yet\.$/);
+    expect(await raw(running.port, get("/-/healthz"))).toMatch(
+      /^HTTP\/1.1 503 [^]*Route table is not populated yet\.$/,
+    );
     running.route({ apps: [{ name: "app", routePrefix: null, ingress: "D", grpcServices: [] }] });
     expect(bodyOf(await raw(running.port, get("/-/routes")))).toBe("Route table is not populated yet.");
     running.route({ head: false });
@@ -60,13 +66,18 @@ describe("system paths (C002, C004, C007, C052)", () => {
   });
   it("answers 404 in Ray's words, also for * and under a root path", async () => {
     const running = await none({ http: { root_path: "/serve" } });
-    running.route({ http: { root_path: "/serve" }, apps: [{ name: "app", routePrefix: "/x", ingress: "D", grpcServices: [] }] });
+    running.route({
+      http: { root_path: "/serve" },
+      apps: [{ name: "app", routePrefix: "/x", ingress: "D", grpcServices: [] }],
+    });
     const text = await raw(running.port, get("/nowhere?a=1", "X-Request-ID: nf-1"));
     expect(text).toMatch(/^HTTP\/1.1 404 Not Found\r\n/);
     expect(text).toMatch(/content-type: text\/plain; charset=utf-8\r\n/);
     expect(text).toMatch(/x-request-id: nf-1\r\n/);
     expect(bodyOf(text)).toBe("Path '/nowhere' not found. Ping http://.../-/routes for available routes.");
-    expect(bodyOf(await raw(running.port, get("*").replace("GET", "OPTIONS")))).toBe("Path '*' not found. Ping http://.../-/routes for available routes.");
+    expect(bodyOf(await raw(running.port, get("*").replace("GET", "OPTIONS")))).toBe(
+      "Path '*' not found. Ping http://.../-/routes for available routes.",
+    );
     expect(bodyOf(await raw(running.port, get("/serve/-/routes")))).toBe('{"/x":"app"}');
   });
 });
@@ -74,8 +85,28 @@ describe("system paths (C002, C004, C007, C052)", () => {
 describe("what the replica sees", () => {
   it("gets path, mount and header lines, without hop-by-hop ones (X-HTTP-03)", async () => {
     const running = await one(echo);
-    const head = echoed(await raw(running.port, get("/a/b?x=1&y=%20z", "X-A: 1", "x-a: 2", "TE: trailers", "Keep-Alive: 1", "X-Hop: secret", "Connection: x-hop")));
-    expect(head).toMatchObject({ method: "GET", path: "/a/b?x=1&y=%20z", mount: "", scheme: "http", hops: 1, upgrade: false });
+    const head = echoed(
+      await raw(
+        running.port,
+        get(
+          "/a/b?x=1&y=%20z",
+          "X-A: 1",
+          "x-a: 2",
+          "TE: trailers",
+          "Keep-Alive: 1",
+          "X-Hop: secret",
+          "Connection: x-hop",
+        ),
+      ),
+    );
+    expect(head).toMatchObject({
+      method: "GET",
+      path: "/a/b?x=1&y=%20z",
+      mount: "",
+      scheme: "http",
+      hops: 1,
+      upgrade: false,
+    });
     expect(head.headers.slice(0, -2)).toEqual(["host", "localhost", "x-a", "1", "x-a", "2"]);
     expect(head.headers.at(-2)).toBe("x-request-id");
     expect(head.remote).toMatch(/^127\.0\.0\.1:\d+$/);
@@ -98,8 +129,12 @@ describe("what the replica sees", () => {
 
 describe("request ids (C019, C020)", () => {
   it.each([
-    [["X-Request-ID: 123-234"], "123-234"], [["x-request-id: abc def"], "abc def"], [["X-Request-ID: first", "X-Request-ID: second"], "first"], [["X-Request-ID: "], ""],
-    [[], UUID], [["x_request_id: under"], UUID],
+    [["X-Request-ID: 123-234"], "123-234"],
+    [["x-request-id: abc def"], "abc def"],
+    [["X-Request-ID: first", "X-Request-ID: second"], "first"],
+    [["X-Request-ID: "], ""],
+    [[], UUID],
+    [["x_request_id: under"], UUID],
   ])("%j -> %s", async (headers, id) => {
     const running = await one(echo);
     const text = await raw(running.port, get("/", ...headers));
@@ -109,7 +144,13 @@ describe("request ids (C019, C020)", () => {
     expect(echoed(text).requestId).toBe(sent);
   });
   it("the handler's own wins, duplicate lines stay (C050)", async () => {
-    const running = await one(answering(() => ({ status: 418, headers: ["x-request-id", "mine", "set-cookie", "a=1", "set-cookie", "b=2"], body: "t" })));
+    const running = await one(
+      answering(() => ({
+        status: 418,
+        headers: ["x-request-id", "mine", "set-cookie", "a=1", "set-cookie", "b=2"],
+        body: "t",
+      })),
+    );
     const text = await raw(running.port, get("/"));
     expect(text).toMatch(/^HTTP\/1.1 418 /);
     expect(text.match(/x-request-id: .*/g)).toEqual(["x-request-id: mine"]);
@@ -119,8 +160,13 @@ describe("request ids (C019, C020)", () => {
 
 describe("failures", () => {
   it.each([
-    ["APPLICATION_ERROR", 500, "Internal Server Error"], ["INTERNAL", 500, "Internal Server Error"], ["REPLICA_DIED", 500, "Internal Server Error"],
-    ["BACKPRESSURE", 503, "why"], ["UNAVAILABLE", 503, "why"], ["TIMEOUT", 408, "why"], ["INVALID_ARGUMENT", 400, "why"],
+    ["APPLICATION_ERROR", 500, "Internal Server Error"],
+    ["INTERNAL", 500, "Internal Server Error"],
+    ["REPLICA_DIED", 500, "Internal Server Error"],
+    ["BACKPRESSURE", 503, "why"],
+    ["UNAVAILABLE", 503, "why"],
+    ["TIMEOUT", 408, "why"],
+    ["INVALID_ARGUMENT", 400, "why"],
   ] as const)("%s is %i (C011: details stay inside)", async (code, status, body) => {
     const running = await one((stream) => {
       stream.accept();
@@ -142,47 +188,64 @@ describe("failures", () => {
     expect(await raw(running.port, get("/"))).toMatch(/^HTTP\/1.1 500 /);
   });
   it("never lets a wrong content-length shift the next answer", async () => {
-    const lie = (length: string, streamed: boolean): Handler => (stream) => {
-      stream.accept();
-      stream.head({ status: 200, headers: ["content-length", length] });
-      const rest = (): void => {
-        stream.write("bytes", bytes("abc"));
-        stream.end();
+    const lie =
+      (length: string, streamed: boolean): Handler =>
+      (stream) => {
+        stream.accept();
+        stream.head({ status: 200, headers: ["content-length", length] });
+        const rest = (): void => {
+          stream.write("bytes", bytes("abc"));
+          stream.end();
+        };
+        if (streamed) setTimeout(rest, 30);
+        else rest();
+        return {};
       };
-      if (streamed) setTimeout(rest, 30);
-      else rest();
-      return {};
-    };
     expect(bodyOf(await raw((await one(lie("2", false))).port, get("/")))).toBe("abc");
-    expect(bodyOf(await raw((await one(lie("2", true))).port, get("/").replace("connection: close\r\n", "")))).not.toContain("c");
-    expect(bodyOf(await raw((await one(lie("9", true))).port, get("/").replace("connection: close\r\n", "")))).toBe("abc");
+    expect(
+      bodyOf(await raw((await one(lie("2", true))).port, get("/").replace("connection: close\r\n", ""))),
+    ).not.toContain("c");
+    expect(bodyOf(await raw((await one(lie("9", true))).port, get("/").replace("connection: close\r\n", "")))).toBe(
+      "abc",
+    );
   });
 });
 
 describe("timeouts (C022, C029-b)", () => {
   it.each([
-    [undefined, "0.1", "Request r timed out after 0.1s."], [0.1, undefined, "Request r timed out after 0.1s."], [5, "0.2", "Request r timed out after 0.2s."],
+    [undefined, "0.1", "Request r timed out after 0.1s."],
+    [0.1, undefined, "Request r timed out after 0.1s."],
+    [5, "0.2", "Request r timed out after 0.2s."],
     [1, undefined, "Request r timed out after 1.0s."],
   ])("configured %s, asked %s", async (configured, asked, body) => {
     const cancelled: string[] = [];
-    const running = await one((stream) => {
-      stream.accept();
-      return { onCancel: (reason) => void cancelled.push(reason) };
-    }, { http: configured === undefined ? {} : { request_timeout_s: configured } });
-    const text = await raw(running.port, get("/", "x-request-id: r", ...(asked === undefined ? [] : [`x-request-timeout-seconds: ${asked}`])));
+    const running = await one(
+      (stream) => {
+        stream.accept();
+        return { onCancel: (reason) => void cancelled.push(reason) };
+      },
+      { http: configured === undefined ? {} : { request_timeout_s: configured } },
+    );
+    const text = await raw(
+      running.port,
+      get("/", "x-request-id: r", ...(asked === undefined ? [] : [`x-request-timeout-seconds: ${asked}`])),
+    );
     expect(text).toMatch(/^HTTP\/1.1 408 /);
     expect(bodyOf(text)).toBe(body);
     await until(() => cancelled.length === 1);
   });
   it.each(["0", "-1", "5"])("x-request-timeout-seconds: %s overrides a short one", async (asked) => {
-    const running = await one((stream) => {
-      stream.accept();
-      setTimeout(() => {
-        stream.head({ status: 200, headers: [] });
-        stream.end();
-      }, 150);
-      return {};
-    }, { http: { request_timeout_s: 0.05 } });
+    const running = await one(
+      (stream) => {
+        stream.accept();
+        setTimeout(() => {
+          stream.head({ status: 200, headers: [] });
+          stream.end();
+        }, 150);
+        return {};
+      },
+      { http: { request_timeout_s: 0.05 } },
+    );
     expect(await raw(running.port, get("/", `x-request-timeout-seconds: ${asked}`))).toMatch(/^HTTP\/1.1 200 /);
   });
   it.each(["abc", ""])("x-request-timeout-seconds: '%s' is ignored", async (asked) => {
@@ -190,12 +253,15 @@ describe("timeouts (C022, C029-b)", () => {
     expect(await raw(running.port, get("/", `x-request-timeout-seconds: ${asked}`))).toMatch(/^HTTP\/1.1 408 /);
   });
   it("breaks a stream off without the last chunk", async () => {
-    const running = await one((stream) => {
-      stream.accept();
-      stream.head({ status: 200, headers: ["content-type", "text/plain"] });
-      stream.write("bytes", bytes("c0;"));
-      return {};
-    }, { http: { request_timeout_s: 0.2 } });
+    const running = await one(
+      (stream) => {
+        stream.accept();
+        stream.head({ status: 200, headers: ["content-type", "text/plain"] });
+        stream.write("bytes", bytes("c0;"));
+        return {};
+      },
+      { http: { request_timeout_s: 0.2 } },
+    );
     const text = await raw(running.port, get("/"));
     expect(bodyOf(text)).toBe("3\r\nc0;\r\n");
   });
@@ -247,7 +313,10 @@ describe("streams (C040, C045)", () => {
     const running = await one((stream, head) => {
       stream.accept();
       const events = head.kind === "http" && head.path === "/sse";
-      stream.head({ status: 200, headers: ["content-type", events ? "text/event-stream; charset=utf-8" : "text/plain"] });
+      stream.head({
+        status: 200,
+        headers: ["content-type", events ? "text/event-stream; charset=utf-8" : "text/plain"],
+      });
       stream.write("bytes", bytes("data: 0\n\n"));
       setTimeout(() => stream.fail({ code: "APPLICATION_ERROR", message: "secret" }), 20);
       return {};
@@ -257,34 +326,39 @@ describe("streams (C040, C045)", () => {
     expect(sse).toContain('event: error\ndata: {"code":"APPLICATION_ERROR","message":"Internal Server Error"}\n\n');
     expect(sse).not.toContain("\r\n0\r\n");
   });
-  it.each(["end", "destroy"] as const)("a client that leaves (%s) cancels the handler; ?1 lets it run on (X-CAN-01)", async (how) => {
-    const cancelled: string[] = [];
-    const finished: string[] = [];
-    const running = await one((stream, head) => {
-      stream.accept();
-      const timer = setTimeout(() => {
-        finished.push(head.requestId);
-        stream.head({ status: 200, headers: [] });
-        stream.end();
-      }, 300);
-      return {
-        onCancel: () => {
-          clearTimeout(timer);
-          cancelled.push(head.requestId);
-        },
-      };
-    });
-    const { default: net } = await import("node:net");
-    for (const extra of ["", "x-request-disconnect-disabled: ?1\r\n"]) {
-      const socket = net.connect(running.port, "127.0.0.1", () => {
-        socket.write(`GET / HTTP/1.1\r\nhost: localhost\r\nx-request-id: ${extra === "" ? "plain" : "kept"}\r\n${extra}\r\n`);
-        setTimeout(() => socket[how](), 50);
+  it.each(["end", "destroy"] as const)(
+    "a client that leaves (%s) cancels the handler; ?1 lets it run on (X-CAN-01)",
+    async (how) => {
+      const cancelled: string[] = [];
+      const finished: string[] = [];
+      const running = await one((stream, head) => {
+        stream.accept();
+        const timer = setTimeout(() => {
+          finished.push(head.requestId);
+          stream.head({ status: 200, headers: [] });
+          stream.end();
+        }, 300);
+        return {
+          onCancel: () => {
+            clearTimeout(timer);
+            cancelled.push(head.requestId);
+          },
+        };
       });
-      socket.on("error", () => {});
-    }
-    await until(() => cancelled.length + finished.length === 2);
-    expect([cancelled, finished]).toEqual([["plain"], ["kept"]]);
-  });
+      const { default: net } = await import("node:net");
+      for (const extra of ["", "x-request-disconnect-disabled: ?1\r\n"]) {
+        const socket = net.connect(running.port, "127.0.0.1", () => {
+          socket.write(
+            `GET / HTTP/1.1\r\nhost: localhost\r\nx-request-id: ${extra === "" ? "plain" : "kept"}\r\n${extra}\r\n`,
+          );
+          setTimeout(() => socket[how](), 50);
+        });
+        socket.on("error", () => {});
+      }
+      await until(() => cancelled.length + finished.length === 2);
+      expect([cancelled, finished]).toEqual([["plain"], ["kept"]]);
+    },
+  );
   it("HEAD of a stream ends with the head and cancels the handler", async () => {
     const cancelled: string[] = [];
     const running = await one((stream) => {

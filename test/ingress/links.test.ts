@@ -42,9 +42,30 @@ describe("tickets", () => {
     running.route({ revoked: ["app#D#gone"] });
     const stranger = await generateKeys("k1");
     const { signTicket } = await import("../../protocol/ticket.ts");
-    const claims = { use: "replica", kid: "k1", notAfter: Date.now() + 1e6, replica: "app#D#a", incarnation: 1, app: "app", deployment: "D", worker: "w", host: "h", callees: [] as string[] } as const;
-    const worker = await signTicket({ use: "worker", kid: "k1", notAfter: Date.now() + 1e6, worker: "w", host: "h" }, stranger.privateKey);
-    for (const ticket of ["", "x.y", await signTicket(claims, stranger.privateKey), worker, await running.sign({ notAfter: Date.now() - 1 }), await running.sign({ replica: "app#D#gone" })]) {
+    const claims = {
+      use: "replica",
+      kid: "k1",
+      notAfter: Date.now() + 1e6,
+      replica: "app#D#a",
+      incarnation: 1,
+      app: "app",
+      deployment: "D",
+      worker: "w",
+      host: "h",
+      callees: [] as string[],
+    } as const;
+    const worker = await signTicket(
+      { use: "worker", kid: "k1", notAfter: Date.now() + 1e6, worker: "w", host: "h" },
+      stranger.privateKey,
+    );
+    for (const ticket of [
+      "",
+      "x.y",
+      await signTicket(claims, stranger.privateKey),
+      worker,
+      await running.sign({ notAfter: Date.now() - 1 }),
+      await running.sign({ replica: "app#D#gone" }),
+    ]) {
       const replica = await running.dial(ticket);
       expect((await replica.closed).code).toBe(4001);
     }
@@ -91,7 +112,10 @@ describe("replicas come and go", () => {
       dead.socket.terminate();
       return {};
     });
-    await running.replica("app#D#b", answering(() => (seen.push("b"), { body: "b" })));
+    await running.replica(
+      "app#D#b",
+      answering(() => (seen.push("b"), { body: "b" })),
+    );
     for (let i = 0; i < 6; i++) expect(bodyOf(await raw(running.port, get("/")))).toBe("b");
     expect(seen.filter((s) => s === "a").length).toBeLessThanOrEqual(1);
   });
@@ -99,7 +123,11 @@ describe("replicas come and go", () => {
     const running = await one((stream) => (stream.accept(), {}), { deployment: { maxOngoingRequests: 1 } });
     void raw(running.port, get("/"));
     void raw(running.port, get("/"));
-    await until(() => running.stats.some((s) => s.deployments[0]?.queued === 1 && s.deployments[0].ongoing === 1 && s.deployments[0].links === 1));
+    await until(() =>
+      running.stats.some(
+        (s) => s.deployments[0]?.queued === 1 && s.deployments[0].ongoing === 1 && s.deployments[0].links === 1,
+      ),
+    );
   });
   it("/metrics counts requests, errors, queues and links, without labels that clients choose", async () => {
     const running = await one(ok);
@@ -108,30 +136,63 @@ describe("replicas come and go", () => {
     running.route({ apps: [] });
     await raw(running.port, get("/secret-path"));
     const text = await (await fetch(`${running.meshUrl.replace("ws", "http").replace("/link", "/metrics")}`)).text();
-    expect(text).toContain('skein_num_http_requests_total{route="/",method="GET",application="app",status_code="200"} 2');
-    expect(text).toContain('skein_num_http_error_requests_total{route="",method="GET",application="",error_code="404"} 1');
+    expect(text).toContain(
+      'skein_num_http_requests_total{route="/",method="GET",application="app",status_code="200"} 2',
+    );
+    expect(text).toContain(
+      'skein_num_http_error_requests_total{route="",method="GET",application="",error_code="404"} 1',
+    );
     expect(text).toContain("skein_ingress_links 1");
     expect(text).not.toContain("secret");
   });
   it("writes an access line per request, and none when that is off", async () => {
     const running = await one(ok);
     await raw(running.port, get("/some?query"));
-    running.route({ apps: [{ name: "app", routePrefix: "/", ingress: "D", grpcServices: [], loggingConfig: { enable_access_log: false } }], deployments: [{ replicas: [routed("app#D#a")] }] });
+    running.route({
+      apps: [
+        { name: "app", routePrefix: "/", ingress: "D", grpcServices: [], loggingConfig: { enable_access_log: false } },
+      ],
+      deployments: [{ replicas: [routed("app#D#a")] }],
+    });
     await raw(running.port, get("/quiet"));
     const file = path.join(running.dataDir, "logs", "ingress-access.log");
     let text = "";
-    await until(() => (void readFile(file, "utf8").then((t) => (text = t), () => {}), text !== ""));
+    await until(
+      () => (
+        void readFile(file, "utf8").then(
+          (t) => (text = t),
+          () => {},
+        ),
+        text !== ""
+      ),
+    );
     expect(text).toMatch(/^INFO \S+ ingress app [0-9a-f-]{36} -- GET \/ 200 [\d.]+ms\n$/);
   });
 });
 
 describe("handle calls", () => {
   const call = (over: Partial<OpenCall> = {}): OpenCall => ({
-    kind: "call", app: "app", deployment: "Child", requestId: "r", deadlineMs: null, epoch: 0, hops: 1, model: "", method: "m", stream: false, ...over,
+    kind: "call",
+    app: "app",
+    deployment: "Child",
+    requestId: "r",
+    deadlineMs: null,
+    epoch: 0,
+    hops: 1,
+    model: "",
+    method: "m",
+    stream: false,
+    ...over,
   });
   async function two(child: Handler): Promise<{ running: Running; parent: Awaited<ReturnType<Running["replica"]>> }> {
     const running = await start();
-    running.route({ deployments: [{ replicas: [routed("app#D#a")] }, { name: "Child", replicas: [routed("app#Child#c")] }, { name: "Other" }] });
+    running.route({
+      deployments: [
+        { replicas: [routed("app#D#a")] },
+        { name: "Child", replicas: [routed("app#Child#c")] },
+        { name: "Other" },
+      ],
+    });
     const parent = await running.replica("app#D#a", ok, { callees: ["app#Child", "app#Nothing"] });
     await running.replica("app#Child#c", child, { deployment: "Child" });
     return { running, parent };
@@ -152,7 +213,11 @@ describe("handle calls", () => {
       };
     });
     const result = Promise.withResolvers<unknown>();
-    const stream = parent.link.open(call(), { onChunk: (payload, _t, _m, charge) => (result.resolve(unpack(payload)), stream.consumed(charge)), onFail: (fail) => result.reject(new Error(fail.message)), onWritable: () => more() });
+    const stream = parent.link.open(call(), {
+      onChunk: (payload, _t, _m, charge) => (result.resolve(unpack(payload)), stream.consumed(charge)),
+      onFail: (fail) => result.reject(new Error(fail.message)),
+      onWritable: () => more(),
+    });
     let left = 40;
     const more = (): void => {
       while (left > 0) {
@@ -176,7 +241,9 @@ describe("handle calls", () => {
     await until(() => heads.length === 1);
     stream.cancel("enough");
     await until(() => cancelled.length === 1);
-    const fail = await new Promise<FailHead>((resolve) => void parent.link.open(call({ deadlineMs: 100 }), { onFail: resolve }, true));
+    const fail = await new Promise<FailHead>(
+      (resolve) => void parent.link.open(call({ deadlineMs: 100 }), { onFail: resolve }, true),
+    );
     expect(fail.code).toBe("TIMEOUT");
     await until(() => cancelled.length === 2);
     expect(heads[1]).toBeGreaterThan(50);
@@ -228,7 +295,7 @@ describe("flow control", () => {
     const socket = net.connect(running.port, "127.0.0.1", () => socket.write(get("/")));
     socket.pause();
     let last = -1;
-    for (let quiet = 0; quiet < 10; ) {
+    for (let quiet = 0; quiet < 10;) {
       await new Promise((resolve) => setTimeout(resolve, 20));
       quiet = produced === last ? quiet + 1 : 0;
       last = produced;
@@ -270,11 +337,20 @@ describe("flow control", () => {
     const base = process.memoryUsage().rss;
     const down = createHash("sha1");
     await new Promise<void>((resolve, reject) => {
-      http.get({ port: running.port, host: "127.0.0.1" }, (response) => response.on("data", (d: Buffer) => down.update(d)).on("end", resolve)).on("error", reject);
+      http
+        .get({ port: running.port, host: "127.0.0.1" }, (response) =>
+          response.on("data", (d: Buffer) => down.update(d)).on("end", resolve),
+        )
+        .on("error", reject);
     });
     expect(down.digest("hex")).toBe(expected);
     await new Promise<void>((resolve, reject) => {
-      const request = http.request({ port: running.port, host: "127.0.0.1", method: "POST", headers: { "content-length": size } }, (response) => response.resume().on("end", resolve)).on("error", reject);
+      const request = http
+        .request(
+          { port: running.port, host: "127.0.0.1", method: "POST", headers: { "content-length": size } },
+          (response) => response.resume().on("end", resolve),
+        )
+        .on("error", reject);
       const piece = Buffer.alloc(100_000, 97);
       let left = size / piece.byteLength;
       const more = (): void => {
@@ -322,7 +398,11 @@ describe("restart and ports", () => {
     await new Promise((resolve) => blocker.once("listening", resolve));
     const { port } = blocker.address() as net.AddressInfo;
     const running = await start({ http: { port } });
-    expect(running.reports[0]).toMatchObject({ state: "failed", http: null, error: `Port ${port} on 127.0.0.1 is in use by another program: stop it, or choose another port in http_options.port.` });
+    expect(running.reports[0]).toMatchObject({
+      state: "failed",
+      http: null,
+      error: `Port ${port} on 127.0.0.1 is in use by another program: stop it, or choose another port in http_options.port.`,
+    });
     await new Promise((resolve) => blocker.close(resolve));
     await until(() => running.reports.at(-1)!.state === "ready");
     expect(running.reports.at(-1)!.http).toEqual({ host: "127.0.0.1", port });

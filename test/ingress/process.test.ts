@@ -32,7 +32,9 @@ beforeEach(async () => {
       const message = JSON.parse(String(data)) as Join | { type: "stats" };
       if (message.type !== "join") return;
       joins.push(message);
-      socket.send(JSON.stringify({ type: "welcome", ticket: "ticket-2", term: 1, timeMs: Date.now(), keys: [keys.publicKey] }));
+      socket.send(
+        JSON.stringify({ type: "welcome", ticket: "ticket-2", term: 1, timeMs: Date.now(), keys: [keys.publicKey] }),
+      );
       socket.send(JSON.stringify({ type: "routes", table: table({ keys: [keys.publicKey] }) }));
     });
   });
@@ -46,7 +48,10 @@ afterEach(async () => {
   await rm(dataDir, { recursive: true, force: true, maxRetries: 5 });
 });
 
-async function start(http: HttpOptions | null, meshPort = 0): Promise<{ child: ChildProcess; report: IngressReport; reports: IngressReport[] }> {
+async function start(
+  http: HttpOptions | null,
+  meshPort = 0,
+): Promise<{ child: ChildProcess; report: IngressReport; reports: IngressReport[] }> {
   const child = spawnChild(new URL("../../ingress/main.ts", import.meta.url), { output: "ignore" });
   children.push(child);
   const reports: IngressReport[] = [];
@@ -54,18 +59,24 @@ async function start(http: HttpOptions | null, meshPort = 0): Promise<{ child: C
     if (message.type === "report") reports.push(message.report);
   });
   const report = await childReady<IngressOptions, IngressReport>(child, {
-    dataDir, host: "h", coordinatorUrls: [`http://127.0.0.1:${coordinatorPort}`], mesh: { host: "127.0.0.1", port: meshPort, advertise: ["ws://other/link"] }, logLevel: "info",
+    dataDir,
+    host: "h",
+    coordinatorUrls: [`http://127.0.0.1:${coordinatorPort}`],
+    mesh: { host: "127.0.0.1", port: meshPort, advertise: ["ws://other/link"] },
+    logLevel: "info",
     spec: { ingress: "i1", ticket: "ticket-1", http, grpc: null },
   });
   return { child, report, reports };
 }
 const tell = (child: ChildProcess, message: ToIngress): void => void child.send(message);
-const exit = (child: ChildProcess): Promise<number | null> => new Promise((resolve) => child.once("exit", (code) => resolve(code)));
+const exit = (child: ChildProcess): Promise<number | null> =>
+  new Promise((resolve) => child.once("exit", (code) => resolve(code)));
 const until = async (condition: () => boolean): Promise<void> => {
   for (let i = 0; i < 2000 && !condition(); i++) await new Promise((resolve) => setTimeout(resolve, 10));
   expect(condition()).toBe(true);
 };
-const health = (port: number): Promise<string> => raw(port, "GET /-/healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+const health = (port: number): Promise<string> =>
+  raw(port, "GET /-/healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
 
 it("joins with its ticket, opens client listeners when the spec says so, rejoins with its new ticket, stops in order", async () => {
   const { child, report, reports } = await start(null);
@@ -73,7 +84,10 @@ it("joins with its ticket, opens client listeners when the spec says so, rejoins
   expect(report.urls).toEqual([expect.stringMatching(/^ws:\/\/127\.0\.0\.1:\d+\/link$/), "ws://other/link"]);
   await until(() => joins.length === 1);
   expect(joins[0]).toMatchObject({ role: "ingress", id: "i1", host: "h", credential: "ticket-1" });
-  tell(child, { type: "spec", spec: { ingress: "i1", ticket: "ticket-3", http: httpOptionsSchema.parse({ port: 0 }), grpc: null } });
+  tell(child, {
+    type: "spec",
+    spec: { ingress: "i1", ticket: "ticket-3", http: httpOptionsSchema.parse({ port: 0 }), grpc: null },
+  });
   await until(() => reports.some((r) => r.http !== null));
   const { port } = reports.at(-1)!.http!;
   expect(await health(port)).toMatch(/success$/);
@@ -99,7 +113,7 @@ it("killed and started again, it serves on its ports without the coordinator", a
   const http = httpOptionsSchema.parse({ port: 0 });
   const first = await start(http);
   const { port } = first.report.http!;
-  for (let text = ""; !text.endsWith("success"); ) text = await health(port);
+  for (let text = ""; !text.endsWith("success");) text = await health(port);
   await new Promise((resolve) => setTimeout(resolve, 100));
   for (const socket of sockets) socket.terminate();
   coordinator.close();

@@ -8,15 +8,31 @@ import { Routes } from "../../ingress/routes.ts";
 import { table } from "./harness.ts";
 
 const routes = (prefixes: string[], rootPath = ""): Routes =>
-  new Routes(table({ apps: prefixes.map((routePrefix, i) => ({ name: `app${i}`, routePrefix, ingress: "D", grpcServices: [] })), deployments: [] }), rootPath);
+  new Routes(
+    table({
+      apps: prefixes.map((routePrefix, i) => ({ name: `app${i}`, routePrefix, ingress: "D", grpcServices: [] })),
+      deployments: [],
+    }),
+    rootPath,
+  );
 
 describe("routes (C005, C006-c, ray-serve.md 5.1)", () => {
   const r = routes(["/hello", "/", "/hello/world", "/hello/world/again", "/a b"]);
   it.each([
-    ["/hello", "/hello", "/hello", ""], ["/hello/", "/hello", "/hello", "/"], ["/hello/a?x=1", "/hello", "/hello", "/a?x=1"], ["/", "/", "", "/"], ["/a", "/", "", "/a"],
-    ["/hello/world/", "/hello/world", "/hello/world", "/"], ["/hello/worldX", "/hello", "/hello", "/worldX"], ["/hello/world/again/hi", "/hello/world/again", "/hello/world/again", "/hi"],
-    ["/HELLO", "/", "", "/HELLO"], ["/hello//world", "/hello", "/hello", "//world"], ["/hello%2Fworld", "/hello/world", "/hello%2Fworld", ""],
-    ["/a%20b/x%2Fy", "/a b", "/a%20b", "/x%2Fy"], ["/hello?q=/hello/world", "/hello", "/hello", "?q=/hello/world"], ["/%zz", "/", "", "/%zz"],
+    ["/hello", "/hello", "/hello", ""],
+    ["/hello/", "/hello", "/hello", "/"],
+    ["/hello/a?x=1", "/hello", "/hello", "/a?x=1"],
+    ["/", "/", "", "/"],
+    ["/a", "/", "", "/a"],
+    ["/hello/world/", "/hello/world", "/hello/world", "/"],
+    ["/hello/worldX", "/hello", "/hello", "/worldX"],
+    ["/hello/world/again/hi", "/hello/world/again", "/hello/world/again", "/hi"],
+    ["/HELLO", "/", "", "/HELLO"],
+    ["/hello//world", "/hello", "/hello", "//world"],
+    ["/hello%2Fworld", "/hello/world", "/hello%2Fworld", ""],
+    ["/a%20b/x%2Fy", "/a b", "/a%20b", "/x%2Fy"],
+    ["/hello?q=/hello/world", "/hello", "/hello", "?q=/hello/world"],
+    ["/%zz", "/", "", "/%zz"],
   ])("%s", (target, name, mount, path) => {
     const match = r.match(target)!;
     expect([match.route.name, match.mount, match.path]).toEqual([name, mount, path]);
@@ -35,16 +51,24 @@ describe("routes (C005, C006-c, ray-serve.md 5.1)", () => {
   });
   it("puts mount and path together to what was asked", () => {
     const segment = fc.constantFrom("hello", "world", "again", "a%20b", "x", "", "%2F", "%E4%BD%A0");
-    fc.assert(fc.property(fc.array(segment, { maxLength: 6 }), (parts) => {
-      const target = `/${parts.join("/")}`;
-      const match = r.match(target)!;
-      expect(match.mount + match.path).toBe(target);
-      expect(decodeURIComponent(match.mount)).toBe(match.route.prefix);
-    }));
+    fc.assert(
+      fc.property(fc.array(segment, { maxLength: 6 }), (parts) => {
+        const target = `/${parts.join("/")}`;
+        const match = r.match(target)!;
+        expect(match.mount + match.path).toBe(target);
+        expect(decodeURIComponent(match.mount)).toBe(match.route.prefix);
+      }),
+    );
   });
 });
 
-const link = { state: "ready", draining: false, open: () => { throw new Error("not here"); } };
+const link = {
+  state: "ready",
+  draining: false,
+  open: () => {
+    throw new Error("not here");
+  },
+};
 function peers(specs: { outstanding?: number; host?: string; full?: boolean; ms?: number }[]): Peer[] {
   return specs.map((spec, i) => {
     const peer = new Peer(`r${i}`, spec.host ?? "other");
@@ -58,18 +82,33 @@ const any = { model: "", tried: null };
 
 describe("pick", () => {
   it("takes the least loaded", () => {
-    expect(pick(peers([{ outstanding: 3 }, { outstanding: 1 }, { outstanding: 2 }]), 5, any, context())?.replica).toBe("r1");
+    expect(pick(peers([{ outstanding: 3 }, { outstanding: 1 }, { outstanding: 2 }]), 5, any, context())?.replica).toBe(
+      "r1",
+    );
   });
   it("prefers the local one when equal, whatever the order and chance", () => {
-    fc.assert(fc.property(fc.nat(4), fc.array(fc.double({ min: 0, max: 0.999, noNaN: true }), { minLength: 20, maxLength: 20 }), (local, chances) => {
-      let i = 0;
-      const all = peers(Array.from({ length: 5 }, (_, n) => ({ host: n === local ? "here" : "other" })));
-      expect(pick(all, 5, any, context(() => chances[i++ % 20]!))?.replica).toBe(`r${local}`);
-    }));
+    fc.assert(
+      fc.property(
+        fc.nat(4),
+        fc.array(fc.double({ min: 0, max: 0.999, noNaN: true }), { minLength: 20, maxLength: 20 }),
+        (local, chances) => {
+          let i = 0;
+          const all = peers(Array.from({ length: 5 }, (_, n) => ({ host: n === local ? "here" : "other" })));
+          expect(
+            pick(
+              all,
+              5,
+              any,
+              context(() => chances[i++ % 20]!),
+            )?.replica,
+          ).toBe(`r${local}`);
+        },
+      ),
+    );
   });
   it("breaks ties by chance, evenly", () => {
     let seed = 1;
-    const random = (): number => ((seed = (Math.imul(seed, 1664525) + 1013904223) >>> 0) / 2 ** 32);
+    const random = (): number => (seed = (Math.imul(seed, 1664525) + 1013904223) >>> 0) / 2 ** 32;
     const all = peers([{}, {}, {}, {}]);
     const counts = new Map<string, number>();
     for (let n = 0; n < 4000; n++) {
@@ -93,7 +132,14 @@ describe("pick", () => {
   it("never takes one that is full, busy, draining, unlinked or not ready; a tried one only when there is no other", () => {
     const [a, b] = peers([{}, {}]) as [Peer, Peer];
     expect(pick([a, b], 5, { model: "", tried: new Set([a]) }, context())).toBe(b);
-    for (const spoil of [{ inFlight: 5 }, { full: true }, { ready: false }, { link: null }, { link: { ...link, draining: true } }, { link: { ...link, state: "closed" } }]) {
+    for (const spoil of [
+      { inFlight: 5 },
+      { full: true },
+      { ready: false },
+      { link: null },
+      { link: { ...link, draining: true } },
+      { link: { ...link, state: "closed" } },
+    ]) {
       const [bad] = peers([{}]) as [Peer];
       Object.assign(bad, spoil);
       expect(pick([bad], 5, any, context())).toBeUndefined();
@@ -102,7 +148,14 @@ describe("pick", () => {
   });
   it("compares two random ones above a size, and still finds the last free one", () => {
     const all = peers(Array.from({ length: 40 }, (_, i) => ({ outstanding: i === 37 ? 0 : 5 })));
-    expect(pick(all, 5, any, context(() => 0.1))?.replica).toBe("r37");
+    expect(
+      pick(
+        all,
+        5,
+        any,
+        context(() => 0.1),
+      )?.replica,
+    ).toBe("r37");
   });
   it("prefers a replica that has the model, while it has room", () => {
     const [a, b] = peers([{}, { outstanding: 3 }]) as [Peer, Peer];
@@ -124,38 +177,45 @@ describe("pick", () => {
 
 describe("queue", () => {
   it("is first in, first out; what comes back keeps its place; leaving works anywhere (model)", () => {
-    const step = fc.oneof(fc.constant("push" as const), fc.constant("take" as const), fc.constant("back" as const), fc.nat(20));
-    fc.assert(fc.property(fc.array(step, { maxLength: 60, size: "max" }), (steps) => {
-      const queue = new Queue<{ arrival: number }>();
-      let model: { arrival: number }[] = [];
-      const out: { arrival: number }[] = [];
-      let arrival = 0;
-      for (const s of steps) {
-        if (s === "push") {
-          const item = { arrival: arrival++ };
-          queue.push(item);
-          model.push(item);
-        } else if (s === "take") {
-          const first = queue.first();
-          expect(first).toBe(model[0]);
-          if (first === undefined) continue;
-          queue.remove(first);
-          out.push(model.shift()!);
-        } else if (s === "back") {
-          const item = out.pop();
-          if (item === undefined) continue;
-          queue.putBack(item);
-          model = [...model, item].toSorted((a, b) => a.arrival - b.arrival);
-        } else {
-          const item = model[s];
-          if (item === undefined) continue;
-          expect(queue.remove(item)).toBe(true);
-          model.splice(s, 1);
+    const step = fc.oneof(
+      fc.constant("push" as const),
+      fc.constant("take" as const),
+      fc.constant("back" as const),
+      fc.nat(20),
+    );
+    fc.assert(
+      fc.property(fc.array(step, { maxLength: 60, size: "max" }), (steps) => {
+        const queue = new Queue<{ arrival: number }>();
+        let model: { arrival: number }[] = [];
+        const out: { arrival: number }[] = [];
+        let arrival = 0;
+        for (const s of steps) {
+          if (s === "push") {
+            const item = { arrival: arrival++ };
+            queue.push(item);
+            model.push(item);
+          } else if (s === "take") {
+            const first = queue.first();
+            expect(first).toBe(model[0]);
+            if (first === undefined) continue;
+            queue.remove(first);
+            out.push(model.shift()!);
+          } else if (s === "back") {
+            const item = out.pop();
+            if (item === undefined) continue;
+            queue.putBack(item);
+            model = [...model, item].toSorted((a, b) => a.arrival - b.arrival);
+          } else {
+            const item = model[s];
+            if (item === undefined) continue;
+            expect(queue.remove(item)).toBe(true);
+            model.splice(s, 1);
+          }
+          expect(queue.length).toBe(model.length);
         }
-        expect(queue.length).toBe(model.length);
-      }
-      expect(queue.drain()).toEqual(model);
-    }));
+        expect(queue.drain()).toEqual(model);
+      }),
+    );
   });
 });
 

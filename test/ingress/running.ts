@@ -36,7 +36,12 @@ export interface Running {
   readonly meshUrl: string;
   /** Sends a table; replicas named in it must be linked by `replica`. */
   route(options?: TableOptions): void;
-  replica(name: string, handler: Handler, claims?: Partial<ReplicaTicket>, options?: { maxPayload?: number }): Promise<RunningReplica>;
+  replica(
+    name: string,
+    handler: Handler,
+    claims?: Partial<ReplicaTicket>,
+    options?: { maxPayload?: number },
+  ): Promise<RunningReplica>;
   /** A link whose ticket is as given; resolves when it is ready or closed. */
   dial(ticket: string, handler?: Handler): Promise<RunningReplica>;
   sign(claims: Partial<ReplicaTicket>): Promise<string>;
@@ -60,11 +65,25 @@ export async function run(options: RunOptions = {}): Promise<Running> {
   const http = options.http === null ? null : httpOptionsSchema.parse({ port: 0, ...options.http });
   const ingress = new Ingress(
     {
-      dataDir, host: "h", coordinatorUrls: ["http://coordinator"], mesh: { host: "127.0.0.1", port: 0, advertise: [] },
-      spec: { ingress: "i1", ticket: "t", http, grpc: options.grpc === undefined ? null : grpcOptionsSchema.parse({ port: 0, ...options.grpc }) }, logLevel: "info",
+      dataDir,
+      host: "h",
+      coordinatorUrls: ["http://coordinator"],
+      mesh: { host: "127.0.0.1", port: 0, advertise: [] },
+      spec: {
+        ingress: "i1",
+        ticket: "t",
+        http,
+        grpc: options.grpc === undefined ? null : grpcOptionsSchema.parse({ port: 0, ...options.grpc }),
+      },
+      logLevel: "info",
     },
     {
-      now: () => performance.now(), wallTime: () => Date.now(), random: () => Math.random(), build: "test", pid: process.pid, incarnation: 1,
+      now: () => performance.now(),
+      wallTime: () => Date.now(),
+      random: () => Math.random(),
+      build: "test",
+      pid: process.pid,
+      incarnation: 1,
       freshId: () => crypto.randomUUID(),
       after: (ms, callback) => {
         const timer = setTimeout(callback, ms);
@@ -80,13 +99,17 @@ export async function run(options: RunOptions = {}): Promise<Running> {
         return {
           send: (message) => {
             const parsed = JSON.parse(message) as { type: string };
-            if (parsed.type === "join") events.onMessage(JSON.stringify({ type: "welcome", ticket: "t2", term: 1, timeMs: Date.now(), keys: [keys.publicKey] }));
+            if (parsed.type === "join")
+              events.onMessage(
+                JSON.stringify({ type: "welcome", ticket: "t2", term: 1, timeMs: Date.now(), keys: [keys.publicKey] }),
+              );
             if (parsed.type === "stats") stats.push(parsed as IngressStats);
           },
           close: () => {},
         };
       },
-      onReport: (report) => reports.push(report), log: () => {},
+      onReport: (report) => reports.push(report),
+      log: () => {},
     },
   );
   const report = await ingress.start();
@@ -95,19 +118,43 @@ export async function run(options: RunOptions = {}): Promise<Running> {
   await new Promise((resolve) => setTimeout(resolve, 5));
   let revision = 1;
   const sign = (claims: Partial<ReplicaTicket>): Promise<string> =>
-    signTicket({ use: "replica", kid: "k1", notAfter: Date.now() + 60_000, replica: "app#D#a", incarnation: 1, app: "app", deployment: "D", worker: "w", host: "h", callees: [], ...claims }, keys.privateKey);
+    signTicket(
+      {
+        use: "replica",
+        kid: "k1",
+        notAfter: Date.now() + 60_000,
+        replica: "app#D#a",
+        incarnation: 1,
+        app: "app",
+        deployment: "D",
+        worker: "w",
+        host: "h",
+        callees: [],
+        ...claims,
+      },
+      keys.privateKey,
+    );
   const dial = async (ticket: string, handler: Handler = () => ({})): Promise<RunningReplica> => {
     const socket = new WebSocket(report.urls[0]!, { perMessageDeflate: false });
     const closed = Promise.withResolvers<{ code: number; reason: string }>();
     const ready = Promise.withResolvers<void>();
-    const link = new Link("dialler", { send: (m) => socket.send(m), close: (code, reason) => socket.close(code, reason), afterTurn: (c) => void setImmediate(c) }, {
-      onHello: () => ready.resolve(),
-      onStream: handler,
-      onClose: (code, reason) => {
-        closed.resolve({ code, reason });
-        ready.resolve();
+    const link = new Link(
+      "dialler",
+      {
+        send: (m) => socket.send(m),
+        close: (code, reason) => socket.close(code, reason),
+        afterTurn: (c) => void setImmediate(c),
       },
-    }, 0);
+      {
+        onHello: () => ready.resolve(),
+        onStream: handler,
+        onClose: (code, reason) => {
+          closed.resolve({ code, reason });
+          ready.resolve();
+        },
+      },
+      0,
+    );
     const replica: RunningReplica = { link, socket, closed: closed.promise, messages: 0 };
     socket.on("open", () => link.greet({ build: "test", features: [], ticket }));
     socket.on("message", (data) => {
@@ -120,10 +167,18 @@ export async function run(options: RunOptions = {}): Promise<Running> {
     return replica;
   };
   return {
-    ingress, dataDir, reports, stats, dial, sign,
+    ingress,
+    dataDir,
+    reports,
+    stats,
+    dial,
+    sign,
     port: report.http?.port ?? 0,
     meshUrl: report.urls[0]!,
-    route: (o = {}) => control!.onMessage(JSON.stringify({ type: "routes", table: table({ revision: revision++, keys: [keys.publicKey], ...o }) })),
+    route: (o = {}) =>
+      control!.onMessage(
+        JSON.stringify({ type: "routes", table: table({ revision: revision++, keys: [keys.publicKey], ...o }) }),
+      ),
     replica: async (name, handler, claims = {}) => dial(await sign({ replica: name, ...claims }), handler),
     stop: async () => {
       clearInterval(ticker);
@@ -149,7 +204,8 @@ export function raw(port: number, request: string, until?: string | RegExp): Pro
     socket.setEncoding("latin1");
     socket.on("data", (data: string) => {
       text += data;
-      if (until !== undefined && (typeof until === "string" ? text.includes(until) : until.test(text))) socket.destroy();
+      if (until !== undefined && (typeof until === "string" ? text.includes(until) : until.test(text)))
+        socket.destroy();
     });
     socket.on("close", () => resolve(text));
     socket.on("error", reject);
@@ -161,13 +217,22 @@ const encoder = new TextEncoder();
 export const bytes = (text: string): Uint8Array => encoder.encode(text);
 
 /** A handler that answers each HTTP request whole, from its head and body. */
-export const answering = (answer: (head: Extract<OpenHead, { kind: "http" }>, body: string) => { status?: number; headers?: string[]; body: string | Uint8Array }): Handler =>
+export const answering =
+  (
+    answer: (
+      head: Extract<OpenHead, { kind: "http" }>,
+      body: string,
+    ) => { status?: number; headers?: string[]; body: string | Uint8Array },
+  ): Handler =>
   (stream, head, ended) => {
     if (head.kind !== "http") throw new Error("http only");
     let body = "";
     const done = (): void => {
       const result = answer(head, body);
-      stream.head({ status: result.status ?? 200, headers: result.headers ?? ["content-type", "text/plain; charset=utf-8"] });
+      stream.head({
+        status: result.status ?? 200,
+        headers: result.headers ?? ["content-type", "text/plain; charset=utf-8"],
+      });
       const payload = typeof result.body === "string" ? bytes(result.body) : result.body;
       if (payload.byteLength > 0) stream.write("bytes", payload);
       stream.end();

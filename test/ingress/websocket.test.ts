@@ -98,7 +98,8 @@ describe("websocket", () => {
   });
   it("a handshake that is no handshake is refused, and the next one is whole", async () => {
     const running = await one(echo);
-    const bad = "GET /ws HTTP/1.1\r\nhost: localhost\r\nconnection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: x\r\n\r\n";
+    const bad =
+      "GET /ws HTTP/1.1\r\nhost: localhost\r\nconnection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: x\r\n\r\n";
     expect(await raw(running.port, bad)).toMatch(/^HTTP\/1.1 400 /);
     const socket = await connect(running, "/ws", ["chat"]);
     expect(socket.protocol).toBe("chat");

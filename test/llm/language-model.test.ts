@@ -10,11 +10,16 @@ let running = 0;
 
 /** Says the words one by one; stops when its loop is left or its signal fires. */
 function fakeOutput(words: readonly string[], request: GenerateRequest): EngineOutput {
-  const end = Promise.withResolvers<{ promptTokens: number; completionTokens: number; finishReason: "stop" | "cancelled" | "length" }>();
+  const end = Promise.withResolvers<{
+    promptTokens: number;
+    completionTokens: number;
+    finishReason: "stop" | "cancelled" | "length";
+  }>();
   end.promise.catch(() => {});
   let stopped = false;
   let said = 0;
-  const finish = (finishReason: "stop" | "cancelled"): void => end.resolve({ promptTokens: 3, completionTokens: said, finishReason });
+  const finish = (finishReason: "stop" | "cancelled"): void =>
+    end.resolve({ promptTokens: 3, completionTokens: said, finishReason });
   request.signal?.addEventListener("abort", () => void (stopped = true));
   return {
     end: end.promise,
@@ -43,7 +48,10 @@ function fakeOutput(words: readonly string[], request: GenerateRequest): EngineO
 }
 const host = (words: readonly string[]): EngineHost => ({
   load: async (request) => ({
-    provider: "fake", slots: request.slots ?? 4, slotLength: request.slotLength, close: async () => {},
+    provider: "fake",
+    slots: request.slots ?? 4,
+    slotLength: request.slotLength,
+    close: async () => {},
     generate: (r) => (requests.push(r), fakeOutput(words, r)),
   }),
 });
@@ -54,8 +62,15 @@ afterEach(() => void delete runtime().engine);
 test("awaited it is the whole text, iterated its pieces, with usage", async () => {
   const model = await LanguageModel.load("m");
   expect([model.provider, model.slots, model.slotLength]).toEqual(["fake", 4, 2048]);
-  expect(await model.chat([{ role: "user", content: "hi" }], { temperature: 0.5, maxTokens: 7, stop: ["x"] })).toBe("Hello world");
-  expect(requests[0]).toMatchObject({ messages: [{ role: "user", content: "hi" }], maxTokens: 7, stop: ["x"], sampling: { temperature: 0.5 } });
+  expect(await model.chat([{ role: "user", content: "hi" }], { temperature: 0.5, maxTokens: 7, stop: ["x"] })).toBe(
+    "Hello world",
+  );
+  expect(requests[0]).toMatchObject({
+    messages: [{ role: "user", content: "hi" }],
+    maxTokens: 7,
+    stop: ["x"],
+    sampling: { temperature: 0.5 },
+  });
   const generation = model.complete("go");
   expect(await Array.fromAsync(generation)).toEqual(["Hello", " ", "world"]);
   expect(await generation.usage).toEqual({ promptTokens: 3, completionTokens: 4, finishReason: "stop" });
@@ -90,7 +105,10 @@ test("an aborted signal rejects who awaits", async () => {
 test("too long a prompt is the caller's mistake and names both lengths", async () => {
   runtime().engine = host([]);
   const model = await LanguageModel.load("m", { slotLength: 8 });
-  await expect(Promise.resolve(model.complete("long"))).rejects.toMatchObject({ code: "INVALID_ARGUMENT", message: "The prompt has 9 tokens, but a slot holds 8 for prompt and answer together." });
+  await expect(Promise.resolve(model.complete("long"))).rejects.toMatchObject({
+    code: "INVALID_ARGUMENT",
+    message: "The prompt has 9 tokens, but a slot holds 8 for prompt and answer together.",
+  });
 });
 
 test("returned from fetch it streams as text; .stream() is for async functions", async () => {
@@ -106,7 +124,9 @@ test("returned from fetch it streams as text; .stream() is for async functions",
 
 test("outside of a replica loading says what to do", async () => {
   delete runtime().engine;
-  await expect(LanguageModel.load("m")).rejects.toThrow(/runs inside a replica: start the application with `skein run`/);
+  await expect(LanguageModel.load("m")).rejects.toThrow(
+    /runs inside a replica: start the application with `skein run`/,
+  );
 });
 
 test("return() stops the engine while a piece is awaited", async () => {
@@ -115,7 +135,10 @@ test("return() stops the engine while a piece is awaited", async () => {
   const end = { promptTokens: 0, completionTokens: 0, finishReason: "cancelled" as const };
   runtime().engine = {
     load: async () => ({
-      provider: "fake", slots: 1, slotLength: 8, close: async () => {},
+      provider: "fake",
+      slots: 1,
+      slotLength: 8,
+      close: async () => {},
       generate: () => ({
         end: Promise.resolve(end),
         promptTokens: Promise.resolve([]),

@@ -65,7 +65,10 @@ describe("errors", () => {
     expect(error.code).toBe("INTERNAL");
     expect(error.message.length).toBeLessThan(20_000);
     expect(SkeinError.from(error)).toBe(error);
-    expect(SkeinError.from("thrown text", "APPLICATION_ERROR")).toMatchObject({ code: "APPLICATION_ERROR", message: "thrown text" });
+    expect(SkeinError.from("thrown text", "APPLICATION_ERROR")).toMatchObject({
+      code: "APPLICATION_ERROR",
+      message: "thrown text",
+    });
   });
 });
 

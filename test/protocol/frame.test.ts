@@ -44,7 +44,11 @@ describe("frames", () => {
   it.each([
     ["an unknown kind", message((b) => (b[0] = 99)), "unknown kind 99"],
     ["kind 0", message((b) => (b[0] = 0)), "unknown kind 0"],
-    ["a payload longer than a frame may be", message((_, v) => v.setUint32(12, FRAME_PAYLOAD_MAX + 1, true)), "the limit is"],
+    [
+      "a payload longer than a frame may be",
+      message((_, v) => v.setUint32(12, FRAME_PAYLOAD_MAX + 1, true)),
+      "the limit is",
+    ],
     ["a payload cut short", message((_, v) => v.setUint32(12, 11, true)), "cut short"],
     ["a header cut short", message(() => {}).subarray(0, FRAME_HEADER - 1), "a header is cut short"],
     ["a message that is too long", new Uint8Array(LINK_MESSAGE_MAX + 1), "a message of"],

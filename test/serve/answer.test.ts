@@ -13,7 +13,11 @@ test("return values convert as recorded in C049, C049-c and C049-d", () => {
   expect(whole("hello")).toEqual(text("hello"));
   expect(whole("")).toEqual(text(""));
   expect(whole("héllo 你好")).toEqual(text("héllo 你好"));
-  expect(whole(new Uint8Array([0, 1, 255]))).toEqual({ status: 200, type: "text/plain", body: new Uint8Array([0, 1, 255]) });
+  expect(whole(new Uint8Array([0, 1, 255]))).toEqual({
+    status: 200,
+    type: "text/plain",
+    body: new Uint8Array([0, 1, 255]),
+  });
   expect(whole(null)).toEqual({ status: 200, type: "text/plain", body: "" });
   expect(whole(undefined)).toEqual({ status: 200, type: "text/plain", body: "" });
   expect(whole({ b: 1, a: [1, 2, { c: null }], s: "é" })).toEqual(json('{"b":1,"a":[1,2,{"c":null}],"s":"\\u00e9"}'));
@@ -39,16 +43,35 @@ test("a Response keeps status and headers, duplicates too (C049-e)", async () =>
   const answer = answerOf(new Response("teapot", { status: 418, headers }));
   if (answer.kind !== "stream") throw new Error("expected a stream");
   expect(answer.status).toBe(418);
-  expect(answer.headers).toEqual(["content-type", "text/plain;charset=UTF-8", "set-cookie", "a=1", "set-cookie", "b=2", "x-custom", "yes"]);
+  expect(answer.headers).toEqual([
+    "content-type",
+    "text/plain;charset=UTF-8",
+    "set-cookie",
+    "a=1",
+    "set-cookie",
+    "b=2",
+    "x-custom",
+    "yes",
+  ]);
   const first = await answer.pieces.next();
   expect(Buffer.from(first.value as Uint8Array).toString()).toBe("teapot");
   expect(answerOf(new Response(null, { status: 204 }))).toEqual({ kind: "whole", status: 204, headers: [], body: "" });
 });
 
 test("iterables stream; the first element says of what type", async () => {
-  const answer = answerOf((async function* () { yield "a"; })());
+  const answer = answerOf(
+    (async function* () {
+      yield "a";
+    })(),
+  );
   expect(answer).toMatchObject({ kind: "stream", status: 200, headers: null });
-  expect(answerOf((function* () { yield 1; })()).kind).toBe("stream");
+  expect(
+    answerOf(
+      (function* () {
+        yield 1;
+      })(),
+    ).kind,
+  ).toBe("stream");
   expect(headersFor("a")[1]).toBe("text/plain; charset=utf-8");
   expect(headersFor(new Uint8Array(1))[1]).toBe("text/plain");
   expect(headersFor({})[1]).toBe("application/x-ndjson");

@@ -3,7 +3,10 @@ import { batch, multiplexed } from "../../serve/index.ts";
 
 test("calls of one turn run as batches of at most the size, in order", async () => {
   const sizes: number[] = [];
-  const double = batch(async (xs: number[]) => (sizes.push(xs.length), xs.map((x) => x * 2)), { maxBatchSize: 4, batchWaitTimeoutS: 0.001 });
+  const double = batch(async (xs: number[]) => (sizes.push(xs.length), xs.map((x) => x * 2)), {
+    maxBatchSize: 4,
+    batchWaitTimeoutS: 0.001,
+  });
   expect(await Promise.all([1, 2, 3, 4, 5, 6].map(double))).toEqual([2, 4, 6, 8, 10, 12]);
   expect(sizes).toEqual([4, 2]);
 });
@@ -31,7 +34,9 @@ test("a wrong result rejects every call; an Error in the list only its own", asy
   const wrong = (result: unknown) => batch(async (_: number[]) => result as number[], { batchWaitTimeoutS: 0 })(1);
   await expect(wrong("abc")).rejects.toThrow(/must return a list, but returned string/);
   await expect(wrong([])).rejects.toThrow(/same length/);
-  const some = batch(async (xs: number[]) => xs.map((x) => (x === 1 ? new Error("only this one") : x)), { batchWaitTimeoutS: 0 });
+  const some = batch(async (xs: number[]) => xs.map((x) => (x === 1 ? new Error("only this one") : x)), {
+    batchWaitTimeoutS: 0,
+  });
   const [zero, one] = await Promise.allSettled([some(0), some(1)]);
   expect(zero).toMatchObject({ status: "fulfilled", value: 0 });
   expect(one).toMatchObject({ status: "rejected", reason: { message: "only this one" } });
@@ -39,11 +44,14 @@ test("a wrong result rejects every call; an Error in the list only its own", asy
 
 test("multiplexed loads once, keeps the latest used and disposes who leaves; failures aren't kept", async () => {
   const log: string[] = [];
-  const get = multiplexed(async (id) => {
-    log.push(`load ${id}`);
-    if (id === "bad" && log.filter((l) => l === "load bad").length === 1) throw new Error("no such model");
-    return { id, [Symbol.asyncDispose]: async () => void log.push(`dispose ${id}`) };
-  }, { maxNumModelsPerReplica: 2 });
+  const get = multiplexed(
+    async (id) => {
+      log.push(`load ${id}`);
+      if (id === "bad" && log.filter((l) => l === "load bad").length === 1) throw new Error("no such model");
+      return { id, [Symbol.asyncDispose]: async () => void log.push(`dispose ${id}`) };
+    },
+    { maxNumModelsPerReplica: 2 },
+  );
   const [a, again] = await Promise.all([get("a"), get("a")]);
   expect(a).toBe(again);
   await get("b");

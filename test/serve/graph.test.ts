@@ -26,9 +26,16 @@ test("the graph has names, options in snake_case and callees; shared leaves are 
   const leaf = L.bind("x");
   const graph = await graphOf(deployment(Root).bind(leaf, leaf) as Application);
   expect(graph.ingress).toBe("Root");
-  expect(graph.nodes.map((n) => [n.name, n.callees])).toEqual([["Leaf", []], ["Root", ["Leaf"]]]);
+  expect(graph.nodes.map((n) => [n.name, n.callees])).toEqual([
+    ["Leaf", []],
+    ["Root", ["Leaf"]],
+  ]);
   expect(graphEntry(graph.nodes[0]!, false)).toEqual({
-    name: "Leaf", options: { num_replicas: 2, ray_actor_options: { num_cpus: 0.5, num_gpus: "auto" } }, callees: [], reconfigurable: false, usesEngine: false,
+    name: "Leaf",
+    options: { num_replicas: 2, ray_actor_options: { num_cpus: 0.5, num_gpus: "auto" } },
+    callees: [],
+    reconfigurable: false,
+    usesEngine: false,
   });
   const two = await graphOf(deployment(Root).bind(L.bind("x"), L.bind("y")) as Application);
   expect(two.nodes.map((n) => n.name)).toEqual(["Leaf", "Leaf_1", "Root"]);
@@ -46,7 +53,11 @@ test("an export is an application or builds one; anything else is refused with w
   const builder = (args: { tag: string }) => L.bind(args.tag);
   expect((await applicationOf(builder, { tag: "z" })).args).toEqual(["z"]);
   const cases: [unknown, Record<string, unknown>, RegExp][] = [
-    [L, {}, /Expected a built Skein application or an application builder function but got: a Deployment \('Leaf'\); call \.bind\(\) on it/],
+    [
+      L,
+      {},
+      /Expected a built Skein application or an application builder function but got: a Deployment \('Leaf'\); call \.bind\(\) on it/,
+    ],
     [Leaf, {}, /but got: the class 'Leaf'; write deployment\(Leaf\)\.bind\(\)/],
     [3, {}, /but got: number/],
     [undefined, {}, /but got: undefined/],
@@ -61,7 +72,9 @@ test("options are checked where they are written", () => {
   expect(() => deployment(Leaf, { numReplica: 2 } as never)).toThrow(/Deployment 'Leaf' has no option 'numReplica'/);
   expect(() => deployment(Leaf, { num_replicas: 2 } as never)).toThrow(/Did you mean 'numReplicas'/);
   expect(() => deployment(Leaf, { maxOngoingRequests: 0 })).toThrow(/Deployment 'Leaf': max_ongoing_requests/);
-  expect(() => deployment(Leaf, { rayActorOptions: { numCpu: 1 } as never })).toThrow(/rayActorOptions has no option 'numCpu'/);
+  expect(() => deployment(Leaf, { rayActorOptions: { numCpu: 1 } as never })).toThrow(
+    /rayActorOptions has no option 'numCpu'/,
+  );
   expect(() => deployment((() => "x") as () => string)).toThrow(/needs a name/);
 });
 

@@ -64,7 +64,9 @@ test("mismatches of one value and a stream are told, as recorded in X-HDL-06", a
   const handle = await target();
   await expect(Promise.resolve(handle.count(2))).rejects.toThrow(/Method 'count' returned a generator/);
   await expect(Promise.resolve(handle.options({ stream: true }).count(2))).rejects.toThrow(/can't be awaited directly/);
-  await expect(Array.fromAsync(handle.options({ stream: true }).add(1) as never)).rejects.toThrow(/Called method 'add' .* did not return a generator/);
+  await expect(Array.fromAsync(handle.options({ stream: true }).add(1) as never)).rejects.toThrow(
+    /Called method 'add' .* did not return a generator/,
+  );
 });
 
 test("unknown and private methods are refused with the list of those that exist (X-HDL-02)", async () => {
@@ -77,7 +79,13 @@ test("unknown and private methods are refused with the list of those that exist 
 
 test("ctx.call inherits id, deadline and cancellation", async () => {
   const handle = await target();
-  const context = new RequestContext({ requestId: "r-1", deadline: null, multiplexedModelId: "", hops: 0, replica: null as never });
+  const context = new RequestContext({
+    requestId: "r-1",
+    deadline: null,
+    multiplexedModelId: "",
+    hops: 0,
+    replica: null as never,
+  });
   expect(await context.call(handle).requestId()).toBe("r-1");
   const slow = context.call(handle).slow();
   await Promise.resolve();
@@ -96,7 +104,10 @@ test("options chain, and a handle itself is neither a promise nor JSON", async (
   const calls: Call[] = [];
   const caller: Caller = { unary: async (call) => void calls.push(call), async *stream() {} };
   const handle: DeploymentHandle<Target> = makeHandle(caller, { app: "a", deployment: "D" });
-  await handle.options({ multiplexedModelId: "m" }).options({ signal: AbortSignal.timeout(60_000) }).add(1);
+  await handle
+    .options({ multiplexedModelId: "m" })
+    .options({ signal: AbortSignal.timeout(60_000) })
+    .add(1);
   expect(calls[0]).toMatchObject({ model: "m", method: "add", args: [1], target: { app: "a", deployment: "D" } });
   expect(await handle).toBe(handle);
   expect(String(handle)).toBe("DeploymentHandle(deployment='D', app='a')");

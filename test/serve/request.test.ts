@@ -1,9 +1,19 @@
 import { expect, test } from "vitest";
 import { LazyRequest, installWebRequest, type BodySource } from "../../serve/request.ts";
 
-const source = (...pieces: string[]): BodySource => ({ next: async () => (pieces.length > 0 ? new TextEncoder().encode(pieces.shift()) : undefined) });
+const source = (...pieces: string[]): BodySource => ({
+  next: async () => (pieces.length > 0 ? new TextEncoder().encode(pieces.shift()) : undefined),
+});
 const request = (method: string, body: BodySource | null, headers: string[] = []) =>
-  new LazyRequest({ method, scheme: "http", mount: "/app", path: "/a/b?x=1", headers: ["host", "h:1", ...headers], body, signal: () => new AbortController().signal });
+  new LazyRequest({
+    method,
+    scheme: "http",
+    mount: "/app",
+    path: "/a/b?x=1",
+    headers: ["host", "h:1", ...headers],
+    body,
+    signal: () => new AbortController().signal,
+  });
 
 test("url, headers and body read like a web Request's", async () => {
   const lazy = request("POST", source('{"a":', "1}"), ["x-a", "1", "x-a", "2"]);
@@ -44,9 +54,17 @@ test("new Request(lazy) is a real one with the same body; clone and formData wor
   try {
     installWebRequest();
     const real = new Request(request("POST", source("hello"), ["x-a", "1"]) as unknown as Request);
-    expect([real.method, real.url, real.headers.get("x-a"), await real.text()]).toEqual(["POST", "http://h:1/app/a/b?x=1", "1", "hello"]);
+    expect([real.method, real.url, real.headers.get("x-a"), await real.text()]).toEqual([
+      "POST",
+      "http://h:1/app/a/b?x=1",
+      "1",
+      "hello",
+    ]);
     expect(request("GET", null) instanceof Request).toBe(true);
-    const form = await request("POST", source("a=1&b=2"), ["content-type", "application/x-www-form-urlencoded"]).formData();
+    const form = await request("POST", source("a=1&b=2"), [
+      "content-type",
+      "application/x-www-form-urlencoded",
+    ]).formData();
     expect(form.get("b")).toBe("2");
     expect(await request("POST", source("x")).clone().text()).toBe("x");
   } finally {
@@ -56,7 +74,9 @@ test("new Request(lazy) is a real one with the same body; clone and formData wor
 
 test("a Hono app takes it as it stands", async () => {
   const { Hono } = await import("hono");
-  const app = new Hono().post("/app/a/b", async (c) => c.json({ got: await c.req.json(), x: c.req.query("x"), host: c.req.header("host") }));
+  const app = new Hono().post("/app/a/b", async (c) =>
+    c.json({ got: await c.req.json(), x: c.req.query("x"), host: c.req.header("host") }),
+  );
   const response = await app.fetch(request("POST", source("[1]")) as unknown as Request);
   expect(await response.json()).toEqual({ got: [1], x: "1", host: "h:1" });
 });

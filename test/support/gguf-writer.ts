@@ -134,7 +134,8 @@ export function quantise(values: Float32Array, format: GgufFormat): { bytes: Uin
   if (format === "F32") {
     return { bytes: new Uint8Array(values.buffer, values.byteOffset, values.byteLength), values };
   }
-  if (values.length % BLOCK !== 0) throw new Error(`${format} needs a multiple of ${BLOCK} elements, not ${values.length}`);
+  if (values.length % BLOCK !== 0)
+    throw new Error(`${format} needs a multiple of ${BLOCK} elements, not ${values.length}`);
   const blocks = values.length / BLOCK;
   const blockBytes = format === "Q8_0" ? 2 + BLOCK : 4 + BLOCK / 2;
   const bytes = new Uint8Array(blocks * blockBytes);

@@ -18,7 +18,11 @@ export interface LinkPair {
 }
 
 /** `events` of each end; hellos are exchanged before it returns unless `greet` is false. */
-export function linkPair(diallerEvents: Partial<LinkEvents>, listenerEvents: Partial<LinkEvents>, greet = true): LinkPair {
+export function linkPair(
+  diallerEvents: Partial<LinkEvents>,
+  listenerEvents: Partial<LinkEvents>,
+  greet = true,
+): LinkPair {
   const toListener: Uint8Array[] = [];
   const toDialler: Uint8Array[] = [];
   const turns: (() => void)[] = [];
@@ -32,18 +36,28 @@ export function linkPair(diallerEvents: Partial<LinkEvents>, listenerEvents: Par
   const refuse = (): never => {
     throw new Error("no stream was expected");
   };
-  const dialler: Link = new Link("dialler", io(toListener), {
-    onHello: () => {},
-    onStream: refuse,
-    onClose: (code, reason) => closes.push({ end: "dialler", code, reason }),
-    ...diallerEvents,
-  }, 0);
-  const listener: Link = new Link("listener", io(toDialler), {
-    onHello: () => listener.welcome({ build: "test", features: [], ingress: "i" }),
-    onStream: refuse,
-    onClose: (code, reason) => closes.push({ end: "listener", code, reason }),
-    ...listenerEvents,
-  }, 0);
+  const dialler: Link = new Link(
+    "dialler",
+    io(toListener),
+    {
+      onHello: () => {},
+      onStream: refuse,
+      onClose: (code, reason) => closes.push({ end: "dialler", code, reason }),
+      ...diallerEvents,
+    },
+    0,
+  );
+  const listener: Link = new Link(
+    "listener",
+    io(toDialler),
+    {
+      onHello: () => listener.welcome({ build: "test", features: [], ingress: "i" }),
+      onStream: refuse,
+      onClose: (code, reason) => closes.push({ end: "listener", code, reason }),
+      ...listenerEvents,
+    },
+    0,
+  );
   const step = (choose: () => boolean = () => true): boolean => {
     for (const turn of turns.splice(0)) turn();
     if (toListener.length === 0 && toDialler.length === 0) return false;
@@ -61,5 +75,12 @@ export function linkPair(diallerEvents: Partial<LinkEvents>, listenerEvents: Par
     settle();
   }
   const bytes = (queue: Uint8Array[]): number => queue.reduce((sum, m) => sum + m.byteLength, 0);
-  return Object.assign(pair, { dialler, listener, closes, step, settle, inFlight: () => bytes(toListener) + bytes(toDialler) });
+  return Object.assign(pair, {
+    dialler,
+    listener,
+    closes,
+    step,
+    settle,
+    inFlight: () => bytes(toListener) + bytes(toDialler),
+  });
 }

@@ -29,7 +29,14 @@ async function main([file, cache, provider, requests]: readonly string[]): Promi
   const { providers } = await client.probe({ allowSoftwareGpu: true });
   const stages: string[] = [];
   const model = await client.load(
-    { prepared: { [target]: { directory } }, provider: target, threads: 1, slots: 3, slotLength: 448, allowSoftwareGpu: true },
+    {
+      prepared: { [target]: { directory } },
+      provider: target,
+      threads: 1,
+      slots: 3,
+      slotLength: 448,
+      allowSoftwareGpu: true,
+    },
     ({ stage }) => stages.push(stage),
   );
   const answers = await Promise.all(

@@ -20,7 +20,12 @@ export function referencePlatform(end: () => void): EnginePlatform {
       if (spec.slots > 64) throw new Error("too many slots for this machine");
       const runner = createReferenceRunner(config, weights, spec);
       const prefill: typeof runner.prefill = (...call) => {
-        if (spec.threads === CRASHING_THREADS) setImmediate(() => process.nextTick(() => { throw new Error("segmentation fault, so to speak"); }));
+        if (spec.threads === CRASHING_THREADS)
+          setImmediate(() =>
+            process.nextTick(() => {
+              throw new Error("segmentation fault, so to speak");
+            }),
+          );
         if (spec.threads === HANGING_THREADS) for (;;);
         return runner.prefill(...call);
       };

@@ -61,9 +61,19 @@ export function makeTinyGguf({ seed = 1, format = "F32" }: TinyModelOptions = {}
     return stored.values;
   }
   const matrix = (name: string, rows: number, columns: number, gain: number): Float32Array =>
-    add(name, [rows, columns], format, Float32Array.from({ length: rows * columns }, () => (normal() * gain) / Math.sqrt(columns)));
+    add(
+      name,
+      [rows, columns],
+      format,
+      Float32Array.from({ length: rows * columns }, () => (normal() * gain) / Math.sqrt(columns)),
+    );
   const norm = (name: string): Float32Array =>
-    add(name, [embedding], "F32", Float32Array.from({ length: embedding }, () => 1 + 0.1 * normal()));
+    add(
+      name,
+      [embedding],
+      "F32",
+      Float32Array.from({ length: embedding }, () => 1 + 0.1 * normal()),
+    );
   const table = (name: string, deviation: number, keep: (token: number) => boolean): Float32Array => {
     const values = Float32Array.from({ length: vocabulary * embedding }, () => normal() * deviation);
     for (let token = 0; token < vocabulary; token++) {

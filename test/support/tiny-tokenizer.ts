@@ -53,7 +53,8 @@ export function trainVocabulary(size: number): TrainedVocabulary {
       tokens.push(left + right);
     }
     for (const word of words) {
-      for (let i = 0; i + 1 < word.length; i++) if (word[i] === left && word[i + 1] === right) word.splice(i, 2, left + right);
+      for (let i = 0; i + 1 < word.length; i++)
+        if (word[i] === left && word[i + 1] === right) word.splice(i, 2, left + right);
     }
   }
   return { tokens: [...tokens, ...CONTROL_TOKENS], merges };

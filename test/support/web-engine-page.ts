@@ -22,7 +22,14 @@ async function run(provider: ProviderName, requests: readonly GenerateRequest[])
     },
   });
   const { providers } = await client.probe({ allowSoftwareGpu: true });
-  const loaded = await client.load({ prepared: { [provider]: { model } }, provider, threads: 2, slots: 3, slotLength: 448, allowSoftwareGpu: true });
+  const loaded = await client.load({
+    prepared: { [provider]: { model } },
+    provider,
+    threads: 2,
+    slots: 3,
+    slotLength: 448,
+    allowSoftwareGpu: true,
+  });
   const answers = await Promise.all(
     requests.map(async (request) => {
       const all: number[] = [];

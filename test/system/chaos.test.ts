@@ -13,7 +13,11 @@ let mesh: SystemMesh;
 let base: string;
 let processes: number;
 beforeAll(async () => {
-  mesh = await SystemMesh.start({ workers: 2, appDir: fileURLToPath(new URL("./apps", import.meta.url)), compiled: true });
+  mesh = await SystemMesh.start({
+    workers: 2,
+    appDir: fileURLToPath(new URL("./apps", import.meta.url)),
+    compiled: true,
+  });
   base = await deployed(mesh);
   processes = mesh.processes().size;
 });

@@ -11,9 +11,15 @@ let folder: Promise<string> | null = null;
 
 /** The folder with the programs of the sources as they are now, made if need be. */
 export function compiledPrograms(): Promise<string> {
-  folder ??= promisify(execFile)(process.execPath, ["--import", PRINT_COMMAND, join(ROOT, "cli/compiled.mjs"), "--help"]).then(({ stdout }) => {
+  folder ??= promisify(execFile)(process.execPath, [
+    "--import",
+    PRINT_COMMAND,
+    join(ROOT, "cli/compiled.mjs"),
+    "--help",
+  ]).then(({ stdout }) => {
     const command = stdout.trimEnd().split("\n").at(-1) ?? "";
-    if (!command.endsWith("cli/main.mjs")) throw new Error(`cli/compiled.mjs ran ${command}: the sources were not compiled. SKEIN_DEBUG=1 says why.`);
+    if (!command.endsWith("cli/main.mjs"))
+      throw new Error(`cli/compiled.mjs ran ${command}: the sources were not compiled. SKEIN_DEBUG=1 says why.`);
     return dirname(dirname(command));
   });
   return folder;

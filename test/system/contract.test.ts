@@ -36,7 +36,10 @@ describe.each(GROUPS.map((group) => [group.name, group] as const))("%s", (_name,
       if (difference !== undefined) shown.add(difference);
       return difference === undefined;
     });
-    const lines = unexplained.map(({ step, what, ray, skein }) => `step ${step}: ${what}: Ray ${JSON.stringify(ray)}, Skein ${JSON.stringify(skein)}`);
+    const lines = unexplained.map(
+      ({ step, what, ray, skein }) =>
+        `step ${step}: ${what}: Ray ${JSON.stringify(ray)}, Skein ${JSON.stringify(skein)}`,
+    );
     outcomes.push({ id, title: recording.title, shown, unexplained: lines });
     expect(lines).toEqual([]);
   });

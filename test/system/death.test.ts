@@ -17,7 +17,11 @@ async function serving(workers: number, replicas: number): Promise<{ mesh: Syste
   return { mesh, base: await mesh.clientUrl() };
 }
 
-const pids = async (m: SystemMesh): Promise<(number | null)[]> => (await m.replicas()).filter((r) => r.state === "RUNNING").map((r) => r.pid).sort((a, b) => Number(a) - Number(b));
+const pids = async (m: SystemMesh): Promise<(number | null)[]> =>
+  (await m.replicas())
+    .filter((r) => r.state === "RUNNING")
+    .map((r) => r.pid)
+    .sort((a, b) => Number(a) - Number(b));
 
 describe("kill -9", () => {
   it("of a replica: no request fails while another one lives, and there are two again", async () => {
@@ -54,7 +58,12 @@ describe("kill -9", () => {
     await mesh.startCoordinator();
     await eventually(async () => {
       const { skein, applications } = await mesh.status();
-      return !skein.recovering && applications["who"]?.status === "RUNNING" && skein.workers.every((w) => w.status === "ALIVE") && skein.workers.length === 2;
+      return (
+        !skein.recovering &&
+        applications["who"]?.status === "RUNNING" &&
+        skein.workers.every((w) => w.status === "ALIVE") &&
+        skein.workers.length === 2
+      );
     }, "the coordinator knows everything again");
     expect(await pids(mesh)).toEqual(before);
     await traffic.stop();
@@ -72,7 +81,10 @@ describe("kill -9", () => {
     process.kill(mesh.coordinator.pid, "SIGKILL");
     await mesh.coordinator.exit;
     process.kill(mesh.ingressPid(), "SIGKILL");
-    await eventually(async () => (await mesh.fetch("/", { base })).status === 200, "the new ingress answers at the old address");
+    await eventually(
+      async () => (await mesh.fetch("/", { base })).status === 200,
+      "the new ingress answers at the old address",
+    );
     await mesh.startCoordinator();
     await eventually(async () => !(await mesh.status()).skein.recovering, "the coordinator is back");
     expect(await pids(mesh)).toEqual(before);
@@ -102,9 +114,15 @@ describe("kill -9", () => {
   it("of the agent that has the ingress: both are back", async () => {
     const { mesh } = await serving(1, 1);
     process.kill(mesh.agents[0]?.pid ?? 0, "SIGKILL");
-    await eventually(() => ![...mesh.processes().values()].some((c) => /ingress|replica/.test(c)), "ingress and replica have ended");
+    await eventually(
+      () => ![...mesh.processes().values()].some((c) => /ingress|replica/.test(c)),
+      "ingress and replica have ended",
+    );
     await mesh.startAgent(0);
-    await eventually(async () => (await mesh.fetch("/", { base: await mesh.clientUrl() })).status === 200, "it answers again");
+    await eventually(
+      async () => (await mesh.fetch("/", { base: await mesh.clientUrl() })).status === 200,
+      "it answers again",
+    );
     expect((await mesh.fetch("/", { base: await mesh.clientUrl() })).text).toContain("who#Who#");
   });
 });

@@ -18,15 +18,18 @@ beforeAll(async () => {
 afterAll(() => mesh?.stop());
 
 describe("real processes under fire", () => {
-  it.each(["control", "link", "client"] as const)("%s: nothing crashes, good requests succeed in between", async (door) => {
-    const pids = [...mesh.processes().keys()];
-    const watch = new MemoryWatch(mesh);
-    expect(await attack(door, at, MESSAGES, seededRandom(3))).toBeGreaterThanOrEqual(MESSAGES);
-    expect((await mesh.fetch("/?id=good", { base: at.client })).status).toBe(200);
-    expect((await mesh.api("GET", "/api/serve/applications/")).status).toBe(200);
-    expect([...mesh.processes().keys()]).toEqual(expect.arrayContaining(pids));
-    expect(watch.stop()).toBeLessThan(GROWTH_MAX_MIB);
-  });
+  it.each(["control", "link", "client"] as const)(
+    "%s: nothing crashes, good requests succeed in between",
+    async (door) => {
+      const pids = [...mesh.processes().keys()];
+      const watch = new MemoryWatch(mesh);
+      expect(await attack(door, at, MESSAGES, seededRandom(3))).toBeGreaterThanOrEqual(MESSAGES);
+      expect((await mesh.fetch("/?id=good", { base: at.client })).status).toBe(200);
+      expect((await mesh.api("GET", "/api/serve/applications/")).status).toBe(200);
+      expect([...mesh.processes().keys()]).toEqual(expect.arrayContaining(pids));
+      expect(watch.stop()).toBeLessThan(GROWTH_MAX_MIB);
+    },
+  );
 
   it("no request that is hidden in the body of another is seen", async () => {
     expect(await smuggled(at.client)).toEqual([]);

@@ -12,7 +12,11 @@ afterEach(async () => {
   mesh = null;
 });
 
-const who = (numReplicas: number, more: object = {}) => ({ name: "who", import_path: "who:app", deployments: [{ name: "Who", num_replicas: numReplicas, ...more }] });
+const who = (numReplicas: number, more: object = {}) => ({
+  name: "who",
+  import_path: "who:app",
+  deployments: [{ name: "Who", num_replicas: numReplicas, ...more }],
+});
 
 describe("in good order", () => {
   it("a worker leaves: its replicas drain, others are started elsewhere, no request fails", async () => {

@@ -33,10 +33,20 @@ export interface Started<Ready> {
   readonly exit: Promise<number | string>;
 }
 
-async function start<Options, Ready>(program: string, options: Options, folder: string, env: Readonly<Record<string, string>> = {}): Promise<Started<Ready>> {
+async function start<Options, Ready>(
+  program: string,
+  options: Options,
+  folder: string,
+  env: Readonly<Record<string, string>> = {},
+): Promise<Started<Ready>> {
   const verbose = process.env["SKEIN_TEST_OUTPUT"] !== undefined;
-  const child = spawnChild(program, { output: verbose ? "inherit" : "ignore", env: { ...process.env, ...env, [MARK]: folder, NODE_COMPILE_CACHE: COMPILE_CACHE } });
-  const exit = new Promise<number | string>((resolve) => child.on("exit", (code, signal) => resolve(signal ?? code ?? 1)));
+  const child = spawnChild(program, {
+    output: verbose ? "inherit" : "ignore",
+    env: { ...process.env, ...env, [MARK]: folder, NODE_COMPILE_CACHE: COMPILE_CACHE },
+  });
+  const exit = new Promise<number | string>((resolve) =>
+    child.on("exit", (code, signal) => resolve(signal ?? code ?? 1)),
+  );
   child.on("error", () => {});
   const ready = await childReady<Options, Ready>(child, options);
   return { child, pid: child.pid ?? 0, ready, exit };
@@ -49,7 +59,9 @@ export interface MeshSettings {
   /** Run the compiled programs: what users run, for tests of memory and recovery. */
   readonly compiled?: boolean;
   /** What is special about the worker of this index. */
-  readonly agent?: (index: number) => Partial<AgentOptions> & { readonly env?: Readonly<Record<string, string>>; readonly program?: string };
+  readonly agent?: (
+    index: number,
+  ) => Partial<AgentOptions> & { readonly env?: Readonly<Record<string, string>>; readonly program?: string };
 }
 
 export interface Answer {
@@ -70,7 +82,8 @@ export class SystemMesh {
 
   private constructor(settings: MeshSettings, compiled: string | null) {
     this.#settings = settings;
-    this.#program = (source) => (compiled === null ? join(ROOT, source) : join(compiled, source.replace(/\.ts$/, ".mjs")));
+    this.#program = (source) =>
+      compiled === null ? join(ROOT, source) : join(compiled, source.replace(/\.ts$/, ".mjs"));
     this.folder = realpathSync(mkdtempSync(join(tmpdir(), "skein-mesh-")));
   }
 
@@ -100,8 +113,13 @@ export class SystemMesh {
       http: null,
       logLevel: "warn",
     };
-    this.coordinator = await start<CoordinatorOptions, CoordinatorReady>(this.#program("coordinator/main.ts"), options, this.folder);
-    for (const url of [this.coordinator.ready.operatorsUrl, this.coordinator.ready.meshUrl]) this.#ports.add(portOf(url));
+    this.coordinator = await start<CoordinatorOptions, CoordinatorReady>(
+      this.#program("coordinator/main.ts"),
+      options,
+      this.folder,
+    );
+    for (const url of [this.coordinator.ready.operatorsUrl, this.coordinator.ready.meshUrl])
+      this.#ports.add(portOf(url));
   }
 
   /** Worker `index`; again, when it had been there before: the same worker. */
@@ -149,14 +167,27 @@ export class SystemMesh {
 
   /** Deploys and waits until every application runs. Client listeners take any free port. */
   async deploy(applications: readonly object[], more: object = {}): Promise<void> {
-    const answer = await this.api("PUT", "/api/serve/applications/", { http_options: { port: 0 }, grpc_options: { port: 0 }, applications, ...more });
+    const answer = await this.api("PUT", "/api/serve/applications/", {
+      http_options: { port: 0 },
+      grpc_options: { port: 0 },
+      applications,
+      ...more,
+    });
     if (answer.status !== 200) throw new Error(`The deploy was answered ${answer.status}: ${answer.text}`);
-    await eventually(async () => {
-      const { applications: apps } = await this.status();
-      const failed = Object.values(apps).find((app) => app.status === "DEPLOY_FAILED");
-      if (failed !== undefined) throw new Stop(`${failed.name} failed: ${failed.message} ${JSON.stringify(failed.deployments)}`);
-      return Object.keys(apps).length === applications.length && Object.values(apps).every((app) => app.status === "RUNNING");
-    }, "every application is RUNNING", DEPLOYED_WITHIN_MS);
+    await eventually(
+      async () => {
+        const { applications: apps } = await this.status();
+        const failed = Object.values(apps).find((app) => app.status === "DEPLOY_FAILED");
+        if (failed !== undefined)
+          throw new Stop(`${failed.name} failed: ${failed.message} ${JSON.stringify(failed.deployments)}`);
+        return (
+          Object.keys(apps).length === applications.length &&
+          Object.values(apps).every((app) => app.status === "RUNNING")
+        );
+      },
+      "every application is RUNNING",
+      DEPLOYED_WITHIN_MS,
+    );
     await eventually(async () => (await this.clientUrl().catch(() => null)) !== null, "the client listener is there");
   }
 
@@ -170,8 +201,17 @@ export class SystemMesh {
   }
 
   /** One request to an application; connections are kept alive, as good clients do. */
-  async fetch(path: string, options: { method?: string; headers?: Record<string, string>; body?: string; base?: string } = {}): Promise<Answer> {
-    return send(new URL(path, options.base ?? (await this.clientUrl())), { method: "GET", headers: {}, body: "", ...options, agent: this.#http });
+  async fetch(
+    path: string,
+    options: { method?: string; headers?: Record<string, string>; body?: string; base?: string } = {},
+  ): Promise<Answer> {
+    return send(new URL(path, options.base ?? (await this.clientUrl())), {
+      method: "GET",
+      headers: {},
+      body: "",
+      ...options,
+      agent: this.#http,
+    });
   }
 
   /** Pids of all live processes of this mesh. */
@@ -208,7 +248,10 @@ export class SystemMesh {
     const open = [];
     for (const port of this.#ports) if (await listening(port)) open.push(port);
     rmSync(this.folder, { recursive: true, force: true, maxRetries: 10 });
-    if (left.size > 0 || open.length > 0 || unclean !== "") throw new Error(`A mesh left something: processes ${JSON.stringify([...left])}, ports ${JSON.stringify(open)}; ${unclean}`);
+    if (left.size > 0 || open.length > 0 || unclean !== "")
+      throw new Error(
+        `A mesh left something: processes ${JSON.stringify([...left])}, ports ${JSON.stringify(open)}; ${unclean}`,
+      );
   }
 }
 
@@ -216,7 +259,11 @@ export class SystemMesh {
 class Stop extends Error {}
 
 /** Until `met` is true. The wait is as short as can be, the margin wide: real processes on a busy machine. */
-export async function eventually(met: () => boolean | Promise<boolean>, what: string, timeoutMs = 60_000): Promise<void> {
+export async function eventually(
+  met: () => boolean | Promise<boolean>,
+  what: string,
+  timeoutMs = 60_000,
+): Promise<void> {
   const end = Date.now() + timeoutMs;
   let last: unknown = null;
   for (;;) {
@@ -226,7 +273,10 @@ export async function eventually(met: () => boolean | Promise<boolean>, what: st
       if (error instanceof Stop) throw error;
       last = error;
     }
-    if (Date.now() > end) throw new Error(`This has not come about within ${timeoutMs} ms: ${what}${last instanceof Error ? ` (${last.message})` : ""}`);
+    if (Date.now() > end)
+      throw new Error(
+        `This has not come about within ${timeoutMs} ms: ${what}${last instanceof Error ? ` (${last.message})` : ""}`,
+      );
     await later(20, null);
   }
 }
@@ -235,15 +285,28 @@ const later = <T>(ms: number, value: T): Promise<T> => new Promise((resolve) => 
 
 const portOf = (url: string | undefined): number => (url === undefined ? 0 : Number(new URL(url).port));
 
-function send(url: URL, options: { method: string; headers: Record<string, string>; body: string; agent?: HttpAgent }): Promise<Answer> {
+function send(
+  url: URL,
+  options: { method: string; headers: Record<string, string>; body: string; agent?: HttpAgent },
+): Promise<Answer> {
   return new Promise((resolve, reject) => {
     const signal = AbortSignal.timeout(ANSWER_WITHIN_MS);
-    const outgoing = request(url, { method: options.method, headers: options.headers, agent: options.agent ?? false, signal }, (incoming) => {
-      const parts: Buffer[] = [];
-      incoming.on("data", (part: Buffer) => parts.push(part));
-      incoming.on("end", () => resolve({ status: incoming.statusCode ?? 0, headers: incoming.headers, text: Buffer.concat(parts).toString() }));
-      incoming.on("error", reject);
-    });
+    const outgoing = request(
+      url,
+      { method: options.method, headers: options.headers, agent: options.agent ?? false, signal },
+      (incoming) => {
+        const parts: Buffer[] = [];
+        incoming.on("data", (part: Buffer) => parts.push(part));
+        incoming.on("end", () =>
+          resolve({
+            status: incoming.statusCode ?? 0,
+            headers: incoming.headers,
+            text: Buffer.concat(parts).toString(),
+          }),
+        );
+        incoming.on("error", reject);
+      },
+    );
     outgoing.on("error", reject);
     outgoing.end(options.body);
   });

@@ -35,16 +35,29 @@ describe("a model on workers of every kind that Node has", () => {
   });
 
   it("finds the software adapter, and counts it only where that is allowed", async () => {
-    await eventually(async () => (await mesh.status()).skein.workers.some((w) => w.resources.gpus === 1 && /swiftshader/i.test(w.adapter ?? "")), "the probe has ended");
+    await eventually(
+      async () =>
+        (await mesh.status()).skein.workers.some((w) => w.resources.gpus === 1 && /swiftshader/i.test(w.adapter ?? "")),
+      "the probe has ended",
+    );
     const { workers } = (await mesh.status()).skein;
     expect(workers.filter((w) => w.resources.gpus === 0).map((w) => w.adapter)).toEqual([null, null]);
   });
 
   it("answers the same tokens on each of them", async () => {
     const model = join(folder, "tiny.gguf");
-    await mesh.deploy(PROVIDERS.map((on) => ({ name: on, route_prefix: `/${on}`, import_path: "tiny:app", args: { model, on, gpus: on === "webgpu" ? 1 : 0 } })));
+    await mesh.deploy(
+      PROVIDERS.map((on) => ({
+        name: on,
+        route_prefix: `/${on}`,
+        import_path: "tiny:app",
+        args: { model, on, gpus: on === "webgpu" ? 1 : 0 },
+      })),
+    );
     for (const on of PROVIDERS) expect((await mesh.fetch(`/${on}`)).text).toBe(on);
-    const answers = await Promise.all(PROVIDERS.map((on) => mesh.fetch(`/${on}`, { method: "POST", body: JSON.stringify("Once upon a time") })));
+    const answers = await Promise.all(
+      PROVIDERS.map((on) => mesh.fetch(`/${on}`, { method: "POST", body: JSON.stringify("Once upon a time") })),
+    );
     expect(answers.map((a) => a.status)).toEqual([200, 200, 200]);
     expect(answers[0]?.text.length).toBeGreaterThan(10);
     expect(answers[1]?.text).toBe(answers[0]?.text);

@@ -37,7 +37,10 @@ async function silentReader(path: string): Promise<Socket> {
 }
 
 /** A request whose answer is read piece by piece; one with a body is ended by the caller. */
-const open = (path: string, method = "GET"): { response: Promise<IncomingMessage>; outgoing: ReturnType<typeof request> } => {
+const open = (
+  path: string,
+  method = "GET",
+): { response: Promise<IncomingMessage>; outgoing: ReturnType<typeof request> } => {
   const outgoing = request(new URL(path, base), { method, agent: false });
   if (method === "GET") outgoing.end();
   return { outgoing, response: new Promise((resolve, reject) => outgoing.on("response", resolve).on("error", reject)) };
@@ -48,7 +51,8 @@ beforeAll(async () => {
   await mesh.deploy([{ name: "load", import_path: "load:app", deployments: [{ name: "Load", num_replicas: 1 }] }]);
   base = await mesh.clientUrl();
   // What code, connections and buffers cost once is not growth.
-  for (let i = 0; i < 20; i += 1) await Promise.all(Array.from({ length: 50 }, (_, j) => mesh.fetch(`/?id=${i}-${j}`, { base })));
+  for (let i = 0; i < 20; i += 1)
+    await Promise.all(Array.from({ length: 50 }, (_, j) => mesh.fetch(`/?id=${i}-${j}`, { base })));
   for (let i = 0; i < 3; i += 1) expect((await mesh.fetch("/download?mib=64", { base })).text).toHaveLength(64 * MIB);
 });
 afterAll(() => mesh?.stop());
@@ -78,7 +82,8 @@ describe("the data plane", () => {
     expect(stopped.running).toBe(100);
 
     // The healthy one: answers, a stream whose every line is there, and bulk, all over the same link.
-    for (let i = 0; i < 50; i += 1) expect(JSON.parse((await mesh.fetch(`/?id=${i}`, { base })).text)).toMatchObject({ id: String(i) });
+    for (let i = 0; i < 50; i += 1)
+      expect(JSON.parse((await mesh.fetch(`/?id=${i}`, { base })).text)).toMatchObject({ id: String(i) });
     const lines = (await mesh.fetch("/stream?n=200&ms=1", { base })).text;
     expect(lines).toBe(Array.from({ length: 200 }, (_, i) => `${i}\n`).join(""));
     let read = 0;

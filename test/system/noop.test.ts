@@ -27,11 +27,17 @@ describe("a mesh of two workers", () => {
   it("grows and shrinks while it serves", async () => {
     const base = await mesh.clientUrl();
     await mesh.deploy([{ name: "who", import_path: "who:app", deployments: [{ name: "Who", num_replicas: 4 }] }]);
-    await eventually(async () => (await mesh.replicas()).filter((r) => r.state === "RUNNING").length === 4, "four replicas run");
+    await eventually(
+      async () => (await mesh.replicas()).filter((r) => r.state === "RUNNING").length === 4,
+      "four replicas run",
+    );
     expect((await mesh.fetch("/", { base })).status).toBe(200);
     await mesh.deploy([{ name: "who", import_path: "who:app", deployments: [{ name: "Who", num_replicas: 1 }] }]);
     await eventually(async () => (await mesh.replicas()).length === 1, "one replica is left");
-    await eventually(() => [...mesh.processes().values()].filter((c) => c.includes("replica-main")).length === 1, "one replica's process is left");
+    await eventually(
+      () => [...mesh.processes().values()].filter((c) => c.includes("replica-main")).length === 1,
+      "one replica's process is left",
+    );
     expect((await mesh.fetch("/", { base })).status).toBe(200);
   });
 
@@ -44,12 +50,19 @@ describe("a mesh of two workers", () => {
   });
 
   it("says why a replica can't start, and goes on serving the others", async () => {
-    const body = { http_options: { port: 0 }, grpc_options: { port: 0 }, applications: [
-      { name: "who", import_path: "who:app" },
-      { name: "broken", route_prefix: "/broken", import_path: "who:broken", args: { how: "throw" } },
-    ] };
+    const body = {
+      http_options: { port: 0 },
+      grpc_options: { port: 0 },
+      applications: [
+        { name: "who", import_path: "who:app" },
+        { name: "broken", route_prefix: "/broken", import_path: "who:broken", args: { how: "throw" } },
+      ],
+    };
     expect((await mesh.api("PUT", "/api/serve/applications/", body)).status).toBe(200);
-    await eventually(async () => (await mesh.status()).applications["broken"]?.status === "DEPLOY_FAILED", "the broken application has failed");
+    await eventually(
+      async () => (await mesh.status()).applications["broken"]?.status === "DEPLOY_FAILED",
+      "the broken application has failed",
+    );
     const { applications } = await mesh.status();
     expect(JSON.stringify(applications["broken"])).toContain("the constructor is broken");
     expect(applications["who"]?.status).toBe("RUNNING");

@@ -2,7 +2,14 @@
  * The worker agent: keeps a control link, carries out what `reconcile` says after every change, and reports what it holds.
  * While the coordinator is away the replicas run on. Works in Node and in a tab; never runs user code.
  */
-import type { Assignment, Capabilities, FromCoordinator, IngressAddress, Welcome, WorkerReport } from "../../protocol/control.ts";
+import type {
+  Assignment,
+  Capabilities,
+  FromCoordinator,
+  IngressAddress,
+  Welcome,
+  WorkerReport,
+} from "../../protocol/control.ts";
 import type { SkeinError } from "../../protocol/errors.ts";
 import type { ReplicaOptions } from "../../protocol/local.ts";
 import { ControlLink, type Identity } from "./control-link.ts";
@@ -53,16 +60,26 @@ export class Agent {
   constructor(settings: AgentSettings, platform: AgentPlatform, events: AgentEvents) {
     this.#platform = platform;
     const { identity, device, allowSoftwareGpu, logLevel } = settings;
-    this.#link = new ControlLink({ urls: settings.urls, identity, token: settings.joinToken, ticket: settings.ticket, capabilities: settings.capabilities }, platform, {
-      onWelcome: (welcome) => {
-        platform.keepTicket(welcome.ticket);
-        events.onJoined(welcome);
-        this.#report();
+    this.#link = new ControlLink(
+      {
+        urls: settings.urls,
+        identity,
+        token: settings.joinToken,
+        ticket: settings.ticket,
+        capabilities: settings.capabilities,
       },
-      onMessage: (message) => this.#receive(message),
-      onRefused: (error) => events.onRefused(error),
-      onDown: (reason) => events.onDown(reason),
-    });
+      platform,
+      {
+        onWelcome: (welcome) => {
+          platform.keepTicket(welcome.ticket);
+          events.onJoined(welcome);
+          this.#report();
+        },
+        onMessage: (message) => this.#receive(message),
+        onRefused: (error) => events.onRefused(error),
+        onDown: (reason) => events.onDown(reason),
+      },
+    );
     this.#host = {
       platform,
       worker: { id: identity.workerId, host: identity.hostId, kind: settings.capabilities.kind },
@@ -115,7 +132,8 @@ export class Agent {
   #assigned(offered: Assignment): void {
     const before = this.#host.ingresses();
     this.#assignment = newerAssignment(this.#assignment, offered);
-    if (!sameAddresses(before, this.#host.ingresses())) for (const replica of this.#replicas.values()) replica.tellIngresses(this.#host.ingresses());
+    if (!sameAddresses(before, this.#host.ingresses()))
+      for (const replica of this.#replicas.values()) replica.tellIngresses(this.#host.ingresses());
     // Reported in any case: the coordinator waits for the version.
     this.#changed();
   }
@@ -149,7 +167,12 @@ export class Agent {
     if (this.#reconciling) return;
     this.#reconciling = true;
     for (let pass = 0; pass < PASSES_MAX; pass += 1) {
-      const actions = reconcile(this.#assignment, { replicas: this.#replicas, ingress: this.#ingress }, this.#platform.now(), this.#leaveBy);
+      const actions = reconcile(
+        this.#assignment,
+        { replicas: this.#replicas, ingress: this.#ingress },
+        this.#platform.now(),
+        this.#leaveBy,
+      );
       if (actions.length === 0) break;
       for (const action of actions) this.#carryOut(action);
       // Kills take effect when the process has ended; they would come again in every pass.
@@ -173,7 +196,8 @@ export class Agent {
         this.#replicas.delete(action.replica);
         return;
       case "startIngress":
-        if (this.#ingress === null) this.#ingress = new IngressOfHost(action.spec, this.#platform, () => this.#changed());
+        if (this.#ingress === null)
+          this.#ingress = new IngressOfHost(action.spec, this.#platform, () => this.#changed());
         else this.#ingress.start(action.spec);
         return;
       case "alterIngress":
@@ -191,11 +215,14 @@ export class Agent {
     const report: WorkerReport = {
       type: "report",
       held: this.#assignment?.version ?? null,
-      replicas: [...this.#replicas.values()].filter((replica) => replica.phase !== "gone").map((replica) => replica.report()),
+      replicas: [...this.#replicas.values()]
+        .filter((replica) => replica.phase !== "gone")
+        .map((replica) => replica.report()),
       ingress: this.#ingress?.report() ?? null,
     };
     if (this.#link.send(report)) this.#reportedAt = this.#platform.now();
   }
 }
 
-const sameAddresses = (a: readonly IngressAddress[], b: readonly IngressAddress[]): boolean => JSON.stringify(a) === JSON.stringify(b);
+const sameAddresses = (a: readonly IngressAddress[], b: readonly IngressAddress[]): boolean =>
+  JSON.stringify(a) === JSON.stringify(b);

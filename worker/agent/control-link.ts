@@ -5,7 +5,13 @@
 import { isErrorCode, SkeinError } from "../../protocol/errors.ts";
 import { PROTOCOL } from "../../protocol/heads.ts";
 import { CONTROL_SILENCE_MAX_MS } from "../../protocol/limits.ts";
-import { parseFromCoordinator, type Capabilities, type FromCoordinator, type ToCoordinator, type Welcome } from "../../protocol/control.ts";
+import {
+  parseFromCoordinator,
+  type Capabilities,
+  type FromCoordinator,
+  type ToCoordinator,
+  type Welcome,
+} from "../../protocol/control.ts";
 import { JOIN_TIMEOUT_MS, RECONNECT_BASE_MS, RECONNECT_CAP_MS } from "./limits.ts";
 import type { AgentPlatform, Cancel, ControlConnection } from "./platform.ts";
 
@@ -48,7 +54,13 @@ export class ControlLink {
 
   /** `urls`: of the control endpoint, tried in turn. `ticket`: of an earlier life, tried before the join token. */
   constructor(
-    options: { readonly urls: readonly string[]; readonly identity: Identity; readonly token: string; readonly ticket: string | null; readonly capabilities: Capabilities },
+    options: {
+      readonly urls: readonly string[];
+      readonly identity: Identity;
+      readonly token: string;
+      readonly ticket: string | null;
+      readonly capabilities: Capabilities;
+    },
     platform: Pick<AgentPlatform, "connect" | "now" | "after" | "random">,
     events: ControlLinkEvents,
   ) {
@@ -101,8 +113,10 @@ export class ControlLink {
     if (this.#connection === null || this.#ended) return;
     const now = this.#platform.now();
     // Pings alone are no welcome.
-    if (!this.#welcomed && now - this.#dialledAt > JOIN_TIMEOUT_MS) this.#drop(`No welcome within ${JOIN_TIMEOUT_MS} ms.`);
-    else if (this.#welcomed && now - this.#heardAt > CONTROL_SILENCE_MAX_MS) this.#drop(`Nothing heard of the coordinator for ${Math.round(now - this.#heardAt)} ms.`);
+    if (!this.#welcomed && now - this.#dialledAt > JOIN_TIMEOUT_MS)
+      this.#drop(`No welcome within ${JOIN_TIMEOUT_MS} ms.`);
+    else if (this.#welcomed && now - this.#heardAt > CONTROL_SILENCE_MAX_MS)
+      this.#drop(`Nothing heard of the coordinator for ${Math.round(now - this.#heardAt)} ms.`);
   }
 
   #dial(): void {
@@ -161,7 +175,12 @@ export class ControlLink {
 
   #refused(code: string, message: string): void {
     // The ticket is of another mesh, or older than its keys: the join token may do.
-    if (this.#ticket !== null && this.#token !== "" && !this.#welcomed && (code === "UNAUTHENTICATED" || code === "PERMISSION_DENIED")) {
+    if (
+      this.#ticket !== null &&
+      this.#token !== "" &&
+      !this.#welcomed &&
+      (code === "UNAUTHENTICATED" || code === "PERMISSION_DENIED")
+    ) {
       this.#ticket = null;
       this.#drop(message, 0);
     } else if (!FINAL.has(code)) this.#drop(message);

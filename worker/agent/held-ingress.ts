@@ -33,12 +33,19 @@ export class IngressOfHost implements HeldIngress {
     this.retryAt = null;
     this.#startedAt = this.#platform.now();
     if (this.#platform.startIngress === null) {
-      this.#report = { ...this.#starting(), state: "failed", error: "This worker can only dial out: it was started without a mesh listener for an ingress." };
+      this.#report = {
+        ...this.#starting(),
+        state: "failed",
+        error: "This worker can only dial out: it was started without a mesh listener for an ingress.",
+      };
       this.#changed();
       return;
     }
     this.#report = this.#starting();
-    this.#child = this.#platform.startIngress(spec, { onMessage: (message) => this.#heard(message), onExit: (how) => this.#exited(how) });
+    this.#child = this.#platform.startIngress(spec, {
+      onMessage: (message) => this.#heard(message),
+      onExit: (how) => this.#exited(how),
+    });
     this.#changed();
   }
 
@@ -84,7 +91,9 @@ export class IngressOfHost implements HeldIngress {
     const now = this.#platform.now();
     if (now - this.#startedAt >= INGRESS_CALM_MS) this.#crashes = 0;
     this.phase = "crashed";
-    this.retryAt = now + (this.#crashes === 0 ? 0 : Math.min(INGRESS_RETRY_CAP_MS, INGRESS_RETRY_BASE_MS * 2 ** (this.#crashes - 1)));
+    this.retryAt =
+      now +
+      (this.#crashes === 0 ? 0 : Math.min(INGRESS_RETRY_CAP_MS, INGRESS_RETRY_BASE_MS * 2 ** (this.#crashes - 1)));
     this.#crashes = Math.min(this.#crashes + 1, 10);
     // It had said why, if it ended because it could not listen.
     this.#report = { ...this.#report, state: "failed", error: this.#report.error ?? how, pid: null };

@@ -6,7 +6,15 @@ import type { Manifest } from "../../protocol/artefact.ts";
 import type { IngressAddress, ReplicaReport, ReplicaSpec } from "../../protocol/control.ts";
 import { SkeinError } from "../../protocol/errors.ts";
 import type { FromReplica, ReplicaOptions, ToReplica } from "../../protocol/local.ts";
-import { FETCH_ATTEMPTS, FETCH_RETRY_MS, SILENT_TICKS_KILL, SILENT_TICKS_KILL_STARTING, SILENT_TICKS_UNHEALTHY, STOP_GRACE_MS, TICK_MS } from "./limits.ts";
+import {
+  FETCH_ATTEMPTS,
+  FETCH_RETRY_MS,
+  SILENT_TICKS_KILL,
+  SILENT_TICKS_KILL_STARTING,
+  SILENT_TICKS_UNHEALTHY,
+  STOP_GRACE_MS,
+  TICK_MS,
+} from "./limits.ts";
 import type { AgentPlatform, Child } from "./platform.ts";
 import type { HeldReplica } from "./reconcile.ts";
 
@@ -23,7 +31,10 @@ export interface ReplicaHost {
   changed(): void;
 }
 
-type Status = Pick<ReplicaReport, "state" | "progress" | "error" | "reconfigureError" | "userConfigVersion" | "ongoing" | "maxOngoingRequests">;
+type Status = Pick<
+  ReplicaReport,
+  "state" | "progress" | "error" | "reconfigureError" | "userConfigVersion" | "ongoing" | "maxOngoingRequests"
+>;
 
 export class ReplicaOfWorker implements HeldReplica {
   spec: ReplicaSpec;
@@ -42,7 +53,12 @@ export class ReplicaOfWorker implements HeldReplica {
     this.spec = spec;
     this.#host = host;
     this.#startedAtMs = host.platform.now();
-    this.#status = { state: "starting", progress: "fetching its code", userConfigVersion: spec.userConfigVersion, ongoing: 0 };
+    this.#status = {
+      state: "starting",
+      progress: "fetching its code",
+      userConfigVersion: spec.userConfigVersion,
+      ongoing: 0,
+    };
     void this.#start();
   }
 
@@ -88,7 +104,10 @@ export class ReplicaOfWorker implements HeldReplica {
       this.#verdict ??= `Its main thread gave no sign of life for ${(bound * TICK_MS) / 1000} s, so it was killed.`;
       this.#child.kill();
     } else if (this.#silentTicks === SILENT_TICKS_UNHEALTHY && this.#wasReady) {
-      this.#set({ state: "unhealthy", error: `Its main thread has given no sign of life for ${(SILENT_TICKS_UNHEALTHY * TICK_MS) / 1000} s.` });
+      this.#set({
+        state: "unhealthy",
+        error: `Its main thread has given no sign of life for ${(SILENT_TICKS_UNHEALTHY * TICK_MS) / 1000} s.`,
+      });
     }
   }
 
@@ -119,7 +138,10 @@ export class ReplicaOfWorker implements HeldReplica {
         allowSoftwareGpu: this.#host.allowSoftwareGpu,
         logLevel: this.#host.logLevel,
       };
-      this.#child = platform.startReplica(options, { onMessage: (message) => this.#heard(message), onExit: (how) => this.#exited(how) });
+      this.#child = platform.startReplica(options, {
+        onMessage: (message) => this.#heard(message),
+        onExit: (how) => this.#exited(how),
+      });
       this.#host.changed();
     } catch (thrown) {
       if (this.phase === "live") this.#failed(SkeinError.from(thrown).message);
@@ -144,7 +166,8 @@ export class ReplicaOfWorker implements HeldReplica {
     switch (message.type) {
       case "alive":
         this.#status = { ...this.#status, ongoing: message.ongoing };
-        if (this.#wasReady && this.#status.state === "unhealthy" && this.#verdict === null && this.#ownError === null) this.#set({ state: "ready", error: undefined });
+        if (this.#wasReady && this.#status.state === "unhealthy" && this.#verdict === null && this.#ownError === null)
+          this.#set({ state: "ready", error: undefined });
         return;
       case "needModel":
         void this.#locateModel(message.id, message.name, message.provider);

@@ -4,7 +4,14 @@
  */
 import type { Manifest } from "../../protocol/artefact.ts";
 import type { IngressSpec } from "../../protocol/control.ts";
-import type { FromIngress, FromReplica, LocatedModel, ReplicaOptions, ToIngress, ToReplica } from "../../protocol/local.ts";
+import type {
+  FromIngress,
+  FromReplica,
+  LocatedModel,
+  ReplicaOptions,
+  ToIngress,
+  ToReplica,
+} from "../../protocol/local.ts";
 
 /** Calls off what it was returned for. */
 export type Cancel = () => void;
@@ -54,7 +61,12 @@ export interface AgentPlatform extends Clock {
   fetchManifest(artefact: string, ticket: string): Promise<Manifest>;
   /** Fetches the bundle for this kind of worker, verified by hash; where a replica finds it: a path or URL. */
   fetchBundle(manifest: Manifest, ticket: string): Promise<string>;
-  locateModel(name: string, provider: "webgpu" | "native" | "wasm", ticket: string, onProgress: (doing: string) => void): Promise<LocatedModel>;
+  locateModel(
+    name: string,
+    provider: "webgpu" | "native" | "wasm",
+    ticket: string,
+    onProgress: (doing: string) => void,
+  ): Promise<LocatedModel>;
   startReplica(options: ReplicaOptions, events: ChildEvents<FromReplica>): Child<ToReplica>;
   /** Starts the host's ingress; the platform sees to it that one that is started again takes the ports it had. Null: this worker can only dial out. */
   readonly startIngress: ((spec: IngressSpec, events: ChildEvents<FromIngress>) => Child<ToIngress>) | null;

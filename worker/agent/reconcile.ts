@@ -50,7 +50,12 @@ export function newerAssignment(held: Assignment | null, offered: Assignment): A
  * `leaveBy`: the worker is on its way out, and whoever waits for it hopes for it to be gone by then (ms): first the ingress stops taking
  * requests, then the replicas go, whatever the assignment says.
  */
-export function reconcile(assignment: Assignment | null, held: Held, now: number, leaveBy: number | null = null): Action[] {
+export function reconcile(
+  assignment: Assignment | null,
+  held: Held,
+  now: number,
+  leaveBy: number | null = null,
+): Action[] {
   if (leaveBy !== null) return leave(held, now, leaveBy);
   const ingress = ingressActions(assignment === null ? undefined : assignment.ingress, held.ingress, now);
   const wanted = assignment === null ? null : new Map(assignment.replicas.map((spec) => [spec.replica, spec]));
@@ -78,12 +83,18 @@ function replicaAction(id: string, held: HeldReplica, spec: ReplicaSpec | undefi
 
 function stopReplica(id: string, spec: ReplicaSpec, timeoutMaxMs: number): Action {
   const timeoutMs = Math.min(spec.gracefulShutdownTimeoutS * 1000, timeoutMaxMs);
-  return { do: "stopReplica", replica: id, timeoutMs, waitLoopMs: Math.min(spec.gracefulShutdownWaitLoopS * 1000, timeoutMs) };
+  return {
+    do: "stopReplica",
+    replica: id,
+    timeoutMs,
+    waitLoopMs: Math.min(spec.gracefulShutdownWaitLoopS * 1000, timeoutMs),
+  };
 }
 
 const needsTelling = (told: ReplicaSpec, spec: ReplicaSpec): boolean =>
   spec.userConfigVersion > told.userConfigVersion ||
-  (spec.userConfigVersion === told.userConfigVersion && (spec.maxOngoingRequests !== told.maxOngoingRequests || spec.ticket !== told.ticket));
+  (spec.userConfigVersion === told.userConfigVersion &&
+    (spec.maxOngoingRequests !== told.maxOngoingRequests || spec.ticket !== told.ticket));
 
 /** `spec` undefined: not known yet. */
 function ingressActions(spec: IngressSpec | null | undefined, held: HeldIngress | null, now: number): Action[] {
@@ -95,7 +106,8 @@ function ingressActions(spec: IngressSpec | null | undefined, held: HeldIngress 
     if (wanted === null) return [{ do: "forgetIngress" }];
     return due(held.retryAt, now) ? [{ do: "startIngress", spec: wanted }] : [];
   }
-  if (wanted === null || wanted.ingress !== held.spec.ingress) return [{ do: "stopIngress", drainMs: INGRESS_DRAIN_MS }];
+  if (wanted === null || wanted.ingress !== held.spec.ingress)
+    return [{ do: "stopIngress", drainMs: INGRESS_DRAIN_MS }];
   return sameIngress(wanted, held.spec) ? [] : [{ do: "alterIngress", spec: wanted }];
 }
 
@@ -110,8 +122,16 @@ function leave(held: Held, now: number, leaveBy: number): Action[] {
   for (const [id, replica] of held.replicas) {
     if (replica.phase === "stopping") {
       if (due(replica.killAt, now)) actions.push({ do: "killReplica", replica: id });
-    } else if (replica.phase === "ended" || replica.phase === "gone") actions.push({ do: "forgetReplica", replica: id });
-    else if (!draining) actions.push(stopReplica(id, { ...replica.spec, gracefulShutdownWaitLoopS: 0 }, Math.max(LEAVE_REPLICA_MIN_MS, leaveBy - now)));
+    } else if (replica.phase === "ended" || replica.phase === "gone")
+      actions.push({ do: "forgetReplica", replica: id });
+    else if (!draining)
+      actions.push(
+        stopReplica(
+          id,
+          { ...replica.spec, gracefulShutdownWaitLoopS: 0 },
+          Math.max(LEAVE_REPLICA_MIN_MS, leaveBy - now),
+        ),
+      );
   }
   return [...ingress, ...actions];
 }

@@ -47,13 +47,15 @@ function run(options: AgentOptions): void {
     platform,
     {
       onJoined: () => {
-        if (!joined) tellParent({ type: "ready", result: { workerId: home.workerId, capabilities } } satisfies Ready<AgentReady>);
+        if (!joined)
+          tellParent({ type: "ready", result: { workerId: home.workerId, capabilities } } satisfies Ready<AgentReady>);
         else if (down !== "") console.error("worker: the coordinator is back.");
         joined = true;
         down = "";
       },
       onDown: (reason) => {
-        if (joined && down === "" && !stopping) console.error(`worker: the coordinator can't be reached (${reason}); replicas go on, trying again.`);
+        if (joined && down === "" && !stopping)
+          console.error(`worker: the coordinator can't be reached (${reason}); replicas go on, trying again.`);
         down = reason;
       },
       onRefused: (error) => void agent.leave("The mesh has refused this worker.").then(() => fail(error)),
@@ -73,12 +75,19 @@ function run(options: AgentOptions): void {
     if (message.type === "stop") stop();
   });
   setTimeout(() => {
-    if (!joined && !stopping) fail(new SkeinError("UNAVAILABLE", `No coordinator answers at ${origins.join(" or ")} (${down || "no answer"}). Is the mesh running, and is this its mesh port?`));
+    if (!joined && !stopping)
+      fail(
+        new SkeinError(
+          "UNAVAILABLE",
+          `No coordinator answers at ${origins.join(" or ")} (${down || "no answer"}). Is the mesh running, and is this its mesh port?`,
+        ),
+      );
   }, FIRST_JOIN_TIMEOUT_MS);
 
   agent.start();
 
-  const worthProbing = known === null && (options.device === "auto" || options.device === "webgpu" || options.device === "native");
+  const worthProbing =
+    known === null && (options.device === "auto" || options.device === "webgpu" || options.device === "native");
   if (worthProbing) {
     void probe(options.dataDir, process.env, Date.now()).then((probed) => {
       const found = capabilitiesOf(options, probed);

@@ -29,7 +29,11 @@ export class BlobCache {
   async manifest(artefact: string, ticket: string): Promise<Manifest> {
     const text = await readFile(await this.path(artefact, "json", ticket), "utf8");
     const parsed = manifestSchema.safeParse(JSON.parse(text));
-    if (!parsed.success) throw new SkeinError("INCOMPATIBLE", `The application's manifest ${artefact.slice(0, 12)} has a form that this worker doesn't know; is the worker older than the mesh?`);
+    if (!parsed.success)
+      throw new SkeinError(
+        "INCOMPATIBLE",
+        `The application's manifest ${artefact.slice(0, 12)} has a form that this worker doesn't know; is the worker older than the mesh?`,
+      );
     return parsed.data;
   }
 
@@ -49,7 +53,8 @@ export class BlobCache {
     const there = await readFile(path).catch(() => null);
     if (there !== null && (await sha256Hex(there)) === sha256) return path;
     const bytes = await this.#fetch(sha256, ticket);
-    if ((await sha256Hex(bytes)) !== sha256) throw new SkeinError("PROTOCOL", `The mesh sent other content than ${sha256.slice(0, 12)} asks for.`);
+    if ((await sha256Hex(bytes)) !== sha256)
+      throw new SkeinError("PROTOCOL", `The mesh sent other content than ${sha256.slice(0, 12)} asks for.`);
     await mkdir(this.folder, { recursive: true });
     const partial = `${path}.partial-${randomUUID()}`;
     try {
@@ -76,24 +81,29 @@ export class BlobCache {
 
 function download(url: URL, ticket: string): Promise<Uint8Array> {
   return new Promise((resolve, reject) => {
-    const fail = (why: string): void => reject(new SkeinError("UNAVAILABLE", `The application's code could not be fetched from ${url.origin}: ${why}.`));
+    const fail = (why: string): void =>
+      reject(new SkeinError("UNAVAILABLE", `The application's code could not be fetched from ${url.origin}: ${why}.`));
     const get = url.protocol === "https:" ? getHttps : getHttp;
-    const request = get(url, { headers: { authorization: `Bearer ${ticket}` }, timeout: BLOB_TIMEOUT_MS }, (response: IncomingMessage) => {
-      if (response.statusCode !== 200) {
-        response.resume();
-        fail(`it answered ${response.statusCode}`);
-        return;
-      }
-      const parts: Buffer[] = [];
-      let bytes = 0;
-      response.on("data", (part: Buffer) => {
-        bytes += part.byteLength;
-        if (bytes > BLOB_MAX) request.destroy(new Error(`it is larger than ${BLOB_MAX} bytes`));
-        else parts.push(part);
-      });
-      response.on("end", () => (response.complete ? resolve(Buffer.concat(parts)) : fail("the connection broke")));
-      response.on("error", (error) => fail(error.message));
-    });
+    const request = get(
+      url,
+      { headers: { authorization: `Bearer ${ticket}` }, timeout: BLOB_TIMEOUT_MS },
+      (response: IncomingMessage) => {
+        if (response.statusCode !== 200) {
+          response.resume();
+          fail(`it answered ${response.statusCode}`);
+          return;
+        }
+        const parts: Buffer[] = [];
+        let bytes = 0;
+        response.on("data", (part: Buffer) => {
+          bytes += part.byteLength;
+          if (bytes > BLOB_MAX) request.destroy(new Error(`it is larger than ${BLOB_MAX} bytes`));
+          else parts.push(part);
+        });
+        response.on("end", () => (response.complete ? resolve(Buffer.concat(parts)) : fail("the connection broke")));
+        response.on("error", (error) => fail(error.message));
+      },
+    );
     request.on("timeout", () => request.destroy(new Error(`nothing came for ${BLOB_TIMEOUT_MS / 1000} s`)));
     request.on("error", (error) => fail(error.message));
   });

@@ -37,16 +37,22 @@ export function likely(): Probed {
 function nativeInstalled(): boolean {
   try {
     const root = dirname(require.resolve("onnxruntime-node/package.json"));
-    return ["napi-v6", "napi-v3"].some((api) => existsSync(join(root, "bin", api, process.platform, process.arch, "onnxruntime_binding.node")));
+    return ["napi-v6", "napi-v3"].some((api) =>
+      existsSync(join(root, "bin", api, process.platform, process.arch, "onnxruntime_binding.node")),
+    );
   } catch {
     return false;
   }
 }
 
 /** Capabilities as announced: the facts of this machine, within what options and `probed` allow. */
-export function capabilitiesOf(options: Pick<AgentOptions, "name" | "cpus" | "gpus" | "resources" | "device" | "allowSoftwareGpu">, probed: Probed): Capabilities {
+export function capabilitiesOf(
+  options: Pick<AgentOptions, "name" | "cpus" | "gpus" | "resources" | "device" | "allowSoftwareGpu">,
+  probed: Probed,
+): Capabilities {
   const { device, allowSoftwareGpu } = options;
-  const usable = probed.gpu !== null && (allowSoftwareGpu || !probed.gpu.isSoftware) && (device === "auto" || device === "webgpu");
+  const usable =
+    probed.gpu !== null && (allowSoftwareGpu || !probed.gpu.isSoftware) && (device === "auto" || device === "webgpu");
   const providers = [usable ? "webgpu" : null, probed.native ? "native" : null, "wasm"].filter((name) => name !== null);
   return {
     cpus: options.cpus ?? availableParallelism(),
@@ -61,12 +67,17 @@ export function capabilitiesOf(options: Pick<AgentOptions, "name" | "cpus" | "gp
   };
 }
 
-const describe = ({ description, vendor, architecture }: GpuFound): string => description || [vendor, architecture].filter((part) => part !== "").join(" ") || "unnamed GPU";
+const describe = ({ description, vendor, architecture }: GpuFound): string =>
+  description || [vendor, architecture].filter((part) => part !== "").join(" ") || "unnamed GPU";
 
 /** The last probe under the same drivers and packages, while it is young enough. */
 export function remembered(dataDir: string, environment: NodeJS.ProcessEnv, time: number): Probed | null {
   try {
-    const stored = JSON.parse(readFileSync(cacheFile(dataDir), "utf8")) as { key: string; time: number; probed: Probed };
+    const stored = JSON.parse(readFileSync(cacheFile(dataDir), "utf8")) as {
+      key: string;
+      time: number;
+      probed: Probed;
+    };
     return stored.key === keyOf(environment) && time - stored.time < PROBE_LIFETIME_MS ? stored.probed : null;
   } catch {
     return null;

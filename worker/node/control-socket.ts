@@ -8,15 +8,24 @@ import { HANDSHAKE_TIMEOUT_MS } from "./limits.ts";
 /** `http(s)://host:port` of what a person or a parent gave (http, https, ws, wss). Throws INVALID_ARGUMENT. */
 export function meshOrigin(text: string): string {
   const url = URL.canParse(text) ? new URL(text) : null;
-  const protocol = url === null ? undefined : { "http:": "http:", "ws:": "http:", "https:": "https:", "wss:": "https:" }[url.protocol];
-  if (url === null || protocol === undefined) throw new SkeinError("INVALID_ARGUMENT", `"${text.slice(0, 200)}" is not the URL of a mesh; expected one such as http://10.0.0.5:8266.`);
+  const protocol =
+    url === null ? undefined : { "http:": "http:", "ws:": "http:", "https:": "https:", "wss:": "https:" }[url.protocol];
+  if (url === null || protocol === undefined)
+    throw new SkeinError(
+      "INVALID_ARGUMENT",
+      `"${text.slice(0, 200)}" is not the URL of a mesh; expected one such as http://10.0.0.5:8266.`,
+    );
   return `${protocol}//${url.host}`;
 }
 
 export const socketUrl = (origin: string, path: string): string => `${origin.replace(/^http/, "ws")}${path}`;
 
 export function connectControl(url: string, events: ControlConnectionEvents): ControlConnection {
-  const socket = new WebSocket(url, { perMessageDeflate: false, maxPayload: 4 * CONTROL_MESSAGE_MAX, handshakeTimeout: HANDSHAKE_TIMEOUT_MS });
+  const socket = new WebSocket(url, {
+    perMessageDeflate: false,
+    maxPayload: 4 * CONTROL_MESSAGE_MAX,
+    handshakeTimeout: HANDSHAKE_TIMEOUT_MS,
+  });
   let why = "";
   socket.on("error", (error) => {
     // An AggregateError (localhost by IPv4 and IPv6) has an empty message of its own.

@@ -54,7 +54,10 @@ export function takeHome(dataDir: string, mesh: string, time: number): WorkerHom
       },
     };
   }
-  throw new SkeinError("CONFLICT", `${WORKERS_PER_DIRECTORY_MAX} workers use ${dataDir} already; give this one a data directory of its own (SKEIN_DATA_DIR).`);
+  throw new SkeinError(
+    "CONFLICT",
+    `${WORKERS_PER_DIRECTORY_MAX} workers use ${dataDir} already; give this one a data directory of its own (SKEIN_DATA_DIR).`,
+  );
 }
 
 /** One id per data directory: workers of one host share an ingress. */
@@ -90,7 +93,11 @@ function lock(path: string): boolean {
 function read(file: string): Stored | null {
   try {
     const stored = JSON.parse(readFileSync(file, "utf8")) as Partial<Stored>;
-    const whole = stored.schema === 1 && typeof stored.workerId === "string" && typeof stored.incarnation === "number" && typeof stored.mesh === "string";
+    const whole =
+      stored.schema === 1 &&
+      typeof stored.workerId === "string" &&
+      typeof stored.incarnation === "number" &&
+      typeof stored.mesh === "string";
     return whole ? { ...(stored as Stored), ticket: typeof stored.ticket === "string" ? stored.ticket : null } : null;
   } catch {
     return null;

@@ -17,7 +17,10 @@ export class IngressStarter {
   /** Of the last report: what "any port" has become. */
   #last: IngressReport | null = null;
 
-  constructor(options: Omit<IngressOptions, "spec">, start: { readonly program: string; readonly environment: NodeJS.ProcessEnv }) {
+  constructor(
+    options: Omit<IngressOptions, "spec">,
+    start: { readonly program: string; readonly environment: NodeJS.ProcessEnv },
+  ) {
     this.#options = options;
     this.#start = start;
   }
@@ -26,7 +29,18 @@ export class IngressStarter {
     const child = spawnChild(this.#start.program, { output: "inherit", env: this.#start.environment });
     child.on("message", (message: FromIngress | Failed | { readonly type: "ready" }) => {
       if (message.type === "failed") {
-        events.onMessage({ type: "report", report: { ingress: spec.ingress, state: "failed", error: message.message, urls: [], http: null, grpc: null, pid: child.pid ?? null } });
+        events.onMessage({
+          type: "report",
+          report: {
+            ingress: spec.ingress,
+            state: "failed",
+            error: message.message,
+            urls: [],
+            http: null,
+            grpc: null,
+            pid: child.pid ?? null,
+          },
+        });
         // It has said why; whatever keeps it is not worth waiting for.
         setTimeout(() => killGroup(child), FAILED_EXIT_MS).unref();
       } else if (message.type === "report" || message.type === "stopped") {
@@ -34,12 +48,23 @@ export class IngressStarter {
         events.onMessage(message);
       }
     });
-    onEnd(child, () => "", (how) => events.onExit(`The ingress ended: ${how}`));
+    onEnd(
+      child,
+      () => "",
+      (how) => events.onExit(`The ingress ended: ${how}`),
+    );
     const options: IngressOptions = { ...this.#options, mesh: this.#samePort(), spec: samePorts(spec, this.#last) };
     child.send({ type: "start", options } satisfies Start<IngressOptions>, () => {});
     return {
       pid: child.pid ?? null,
-      tell: (message) => void (child.connected && child.send(message.type === "spec" ? { ...message, spec: samePorts(message.spec, this.#last) } : message, () => {})),
+      tell: (message) =>
+        void (
+          child.connected &&
+          child.send(
+            message.type === "spec" ? { ...message, spec: samePorts(message.spec, this.#last) } : message,
+            () => {},
+          )
+        ),
       kill: () => killGroup(child),
     };
   }

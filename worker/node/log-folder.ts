@@ -49,7 +49,9 @@ export class LogFolder {
       .map((name) => join(this.#folder, name));
     if (files.length < LOG_FILES_MAX) return;
     const openPaths = new Set([...this.#open.values()].map((log) => log.path));
-    const byAge = files.filter((path) => !openPaths.has(path)).sort((a, b) => statSync(a).mtimeMs - statSync(b).mtimeMs);
+    const byAge = files
+      .filter((path) => !openPaths.has(path))
+      .sort((a, b) => statSync(a).mtimeMs - statSync(b).mtimeMs);
     for (const path of byAge.slice(0, files.length - LOG_FILES_MAX + 1)) {
       rmSync(path, { force: true });
       rmSync(olderHalf(path), { force: true });

@@ -7,7 +7,11 @@ import { readTail } from "./replica-log.ts";
 
 /** `url`: of the reader at the mesh port. Ends with the reader, with the replica when it has ended, or at once when nothing is followed. */
 export function sendLog(url: string, ticket: string, request: LogRequest, logs: LogFolder): void {
-  const socket = new WebSocket(url, { headers: { authorization: `Bearer ${ticket}` }, perMessageDeflate: false, handshakeTimeout: HANDSHAKE_TIMEOUT_MS });
+  const socket = new WebSocket(url, {
+    headers: { authorization: `Bearer ${ticket}` },
+    perMessageDeflate: false,
+    handshakeTimeout: HANDSHAKE_TIMEOUT_MS,
+  });
   let stop = (): void => {};
   let skipped = 0;
   socket.on("error", () => {});

@@ -22,7 +22,10 @@ export class ModelStore {
   readonly folder: string;
   readonly #dataDir: string;
   /** One piece of work per model and provider, however many replicas ask; each listens to its progress. */
-  readonly #underWay = new Map<string, { readonly listeners: Set<(doing: string) => void>; readonly directory: Promise<string> }>();
+  readonly #underWay = new Map<
+    string,
+    { readonly listeners: Set<(doing: string) => void>; readonly directory: Promise<string> }
+  >();
 
   constructor(dataDir: string) {
     this.#dataDir = dataDir;
@@ -59,14 +62,27 @@ export class ModelStore {
 
   async #make(name: string, provider: Provider, tell: (doing: string) => void): Promise<string> {
     tell(`looking for model ${name}`);
-    const [{ ensureModel }, { describeProgress }] = await Promise.all([import("./ensure-model.ts"), import("../models/progress.ts")]);
-    const path = await ensureModel(name, { dataDir: this.#dataDir, onProgress: (progress) => tell(`model ${name} ${describeProgress(progress)}`) });
-    return prepare(path, provider, this.folder, (stage, percent) => tell(`${stage === "hash" ? "checking" : "converting"} model ${name}: ${percent} %`));
+    const [{ ensureModel }, { describeProgress }] = await Promise.all([
+      import("./ensure-model.ts"),
+      import("../models/progress.ts"),
+    ]);
+    const path = await ensureModel(name, {
+      dataDir: this.#dataDir,
+      onProgress: (progress) => tell(`model ${name} ${describeProgress(progress)}`),
+    });
+    return prepare(path, provider, this.folder, (stage, percent) =>
+      tell(`${stage === "hash" ? "checking" : "converting"} model ${name}: ${percent} %`),
+    );
   }
 }
 
 /** Runs engine/prepare-main.ts to its end; resolves with the directory that its last line names. */
-function prepare(gguf: string, provider: Provider, cache: string, onPercent: (stage: string, percent: number) => void): Promise<string> {
+function prepare(
+  gguf: string,
+  provider: Provider,
+  cache: string,
+  onPercent: (stage: string, percent: number) => void,
+): Promise<string> {
   return new Promise((resolve, reject) => {
     // Its progress goes into a pipe of ours: when this process dies, its next line ends it.
     const child = spawn(process.execPath, [PREPARE, "--gguf", gguf, "--target", provider, "--cache", cache], {
@@ -78,15 +94,24 @@ function prepare(gguf: string, provider: Provider, cache: string, onPercent: (st
     createInterface({ input: child.stdout }).on("line", (line) => {
       const said = JSON.parse(line) as { prepared?: string; stage?: string; done?: number; total?: number };
       if (said.prepared !== undefined) directory = said.prepared;
-      else if (said.stage !== undefined) onPercent(said.stage, Math.floor((100 * (said.done ?? 0)) / (said.total || 1)));
+      else if (said.stage !== undefined)
+        onPercent(said.stage, Math.floor((100 * (said.done ?? 0)) / (said.total || 1)));
     });
     child.stderr.setEncoding("utf8").on("data", (text: string) => {
       errors = (errors + text).slice(-LAST_WORDS_MAX);
     });
-    child.on("error", (cause) => reject(new SkeinError("INTERNAL", `The model can't be converted: ${cause.message}`, { cause })));
+    child.on("error", (cause) =>
+      reject(new SkeinError("INTERNAL", `The model can't be converted: ${cause.message}`, { cause })),
+    );
     child.on("close", (code, signal) => {
       if (code === 0 && directory !== null) resolve(directory);
-      else reject(new SkeinError("INTERNAL", errors.trim() || `The model's conversion ended (${signal ?? `exit code ${code}`}) without saying why.`));
+      else
+        reject(
+          new SkeinError(
+            "INTERNAL",
+            errors.trim() || `The model's conversion ended (${signal ?? `exit code ${code}`}) without saying why.`,
+          ),
+        );
     });
   });
 }

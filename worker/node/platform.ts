@@ -43,8 +43,17 @@ export function nodePlatform(place: NodePlace): AgentPlatform {
   mkdirSync(compileCache, { recursive: true, mode: 0o700 });
   const { host, port, advertise, disabled } = options.ingressMesh;
   const ingress = new IngressStarter(
-    { dataDir: home.folder, host: place.hostId, coordinatorUrls: origins, mesh: { host, port, advertise }, logLevel: options.logLevel },
-    { program: place.ingressProgram ?? INGRESS_PROGRAM, environment: { ...place.environment, NODE_COMPILE_CACHE: compileCache } },
+    {
+      dataDir: home.folder,
+      host: place.hostId,
+      coordinatorUrls: origins,
+      mesh: { host, port, advertise },
+      logLevel: options.logLevel,
+    },
+    {
+      program: place.ingressProgram ?? INGRESS_PROGRAM,
+      environment: { ...place.environment, NODE_COMPILE_CACHE: compileCache },
+    },
   );
   let started = 0;
   return {
@@ -68,7 +77,8 @@ export function nodePlatform(place: NodePlace): AgentPlatform {
         logs,
       }),
     startIngress: disabled ? null : (spec, events) => ingress.start(spec, events),
-    sendLog: (request, ticket) => sendLog(socketUrl(origins[0] ?? "", `/logs/${encodeURIComponent(request.reader)}`), ticket, request, logs),
+    sendLog: (request, ticket) =>
+      sendLog(socketUrl(origins[0] ?? "", `/logs/${encodeURIComponent(request.reader)}`), ticket, request, logs),
     keepTicket: (ticket) => home.keepTicket(ticket),
   };
 }

@@ -6,12 +6,52 @@ import { join } from "node:path";
 
 /** Where programs, homes, time zones and languages are found, and what GPU drivers read. Nothing that holds secrets by custom. */
 const NAMES: ReadonlySet<string> = new Set([
-  "PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "TZ", "NODE_EXTRA_CA_CERTS", "SSL_CERT_FILE", "SSL_CERT_DIR",
-  "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "DISPLAY", "WAYLAND_DISPLAY", "XAUTHORITY", "XDG_RUNTIME_DIR", "DRI_PRIME",
-  "SYSTEMROOT", "SYSTEMDRIVE", "WINDIR", "COMSPEC", "PATHEXT", "USERPROFILE", "APPDATA", "LOCALAPPDATA", "PROGRAMDATA", "PROGRAMFILES",
-  "NUMBER_OF_PROCESSORS", "PROCESSOR_ARCHITECTURE",
+  "PATH",
+  "HOME",
+  "USER",
+  "LOGNAME",
+  "LANG",
+  "LANGUAGE",
+  "TZ",
+  "NODE_EXTRA_CA_CERTS",
+  "SSL_CERT_FILE",
+  "SSL_CERT_DIR",
+  "LD_LIBRARY_PATH",
+  "DYLD_LIBRARY_PATH",
+  "DISPLAY",
+  "WAYLAND_DISPLAY",
+  "XAUTHORITY",
+  "XDG_RUNTIME_DIR",
+  "DRI_PRIME",
+  "SYSTEMROOT",
+  "SYSTEMDRIVE",
+  "WINDIR",
+  "COMSPEC",
+  "PATHEXT",
+  "USERPROFILE",
+  "APPDATA",
+  "LOCALAPPDATA",
+  "PROGRAMDATA",
+  "PROGRAMFILES",
+  "NUMBER_OF_PROCESSORS",
+  "PROCESSOR_ARCHITECTURE",
 ]);
-const PREFIXES = ["LC_", "VK_", "MESA_", "CUDA_", "NVIDIA_", "__NV", "__GL", "LIBGL_", "EGL_", "AMD_", "RADV_", "ANV_", "INTEL_", "DAWN_"];
+const PREFIXES = [
+  "LC_",
+  "VK_",
+  "MESA_",
+  "CUDA_",
+  "NVIDIA_",
+  "__NV",
+  "__GL",
+  "LIBGL_",
+  "EGL_",
+  "AMD_",
+  "RADV_",
+  "ANV_",
+  "INTEL_",
+  "DAWN_",
+];
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -25,13 +65,38 @@ export function driverEnvironment(environment: Environment): Record<string, stri
 }
 
 /** `declared`: env_vars of the deployment. ONNX Runtime must be kept from calling home by whoever starts the process. */
-export function replicaEnvironment(environment: Environment, declared: Readonly<Record<string, string>>, folders: Pick<ReplicaFolders, "scratch" | "compileCache">): Record<string, string> {
+export function replicaEnvironment(
+  environment: Environment,
+  declared: Readonly<Record<string, string>>,
+  folders: Pick<ReplicaFolders, "scratch" | "compileCache">,
+): Record<string, string> {
   const { scratch, compileCache } = folders;
-  return { ...driverEnvironment(environment), TMPDIR: scratch, TEMP: scratch, TMP: scratch, ...declared, ORT_DISABLE_TELEMETRY: "1", NODE_COMPILE_CACHE: compileCache };
+  return {
+    ...driverEnvironment(environment),
+    TMPDIR: scratch,
+    TEMP: scratch,
+    TMP: scratch,
+    ...declared,
+    ORT_DISABLE_TELEMETRY: "1",
+    NODE_COMPILE_CACHE: compileCache,
+  };
 }
 
 /** System folders that programs read as a matter of course: certificates, host names, time zones, libraries, facts about the CPU. */
-const SYSTEM_FOLDERS = ["/etc", "/usr", "/lib", "/lib64", "/opt", "/proc", "/sys", "/dev", "/run", "/System", "/Library", "C:\\Windows"];
+const SYSTEM_FOLDERS = [
+  "/etc",
+  "/usr",
+  "/lib",
+  "/lib64",
+  "/opt",
+  "/proc",
+  "/sys",
+  "/dev",
+  "/run",
+  "/System",
+  "/Library",
+  "C:\\Windows",
+];
 
 export interface ReplicaFolders {
   /** Skein itself with its packages. */
@@ -48,7 +113,11 @@ export interface ReplicaFolders {
 }
 
 /** Takes back what a replica needed for its own start only. Call in the replica's process before any user code is imported. */
-export function seal(compileCache: string | undefined, flush: () => void, permission: { drop(scope: string, reference?: string): void } | undefined): void {
+export function seal(
+  compileCache: string | undefined,
+  flush: () => void,
+  permission: { drop(scope: string, reference?: string): void } | undefined,
+): void {
   if (compileCache === undefined || permission === undefined) return;
   flush();
   permission.drop("fs.write", join(compileCache, "*"));
@@ -56,7 +125,9 @@ export function seal(compileCache: string | undefined, flush: () => void, permis
 
 /** It may listen to and dial what it likes, start threads and load add-ons; it may not start processes nor read or write elsewhere. */
 export function permissionFlags(folders: ReplicaFolders): string[] {
-  const read = [folders.program, ...folders.read, folders.scratch, folders.compileCache, ...SYSTEM_FOLDERS].map((folder) => `--allow-fs-read=${join(folder, "*")}`);
+  const read = [folders.program, ...folders.read, folders.scratch, folders.compileCache, ...SYSTEM_FOLDERS].map(
+    (folder) => `--allow-fs-read=${join(folder, "*")}`,
+  );
   const write = [folders.scratch, folders.compileCache].map((folder) => `--allow-fs-write=${join(folder, "*")}`);
   return ["--permission", ...read, ...write, "--allow-worker", "--allow-addons", "--allow-net", "--allow-wasi"];
 }

@@ -58,7 +58,9 @@ export class ReplicaLog {
   /** What is still held back goes to the disk. */
   flush(): void {
     if (this.#dropped > 0) {
-      this.#pending.push(`${new Date(this.#clock.time()).toISOString()} skein ${this.#dropped} lines were dropped here: they came faster than the log takes them.\n`);
+      this.#pending.push(
+        `${new Date(this.#clock.time()).toISOString()} skein ${this.#dropped} lines were dropped here: they came faster than the log takes them.\n`,
+      );
       this.#dropped = 0;
     }
     const text = this.#pending.join("");
@@ -138,4 +140,5 @@ function endOf(path: string, bytes: number): Buffer {
   }
 }
 
-const totalSize = (path: string): number => [path, olderHalf(path)].reduce((sum, file) => sum + (existsSync(file) ? statSync(file).size : 0), 0);
+const totalSize = (path: string): number =>
+  [path, olderHalf(path)].reduce((sum, file) => sum + (existsSync(file) ? statSync(file).size : 0), 0);

@@ -21,10 +21,15 @@ const log = (level: "info" | "warn" | "error", text: string): void => tell({ typ
 // Messages that come right behind `start` wait for the replica.
 let receive: (message: ToReplica) => void = (message) => void early.push(message);
 const early: ToReplica[] = [];
-process.on("message", (message: ToReplica | { readonly type: "start" }) => void (message.type !== "start" && receive(message)));
+process.on(
+  "message",
+  (message: ToReplica | { readonly type: "start" }) => void (message.type !== "start" && receive(message)),
+);
 
 // A promise that user code forgot must not take the requests of others with it.
-process.on("unhandledRejection", (reason) => log("error", `Unhandled rejection: ${reason instanceof Error ? (reason.stack ?? reason.message) : String(reason)}`));
+process.on("unhandledRejection", (reason) =>
+  log("error", `Unhandled rejection: ${reason instanceof Error ? (reason.stack ?? reason.message) : String(reason)}`),
+);
 
 // Everything of ours is loaded; from here on the process may do no more than user code may.
 seal(process.env["NODE_COMPILE_CACHE"], flushCompileCache, process.permission);
@@ -46,7 +51,11 @@ const locate = (name: string, provider: ProviderName): Promise<LocatedModel> =>
 
 const engines = new ReplicaEngineHost({
   options,
-  available: async (gpu) => [...(gpu ? (["webgpu"] as const) : []), ...(hasNative() ? (["native"] as const) : []), "wasm"],
+  available: async (gpu) => [
+    ...(gpu ? (["webgpu"] as const) : []),
+    ...(hasNative() ? (["native"] as const) : []),
+    "wasm",
+  ],
   locate,
   open: async (model) => {
     if (model.kind !== "prepared") throw new Error("a replica in Node needs a prepared model");

@@ -25,7 +25,11 @@ export const REPLICA_PROGRAM = fileURLToPath(new URL("./replica-main.ts", import
 /** Skein itself with its packages. */
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 
-export function startReplicaProcess(options: ReplicaOptions, events: ChildEvents<FromReplica>, place: ReplicaPlace): Child<ToReplica> {
+export function startReplicaProcess(
+  options: ReplicaOptions,
+  events: ChildEvents<FromReplica>,
+  place: ReplicaPlace,
+): Child<ToReplica> {
   const { replica, envVars } = options.spec;
   mkdirSync(place.scratch, { recursive: true, mode: 0o700 });
   const log = place.logs.open(replica);
@@ -34,7 +38,11 @@ export function startReplicaProcess(options: ReplicaOptions, events: ChildEvents
     cwd: place.scratch,
     env: replicaEnvironment(place.environment, envVars, place),
     // Flags that make Node's own warning about the permission flags go away, and the one about --allow-net.
-    execArgv: [...permissionFlags({ program: ROOT, read: place.read, scratch: place.scratch, compileCache: place.compileCache }), "--disable-warning=SecurityWarning", "--disable-warning=ExperimentalWarning"],
+    execArgv: [
+      ...permissionFlags({ program: ROOT, read: place.read, scratch: place.scratch, compileCache: place.compileCache }),
+      "--disable-warning=SecurityWarning",
+      "--disable-warning=ExperimentalWarning",
+    ],
   });
   let lastWords = "";
   child.stdout?.setEncoding("utf8").on("data", (text: string) => log.write("out", text));
@@ -45,15 +53,25 @@ export function startReplicaProcess(options: ReplicaOptions, events: ChildEvents
   child.on("message", (message: FromReplica | Failed | { readonly type: "ready" }) => {
     if (message.type === "log") log.line(message.level, message.text);
     else if (message.type === "failed") {
-      events.onMessage({ type: "status", state: "failed", error: message.message, userConfigVersion: options.spec.userConfigVersion, ongoing: 0 });
+      events.onMessage({
+        type: "status",
+        state: "failed",
+        error: message.message,
+        userConfigVersion: options.spec.userConfigVersion,
+        ongoing: 0,
+      });
     } else if (message.type !== "ready") events.onMessage(message);
   });
-  onEnd(child, () => lastWords, (how) => {
-    log.line("skein", how.split("\n")[0] ?? how);
-    place.logs.close(replica);
-    rmSync(place.scratch, { recursive: true, force: true });
-    events.onExit(how);
-  });
+  onEnd(
+    child,
+    () => lastWords,
+    (how) => {
+      log.line("skein", how.split("\n")[0] ?? how);
+      place.logs.close(replica);
+      rmSync(place.scratch, { recursive: true, force: true });
+      events.onExit(how);
+    },
+  );
   child.send({ type: "start", options } satisfies Start<ReplicaOptions>, noted);
   return {
     pid: child.pid ?? null,

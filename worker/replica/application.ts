@@ -9,7 +9,11 @@ import { Instance } from "../../serve/instance.ts";
 import type { ReplicaPlatform } from "./platform.ts";
 
 /** Rejects with what user code throws, `INVALID_ARGUMENT` (NONDETERMINISTIC_GRAPH) when the code gives another graph than at build time. */
-export async function constructDeployment(platform: ReplicaPlatform, { bundle, manifest, spec }: ReplicaOptions, caller: Caller): Promise<Instance> {
+export async function constructDeployment(
+  platform: ReplicaPlatform,
+  { bundle, manifest, spec }: ReplicaOptions,
+  caller: Caller,
+): Promise<Instance> {
   const exports = await platform.importBundle(bundle);
   const graph = await graphOf(await applicationOf(exports[manifest.export], manifest.args));
   if (graph.hash !== manifest.graph.hash)
@@ -26,5 +30,14 @@ export async function constructDeployment(platform: ReplicaPlatform, { bundle, m
 /** What user code may know of its replica. */
 export function replicaContext({ spec, worker }: ReplicaOptions): ReplicaContext {
   const { app, deployment } = splitId(spec.replica as ReplicaId);
-  return { appName: app, deployment, replicaId: spec.replica, workerId: worker.id, hostId: worker.host, rank: spec.rank, routePrefix: spec.routePrefix, kind: worker.kind };
+  return {
+    appName: app,
+    deployment,
+    replicaId: spec.replica,
+    workerId: worker.id,
+    hostId: worker.host,
+    rank: spec.rank,
+    routePrefix: spec.routePrefix,
+    kind: worker.kind,
+  };
 }

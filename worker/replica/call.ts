@@ -38,6 +38,7 @@ export function serveCall(work: Work, head: OpenCall, ended: boolean): StreamEve
 async function argumentsOf(messages: IncomingMessages): Promise<readonly unknown[]> {
   const message = await messages.next();
   const args = message === undefined ? [] : unpack(message.bytes);
-  if (!Array.isArray(args)) throw new SkeinError("INVALID_ARGUMENT", "The arguments of a call must be one msgpack array.");
+  if (!Array.isArray(args))
+    throw new SkeinError("INVALID_ARGUMENT", "The arguments of a call must be one msgpack array.");
   return args;
 }

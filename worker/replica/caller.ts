@@ -32,7 +32,8 @@ export class LinkCaller implements Caller {
     const opened = await this.#open(call, false);
     try {
       const message = await opened.messages.next();
-      if (message === undefined) throw new SkeinError("INTERNAL", `The call of '${call.method}' ended without a value.`);
+      if (message === undefined)
+        throw new SkeinError("INTERNAL", `The call of '${call.method}' ended without a value.`);
       return unpack(message.bytes);
     } finally {
       opened.leave();
@@ -42,7 +43,8 @@ export class LinkCaller implements Caller {
   async *stream(call: Call): AsyncGenerator<unknown> {
     const opened = await this.#open(call, true);
     try {
-      for (let message = await opened.messages.next(); message !== undefined; message = await opened.messages.next()) yield unpack(message.bytes);
+      for (let message = await opened.messages.next(); message !== undefined; message = await opened.messages.next())
+        yield unpack(message.bytes);
     } finally {
       opened.leave();
     }
@@ -102,12 +104,18 @@ export class LinkCaller implements Caller {
       const link = this.#links.pick();
       if (link !== undefined) return link;
       const left = until - this.#links.now();
-      if (left <= 0) throw new SkeinError("UNAVAILABLE", `'${call.target.deployment}' can't be called: this replica has no link to an ingress.`);
+      if (left <= 0)
+        throw new SkeinError(
+          "UNAVAILABLE",
+          `'${call.target.deployment}' can't be called: this replica has no link to an ingress.`,
+        );
       await this.#links.changed(left);
     }
   }
 }
 
 function errorOf(fail: FailHead, lost: boolean, call: Call): SkeinError {
-  return lost ? new SkeinError("REPLICA_DIED", `The link broke while '${call.target.deployment}.${call.method}' was running.`) : new SkeinError(fail.code, fail.message);
+  return lost
+    ? new SkeinError("REPLICA_DIED", `The link broke while '${call.target.deployment}.${call.method}' was running.`)
+    : new SkeinError(fail.code, fail.message);
 }

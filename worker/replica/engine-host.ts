@@ -46,7 +46,10 @@ export class ReplicaEngineHost implements EngineHost {
         failures.push(`${provider}: ${error instanceof Error ? error.message : String(error)}`);
       }
     }
-    throw new SkeinError("UNAVAILABLE", `The model "${request.name}" could not be loaded on ${options.spec.replica.split("#").slice(0, 2).join("#")}. ${failures.join(" ") || `No provider of this worker may be used for device "${request.device}".`}`);
+    throw new SkeinError(
+      "UNAVAILABLE",
+      `The model "${request.name}" could not be loaded on ${options.spec.replica.split("#").slice(0, 2).join("#")}. ${failures.join(" ") || `No provider of this worker may be used for device "${request.device}".`}`,
+    );
   }
 
   /** Ends every engine thread in good order. */
@@ -86,7 +89,13 @@ export class ReplicaEngineHost implements EngineHost {
       );
       for (const note of loaded.notes) log("info", note);
       onLoaded(loaded.slots);
-      return { provider: loaded.provider, slots: loaded.slots, slotLength: loaded.slotLength, generate: (generation) => client.generate(generation), close };
+      return {
+        provider: loaded.provider,
+        slots: loaded.slots,
+        slotLength: loaded.slotLength,
+        generate: (generation) => client.generate(generation),
+        close,
+      };
     } catch (error) {
       await close();
       throw error;

@@ -33,13 +33,21 @@ export function watchHealth(platform: Pick<ReplicaPlatform, "after">, options: H
 }
 
 /** The error's text, undefined when it is well. */
-export async function checkOnce(platform: Pick<ReplicaPlatform, "after">, options: Pick<HealthOptions, "timeoutMs" | "check">): Promise<string | undefined> {
+export async function checkOnce(
+  platform: Pick<ReplicaPlatform, "after">,
+  options: Pick<HealthOptions, "timeoutMs" | "check">,
+): Promise<string | undefined> {
   let stop = (): void => {};
   const timeout = new Promise<string>((resolve) => {
-    stop = platform.after(options.timeoutMs, () => resolve(`The health check took longer than ${options.timeoutMs / 1000} s.`));
+    stop = platform.after(options.timeoutMs, () =>
+      resolve(`The health check took longer than ${options.timeoutMs / 1000} s.`),
+    );
   });
   try {
-    const check = options.check().then(() => undefined, (error: unknown) => (error instanceof Error ? `${error.name}: ${error.message}` : String(error)));
+    const check = options.check().then(
+      () => undefined,
+      (error: unknown) => (error instanceof Error ? `${error.name}: ${error.message}` : String(error)),
+    );
     return await Promise.race([check, timeout]);
   } finally {
     stop();

@@ -15,14 +15,21 @@ export function serveHttp(work: Work, head: OpenHttp, ended: boolean): StreamEve
   // Whoever calls it off (the peer, the deadline, a stop): a handler that waits for more of the body must not wait for ever.
   if (body !== null) work.context.onCancel((reason) => body.fail(reason));
   const request = new LazyRequest({
-    method: head.method, scheme: head.scheme, mount: head.mount, path: head.path, headers: head.headers, body, signal: () => work.context.signal,
+    method: head.method,
+    scheme: head.scheme,
+    mount: head.mount,
+    path: head.path,
+    headers: head.headers,
+    body,
+    signal: () => work.context.signal,
   });
   work.run(() => {
     const returned = work.instance.fetch(request, work.context);
     return isPromise(returned) ? returned.then((value) => answer(work, value)) : answer(work, returned);
   });
   return {
-    onChunk: (payload, type, _more, charge) => (body === null ? work.stream.consumed(charge) : body.onChunk(payload, type, charge)),
+    onChunk: (payload, type, _more, charge) =>
+      body === null ? work.stream.consumed(charge) : body.onChunk(payload, type, charge),
     onEnd: () => body?.end(),
     onFail: (fail) => {
       body?.fail(new SkeinError(fail.code, fail.message));
@@ -38,7 +45,8 @@ export function serveHttp(work: Work, head: OpenHttp, ended: boolean): StreamEve
 
 /** A promise or a handle's response, but not what would rather be streamed (a Generation returned as it is). */
 const isPromise = (value: unknown): value is Promise<unknown> =>
-  value instanceof Promise || (typeof value === "object" && value !== null && "then" in value && !("streamHeaders" in value));
+  value instanceof Promise ||
+  (typeof value === "object" && value !== null && "then" in value && !("streamHeaders" in value));
 
 function answer(work: Work, value: unknown): void | Promise<void> {
   if (work.context.cancelled !== undefined) return discard(value);
@@ -58,11 +66,19 @@ function answer(work: Work, value: unknown): void | Promise<void> {
 function whole(work: Work, body: string | Uint8Array): void | Promise<void> {
   const waiting = body.length > 0 ? work.out.write("bytes", body) : undefined;
   if (waiting === undefined) return work.stream.end();
-  return waiting.then(() => work.stream.end(), () => {});
+  return waiting.then(
+    () => work.stream.end(),
+    () => {},
+  );
 }
 
 /** The head leaves with the first piece, so that a handler that fails before it is still answered with 500. */
-async function streamed(work: Work, status: number, headers: FlatHeaders | null, pieces: AsyncIterator<unknown> | Iterator<unknown>): Promise<void> {
+async function streamed(
+  work: Work,
+  status: number,
+  headers: FlatHeaders | null,
+  pieces: AsyncIterator<unknown> | Iterator<unknown>,
+): Promise<void> {
   let begun = false;
   const begin = (first: unknown): void => {
     begun = true;
@@ -80,7 +96,10 @@ async function streamed(work: Work, status: number, headers: FlatHeaders | null,
 
 /** An answer that came after its request was called off: what it would have streamed is ended. */
 function discard(value: unknown): void {
-  const holder = value as { return?(): unknown; cancel?(): unknown; body?: { cancel(): unknown } | null } | null | undefined;
+  const holder = value as
+    | { return?(): unknown; cancel?(): unknown; body?: { cancel(): unknown } | null }
+    | null
+    | undefined;
   if (typeof holder !== "object" || holder === null) return;
   const quiet = (outcome: unknown): void => void Promise.resolve(outcome).catch(() => {});
   if (value instanceof Response) quiet(value.body?.cancel());

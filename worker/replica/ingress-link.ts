@@ -156,7 +156,8 @@ export class IngressLink {
     }
     this.#next = 0;
     const pause = Math.min(BACKOFF_MAX_MS, BACKOFF_MIN_MS * 2 ** this.#failures) * (0.5 + platform.random() / 2);
-    if (this.#failures++ === 4) platform.log("warn", `Ingress ${this.#address.ingress} can't be reached yet (${why}); trying on.`);
+    if (this.#failures++ === 4)
+      platform.log("warn", `Ingress ${this.#address.ingress} can't be reached yet (${why}); trying on.`);
     this.#stopWaiting = platform.after(pause, () => this.#dial());
   }
 }

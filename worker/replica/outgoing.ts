@@ -21,7 +21,8 @@ export class Outgoing {
   /** Undefined: written, write on. A promise: wait for it. Rejects with `CANCELLED` when the stream is over. */
   write(type: ChunkType, piece: Uint8Array | string): Promise<void> | undefined {
     if (this.#stream.closed) return Promise.reject(new SkeinError("CANCELLED", "The caller is gone."));
-    if (typeof piece === "string" ? this.#stream.write(type, encoder.encode(piece)) : this.#stream.write(type, piece)) return undefined;
+    if (typeof piece === "string" ? this.#stream.write(type, encoder.encode(piece)) : this.#stream.write(type, piece))
+      return undefined;
     return this.#writable();
   }
 

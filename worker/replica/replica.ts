@@ -104,7 +104,10 @@ export class Replica implements IngressLinkOwner, WorkOwner, Links {
       const instance = await constructDeployment(this.platform, this.#options, new LinkCaller(this));
       this.#status({ progress: "initialising" });
       await instance.start(spec.app, spec.userConfig);
-      const ill = await checkOnce(this.platform, { timeoutMs: spec.healthCheckTimeoutS * 1000, check: () => instance.checkHealth() });
+      const ill = await checkOnce(this.platform, {
+        timeoutMs: spec.healthCheckTimeoutS * 1000,
+        check: () => instance.checkHealth(),
+      });
       if (ill !== undefined) throw new SkeinError("APPLICATION_ERROR", `The first health check failed. ${ill}`);
       this.#instance = instance;
     } catch (error) {
@@ -133,7 +136,9 @@ export class Replica implements IngressLinkOwner, WorkOwner, Links {
         this.#ticket = message.ticket;
         this.#limit = message.maxOngoingRequests;
         this.#derivedLimit = undefined;
-        this.#configuring = this.#configuring.then(() => this.#reconfigure(message.userConfig, message.userConfigVersion));
+        this.#configuring = this.#configuring.then(() =>
+          this.#reconfigure(message.userConfig, message.userConfigVersion),
+        );
         return;
       default:
         // `stop` is the shell's to await; `model` answers the engine host.
@@ -174,7 +179,9 @@ export class Replica implements IngressLinkOwner, WorkOwner, Links {
       work.cancel("CANCELLED", "The replica stops.");
     }
     for (const stop of this.#stops.splice(0)) stop();
-    const disposed = this.#instance?.dispose().catch((error: unknown) => this.log("error", `dispose failed: ${stackOf(error)}`));
+    const disposed = this.#instance
+      ?.dispose()
+      .catch((error: unknown) => this.log("error", `dispose failed: ${stackOf(error)}`));
     await Promise.race([disposed, this.#pause(DISPOSE_TIMEOUT_MS)]);
     for (const link of this.#links.values()) link.close(CLOSE.goingAway, "The replica has stopped.");
     this.#links.clear();
@@ -233,7 +240,12 @@ export class Replica implements IngressLinkOwner, WorkOwner, Links {
     const instance = this.#instance;
     const limit = this.#derivedLimit ?? this.#limit;
     const serving = this.#state === "ready" || this.#state === "unhealthy";
-    if (!serving || instance === undefined || this.#running.size >= limit || this.#abandoned.size >= limit * ABANDONED_FACTOR) {
+    if (
+      !serving ||
+      instance === undefined ||
+      this.#running.size >= limit ||
+      this.#abandoned.size >= limit * ABANDONED_FACTOR
+    ) {
       stream.busy();
       return IGNORE;
     }
@@ -355,7 +367,8 @@ export class Replica implements IngressLinkOwner, WorkOwner, Links {
 }
 
 const messageOf = (error: unknown): string => (error instanceof SkeinError ? error.message : stackOf(error));
-const stackOf = (error: unknown): string => (error instanceof Error ? (error.stack ?? `${error.name}: ${error.message}`) : String(error));
+const stackOf = (error: unknown): string =>
+  error instanceof Error ? (error.stack ?? `${error.name}: ${error.message}`) : String(error);
 
 /** Only the ingress deployment is called by gRPC. The codecs are loaded where they are needed. */
 function grpcOf({ manifest, spec }: ReplicaOptions): Promise<GrpcMethods> | null {

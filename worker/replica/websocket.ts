@@ -16,7 +16,13 @@ export function serveUpgrade(work: Work, head: OpenHttp, fetch: (request: LazyRe
   work.context.onCancel((reason) => messages.fail(reason));
   const closed = { code: 1006, reason: "" };
   const request = new LazyRequest({
-    method: head.method, scheme: head.scheme, mount: head.mount, path: head.path, headers: head.headers, body: null, signal: () => work.context.signal,
+    method: head.method,
+    scheme: head.scheme,
+    mount: head.mount,
+    path: head.path,
+    headers: head.headers,
+    body: null,
+    signal: () => work.context.signal,
   });
   work.run(async () => {
     const returned: unknown = await fetch(request);
@@ -45,7 +51,12 @@ function refuseUpgrade(work: Work): void {
   work.stream.end();
 }
 
-async function converse(work: Work, upgrade: WebSocketUpgrade, messages: IncomingMessages, closed: { code: number; reason: string }): Promise<void> {
+async function converse(
+  work: Work,
+  upgrade: WebSocketUpgrade,
+  messages: IncomingMessages,
+  closed: { code: number; reason: string },
+): Promise<void> {
   const { handlers, protocol } = upgrade;
   const socket = new Socket(work, protocol);
   work.stream.head({ status: 101, headers: protocol === "" ? [] : ["sec-websocket-protocol", protocol] });
@@ -66,7 +77,10 @@ async function converse(work: Work, upgrade: WebSocketUpgrade, messages: Incomin
     }
   } finally {
     const own = socket.closedWith;
-    await handlers.onClose?.(closed.code === 1006 && own !== undefined && work.context.cancelled === undefined ? own.code : closed.code, closed.reason || (own?.reason ?? ""));
+    await handlers.onClose?.(
+      closed.code === 1006 && own !== undefined && work.context.cancelled === undefined ? own.code : closed.code,
+      closed.reason || (own?.reason ?? ""),
+    );
   }
 }
 
@@ -90,7 +104,9 @@ class Socket implements ClientSocket {
     if (this.closed) return Promise.reject(new SkeinError("CANCELLED", "The client's WebSocket is closed."));
     const bytes = message instanceof ArrayBuffer ? new Uint8Array(message) : message;
     if (bytes.length > CLIENT_MESSAGE_MAX || (this.#waiting > 0 && this.#waiting + bytes.length > CLIENT_MESSAGE_MAX))
-      return Promise.reject(new SkeinError("TOO_LARGE", `More than ${CLIENT_MESSAGE_MAX} bytes would wait for this client: await send().`));
+      return Promise.reject(
+        new SkeinError("TOO_LARGE", `More than ${CLIENT_MESSAGE_MAX} bytes would wait for this client: await send().`),
+      );
     this.#waiting += bytes.length;
     const sent = this.#last
       .then(() => this.#work.out.write(typeof bytes === "string" ? "text" : "bytes", bytes))

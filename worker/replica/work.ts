@@ -11,7 +11,15 @@ import type { Instance } from "../../serve/instance.ts";
 import { Outgoing } from "./outgoing.ts";
 
 /** What of our own errors a handler may let through to its caller; anything else is the application's error. */
-const PASSED: ReadonlySet<ErrorCode> = new Set(["INVALID_ARGUMENT", "NOT_FOUND", "TOO_LARGE", "TIMEOUT", "CANCELLED", "BACKPRESSURE", "UNIMPLEMENTED"]);
+const PASSED: ReadonlySet<ErrorCode> = new Set([
+  "INVALID_ARGUMENT",
+  "NOT_FOUND",
+  "TOO_LARGE",
+  "TIMEOUT",
+  "CANCELLED",
+  "BACKPRESSURE",
+  "UNIMPLEMENTED",
+]);
 
 export interface WorkOwner {
   /** The request was called off: its place is free, though user code may still be running. */
@@ -68,9 +76,18 @@ export class Work {
   fail(error: unknown, more: Pick<FailHead, "status" | "trailers"> = {}): void {
     if (this.context.cancelled !== undefined && this.stream.closed) return;
     const known = error instanceof SkeinError && PASSED.has(error.code);
-    if (!known) this.#owner.log("error", `Request ${this.head.requestId} failed: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
+    if (!known)
+      this.#owner.log(
+        "error",
+        `Request ${this.head.requestId} failed: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`,
+      );
     const code = known ? error.code : "APPLICATION_ERROR";
-    const message = error instanceof SkeinError ? error.message : error instanceof Error ? `${error.name}: ${error.message}` : String(error);
+    const message =
+      error instanceof SkeinError
+        ? error.message
+        : error instanceof Error
+          ? `${error.name}: ${error.message}`
+          : String(error);
     this.stream.fail({ code, message: message.slice(0, 8_000), ...more });
   }
 
@@ -78,7 +95,10 @@ export class Work {
    * Takes every element of `pieces` and hands it to `write`, waiting where that does. Ends the producer when the request is called off
    * or writing fails; resolves false then.
    */
-  async produce(pieces: AsyncIterator<unknown> | Iterator<unknown>, write: (piece: unknown) => Promise<void> | undefined): Promise<boolean> {
+  async produce(
+    pieces: AsyncIterator<unknown> | Iterator<unknown>,
+    write: (piece: unknown) => Promise<void> | undefined,
+  ): Promise<boolean> {
     this.#producer = pieces;
     try {
       for (;;) {

@@ -8,4 +8,9 @@ class BadV2 {
     return "v2";
   }
 }
-export const app = deployment(BadV2, { name: "U", rayActorOptions: { numCpus: 0 }, gracefulShutdownTimeoutS: 5, gracefulShutdownWaitLoopS: 0.5 }).bind();
+export const app = deployment(BadV2, {
+  name: "U",
+  rayActorOptions: { numCpus: 0 },
+  gracefulShutdownTimeoutS: 5,
+  gracefulShutdownWaitLoopS: 0.5,
+}).bind();

@@ -27,7 +27,6 @@ function duplicates(): Response {
   return new Response("dups", { headers });
 }
 
-
 /** Each value as close to Python's as JavaScript has one. */
 const MAKE: Readonly<Record<string, () => unknown>> = {
   str: () => "hello",
@@ -82,7 +81,9 @@ class AGen {
     const boom = Number(query.get("boom") ?? -1);
     for (let i = 0; i < n; i += 1) {
       if (i === boom) throw new Error("mid-stream");
-      yield { str: `c${i};`, bytes: new TextEncoder().encode(`\0${i}`), int: i, dict: { i }, none: null, empty: "" }[query.get("kind") ?? "str"];
+      yield { str: `c${i};`, bytes: new TextEncoder().encode(`\0${i}`), int: i, dict: { i }, none: null, empty: "" }[
+        query.get("kind") ?? "str"
+      ];
       await pause(150);
     }
   }
@@ -96,4 +97,7 @@ class SGen {
 }
 export const sgen_app = deployment(SGen, { rayActorOptions: { numCpus: 0 } }).bind();
 
-export const fn_app = deployment((request: Request) => `sync function ${request.method}`, { name: "fn", rayActorOptions: { numCpus: 0 } }).bind();
+export const fn_app = deployment((request: Request) => `sync function ${request.method}`, {
+  name: "fn",
+  rayActorOptions: { numCpus: 0 },
+}).bind();

@@ -13,7 +13,13 @@ class U {
   async fetch(request: Request) {
     const before = this.#v;
     await pause(Number(new URL(request.url).searchParams.get("s") ?? 0));
-    return { pid: process.pid, v_at_start: before, v_at_end: this.#v, history: this.#history, env: process.env["CT_ENV"] ?? null };
+    return {
+      pid: process.pid,
+      v_at_start: before,
+      v_at_end: this.#v,
+      history: this.#history,
+      env: process.env["CT_ENV"] ?? null,
+    };
   }
 }
 export const app = deployment(U, {

@@ -29,8 +29,16 @@ export async function keepAlive(replay: Replay): Promise<void> {
 async function closing(replay: Replay, step: number, connection: RawConnection): Promise<void> {
   const answer = await connection.answer("GET");
   replay.http(step, answer);
-  const closed = await Promise.race([connection.closedByServer(), new Promise<false>((resolve) => setTimeout(() => resolve(false), 1_000))]);
-  replay.json(step, "then", replay.observed<{ then: string }>(step).then, closed ? "connection closed by server" : "connection kept");
+  const closed = await Promise.race([
+    connection.closedByServer(),
+    new Promise<false>((resolve) => setTimeout(() => resolve(false), 1_000)),
+  ]);
+  replay.json(
+    step,
+    "then",
+    replay.observed<{ then: string }>(step).then,
+    closed ? "connection closed by server" : "connection kept",
+  );
 }
 
 const POST = "host: 127.0.0.1:8100\r\ntransfer-encoding: chunked\r\nconnection: close\r\n";
@@ -46,7 +54,8 @@ export async function chunkedBodies(replay: Replay): Promise<void> {
 
 /** X-CONN-04: the body waits for `100 Continue`. */
 export async function expectContinue(replay: Replay): Promise<void> {
-  const head = (path: string): string => `POST ${path} HTTP/1.1\r\nhost: 127.0.0.1:8100\r\nexpect: 100-continue\r\ncontent-length: 5\r\nconnection: close\r\n\r\n`;
+  const head = (path: string): string =>
+    `POST ${path} HTTP/1.1\r\nhost: 127.0.0.1:8100\r\nexpect: 100-continue\r\ncontent-length: 5\r\nconnection: close\r\n\r\n`;
   const good = await RawConnection.open(replay.port);
   good.send(head("/echo/e"));
   const before = await good.firstBytes();
@@ -55,11 +64,19 @@ export async function expectContinue(replay: Replay): Promise<void> {
   replay.json(0, "before_body", expected, before);
   replay.http(0, await good.answer("POST"), final);
   good.close();
-  for (const [step, path] of [[1, "/nowhere"], [2, "/fa/plain"]] as const) {
+  for (const [step, path] of [
+    [1, "/nowhere"],
+    [2, "/fa/plain"],
+  ] as const) {
     const connection = await RawConnection.open(replay.port);
     connection.send(head(path));
     const line = (text: string): string => text.split("\r\n")[0] ?? "";
-    replay.json(step, "first line", line(replay.observed<{ first_bytes: string }>(step).first_bytes), line(await connection.firstBytes()));
+    replay.json(
+      step,
+      "first line",
+      line(replay.observed<{ first_bytes: string }>(step).first_bytes),
+      line(await connection.firstBytes()),
+    );
     connection.close();
   }
 }
@@ -96,7 +113,10 @@ async function answered(port: number, bytes: string): Promise<RawAnswer | "close
   const connection = await RawConnection.open(port);
   connection.send(bytes);
   try {
-    return await Promise.race([connection.answer("GET"), new Promise<"closed">((resolve) => setTimeout(() => resolve("closed"), 5_000))]);
+    return await Promise.race([
+      connection.answer("GET"),
+      new Promise<"closed">((resolve) => setTimeout(() => resolve("closed"), 5_000)),
+    ]);
   } finally {
     connection.close();
   }

@@ -29,7 +29,10 @@ async function logged(replay: Replay, step: number, observed: ObservedLogs, act:
   await eventually(
     async () => {
       now = (await replay.json200(LOG)) as Logs;
-      return now.parent.length - before.parent.length >= parent.length && now.child.length - before.child.length >= child.length;
+      return (
+        now.parent.length - before.parent.length >= parent.length &&
+        now.child.length - before.child.length >= child.length
+      );
     },
     "the handler has logged",
     10_000,
@@ -51,7 +54,8 @@ export async function leaving(replay: Replay): Promise<void> {
       if (how === "half") connection.socket.end();
       else if (how === "rst") connection.socket.resetAndDestroy();
       else connection.close();
-      if (observed.client_got !== undefined) replay.http(step, await connection.answer(asked.method), observed.client_got);
+      if (observed.client_got !== undefined)
+        replay.http(step, await connection.answer(asked.method), observed.client_got);
       connection.close();
       // What is blocking goes on to its end.
       if (asked.path.includes("m=block")) await pause(1.5);
@@ -62,19 +66,26 @@ export async function leaving(replay: Replay): Promise<void> {
 /** C029-b: one request a step, with the logs of handler and child. */
 export async function timeouts(replay: Replay): Promise<void> {
   for (const [step, { request }] of replay.recording.steps.entries())
-    await logged(replay, step, replay.observed<ObservedLogs>(step), async () => replay.http(step, await replay.send(request as HttpRequest)));
+    await logged(replay, step, replay.observed<ObservedLogs>(step), async () =>
+      replay.http(step, await replay.send(request as HttpRequest)),
+    );
 }
 
 /** C022: the last step is the log of all before; only what these requests leave in it is compared. */
 export async function globalTimeout(replay: Replay): Promise<void> {
   const last = replay.recording.steps.length - 1;
-  for (let step = 0; step < last; step += 1) await replayRequest(replay, step, replay.step(step).request, replay.observed(step));
+  for (let step = 0; step < last; step += 1)
+    await replayRequest(replay, step, replay.step(step).request, replay.observed(step));
   // The recording's log begins with requests of other recordings: the last eight lines are of this one.
   const { body = "" } = replay.observed(last);
   const { parent, child } = JSON.parse(body) as Logs;
   const own = untimed(parent.slice(parent.indexOf("sleep CancelledError after 1.0s")));
   let got = (await replay.json200(LOG)) as Logs;
-  await eventually(async () => (got = (await replay.json200(LOG)) as Logs).parent.length >= own.length, "the handler has logged", 5_000).catch(() => {});
+  await eventually(
+    async () => (got = (await replay.json200(LOG)) as Logs).parent.length >= own.length,
+    "the handler has logged",
+    5_000,
+  ).catch(() => {});
   replay.json(last, "parent_log", own, untimed(got.parent));
   replay.json(last, "child_log", untimed(child), untimed(got.child));
 }
@@ -83,9 +94,19 @@ export async function globalTimeout(replay: Replay): Promise<void> {
 export async function twelveAtOnce(replay: Replay): Promise<void> {
   const answers = await Promise.all(Array.from({ length: 12 }, () => replay.get("/conc")));
   const observed = replay.observed<Record<string, unknown>>(0);
-  replay.json(0, "statuses", observed["statuses"], answers.map((answer) => (answer === "closed" ? 0 : answer.status)));
+  replay.json(
+    0,
+    "statuses",
+    observed["statuses"],
+    answers.map((answer) => (answer === "closed" ? 0 : answer.status)),
+  );
   const peak = await replay.get("/conc?peak=1");
-  replay.json(0, "peak", observed["peak concurrency seen inside the handler"], peak === "closed" ? 0 : Number(peak.body.toString()));
+  replay.json(
+    0,
+    "peak",
+    observed["peak concurrency seen inside the handler"],
+    peak === "closed" ? 0 : Number(peak.body.toString()),
+  );
 }
 
 /** X-OVER-01: four requests, each sent a moment after the one before. */
@@ -108,10 +129,12 @@ export async function prefixWithSpace(replay: Replay): Promise<void> {
 }
 
 /** C005: the steps of one phase, then of the other, which has an application on `/` as well. */
-export const phase = (first: boolean) => async (replay: Replay): Promise<void> => {
-  for (const [step, { phase: name, results, request, observed }] of replay.recording.steps.entries()) {
-    if ((name?.startsWith("plus") === true || request !== undefined) === first) continue;
-    if (results === undefined) await replayRequest(replay, step, request, observed);
-    else for (const result of results) await replayRequest(replay, step, result.request, result.observed);
-  }
-};
+export const phase =
+  (first: boolean) =>
+  async (replay: Replay): Promise<void> => {
+    for (const [step, { phase: name, results, request, observed }] of replay.recording.steps.entries()) {
+      if ((name?.startsWith("plus") === true || request !== undefined) === first) continue;
+      if (results === undefined) await replayRequest(replay, step, request, observed);
+      else for (const result of results) await replayRequest(replay, step, result.request, result.observed);
+    }
+  };

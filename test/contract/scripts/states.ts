@@ -21,10 +21,20 @@ export interface AppState {
 }
 
 export function stateOf(app: ApplicationDetails): AppState {
-  const deployments = Object.entries(app.deployments).map(([name, { status, status_trigger, message, replicas, target_num_replicas }]) => {
-    return [name, { status, status_trigger, message, replica_states: replicas.map(({ state }) => state), target_num_replicas }] as const;
-  });
-  return { app_status: app.status, app_message: app.message, route_prefix: app.route_prefix, deployments: Object.fromEntries(deployments) };
+  const deployments = Object.entries(app.deployments).map(
+    ([name, { status, status_trigger, message, replicas, target_num_replicas }]) => {
+      return [
+        name,
+        { status, status_trigger, message, replica_states: replicas.map(({ state }) => state), target_num_replicas },
+      ] as const;
+    },
+  );
+  return {
+    app_status: app.status,
+    app_message: app.message,
+    route_prefix: app.route_prefix,
+    deployments: Object.fromEntries(deployments),
+  };
 }
 
 /** Sentences that are Ray's own, not a Python traceback's: the first, and what the exception said. */
@@ -66,23 +76,40 @@ export async function badPrefixes(replay: Replay): Promise<void> {
 /** C122: nothing comes (the recording waited for four seconds). */
 async function unanswered(replay: Replay, step: number, request: string): Promise<void> {
   const path = request.split(" ")[1] ?? "/";
-  const answer = await Promise.race([replay.get(path), new Promise<null>((resolve) => setTimeout(() => resolve(null), 1_500))]);
-  replay.json(step, "answer", "none yet", answer === null ? "none yet" : answer === "closed" ? "closed" : String(answer.status));
+  const answer = await Promise.race([
+    replay.get(path),
+    new Promise<null>((resolve) => setTimeout(() => resolve(null), 1_500)),
+  ]);
+  replay.json(
+    step,
+    "answer",
+    "none yet",
+    answer === null ? "none yet" : answer === "closed" ? "closed" : String(answer.status),
+  );
 }
 
 export function compareState(replay: Replay, step: number, ray: AppState, skein: AppState): void {
   const silent = ({ app_message: _, deployments, ...state }: AppState): object => ({
     ...state,
-    deployments: Object.fromEntries(Object.entries(deployments).map(([name, { message: _message, ...deployment }]) => [name, deployment])),
+    deployments: Object.fromEntries(
+      Object.entries(deployments).map(([name, { message: _message, ...deployment }]) => [name, deployment]),
+    ),
   });
   replay.json(step, "state", silent(ray), silent(skein));
   compareMessage(replay, step, "message", ray.app_message, skein.app_message);
   for (const [name, deployment] of Object.entries(ray.deployments))
-    compareMessage(replay, step, `deployments.${name}.message`, deployment.message ?? "", skein.deployments[name]?.message ?? "");
+    compareMessage(
+      replay,
+      step,
+      `deployments.${name}.message`,
+      deployment.message ?? "",
+      skein.deployments[name]?.message ?? "",
+    );
 }
 
 function compareMessage(replay: Replay, step: number, what: string, ray: string, skein: string): void {
-  for (const sentence of essence(ray)) if (!skein.includes(sentence) && !matches(sentence, skein)) replay.json(step, what, sentence, skein);
+  for (const sentence of essence(ray))
+    if (!skein.includes(sentence) && !matches(sentence, skein)) replay.json(step, what, sentence, skein);
   if (ray === "") replay.json(step, what, ray, skein);
 }
 
@@ -98,10 +125,16 @@ interface ObservedUpdate {
   readonly after?: Record<string, unknown>;
 }
 
-const running = (app: ApplicationDetails | undefined): { pid: unknown; state: string }[] => Object.values(app?.deployments ?? {}).flatMap(({ replicas }) => replicas.map(({ pid, state }) => ({ pid, state })));
+const running = (app: ApplicationDetails | undefined): { pid: unknown; state: string }[] =>
+  Object.values(app?.deployments ?? {}).flatMap(({ replicas }) => replicas.map(({ pid, state }) => ({ pid, state })));
 
 /** PUTs `apps` while a client asks for `/u`, and compares what became of application `u`. */
-export async function update(replay: Replay, step: number, apps: readonly AppConfig[], observed = replay.observed<ObservedUpdate>(step)): Promise<void> {
+export async function update(
+  replay: Replay,
+  step: number,
+  apps: readonly AppConfig[],
+  observed = replay.observed<ObservedUpdate>(step),
+): Promise<void> {
   const { mesh } = replay;
   const before = await mesh.application("u");
   const pids = new Set(running(before).map(({ pid }) => pid));
@@ -121,25 +154,50 @@ export async function update(replay: Replay, step: number, apps: readonly AppCon
   await asking;
   const app = await mesh.application("u");
   const last = observed.timeline?.at(-1);
-  if (last?.status !== undefined) replay.json(step, "final", statesOnly(last.status, last.deployments ?? {}), statesOnly(app.status, stateOf(app).deployments));
+  if (last?.status !== undefined)
+    replay.json(
+      step,
+      "final",
+      statesOnly(last.status, last.deployments ?? {}),
+      statesOnly(app.status, stateOf(app).deployments),
+    );
   const now = running(app).filter(({ state }) => state === "RUNNING");
   const kept = now.filter(({ pid }) => pids.has(pid)).length;
   const identity = observed.process_identity?.["U"];
-  if (identity !== undefined) replay.json(step, "process_identity", identity, { replicas_before: pids.size, running_after: now.length, kept_same_process: kept, new: now.length - kept });
-  if (observed.continuous_get_results !== undefined) replay.json(step, "continuous_get_results", Object.keys(observed.continuous_get_results), [...statuses]);
-  if (observed.after !== undefined) replay.json(step, "after", observed.after, await replay.json200(app.route_prefix ?? "/u"));
+  if (identity !== undefined)
+    replay.json(step, "process_identity", identity, {
+      replicas_before: pids.size,
+      running_after: now.length,
+      kept_same_process: kept,
+      new: now.length - kept,
+    });
+  if (observed.continuous_get_results !== undefined)
+    replay.json(step, "continuous_get_results", Object.keys(observed.continuous_get_results), [...statuses]);
+  if (observed.after !== undefined)
+    replay.json(step, "after", observed.after, await replay.json200(app.route_prefix ?? "/u"));
   replay.json(step, "last_deployed_time_changed", true, app.last_deployed_time_s !== before.last_deployed_time_s);
 }
 
 const statesOnly = (status: string, deployments: Readonly<Record<string, DeploymentState>>): object => ({
   status,
-  deployments: Object.fromEntries(Object.entries(deployments).map(([name, deployment]) => [name, { status: deployment.status, trigger: deployment.status_trigger, target: deployment.target_num_replicas, states: [...deployment.replica_states].sort() }])),
+  deployments: Object.fromEntries(
+    Object.entries(deployments).map(([name, deployment]) => [
+      name,
+      {
+        status: deployment.status,
+        trigger: deployment.status_trigger,
+        target: deployment.target_num_replicas,
+        states: [...deployment.replica_states].sort(),
+      },
+    ]),
+  ),
 });
 
 /** Starts from the recording's own configuration, then each step's `config_app`. The previous state is not what is compared. */
 export async function updates(replay: Replay): Promise<void> {
   await fresh(replay, replay.recording.applications);
-  for (const [step, { config_app: config }] of replay.recording.steps.entries()) await update(replay, step, [config as AppConfig]);
+  for (const [step, { config_app: config }] of replay.recording.steps.entries())
+    await update(replay, step, [config as AppConfig]);
 }
 
 /** None of the replicas that were there before: they have seen other configurations. */
@@ -150,11 +208,19 @@ async function fresh(replay: Replay, apps: readonly AppConfig[]): Promise<void> 
 
 /** C102: begins with one replica and the `user_config` of its first case. */
 export async function optionUpdates(replay: Replay): Promise<void> {
-  const [first] = replay.recording.steps.map(({ config_app: config }) => config as AppConfig & { deployments: Record<string, unknown>[] });
+  const [first] = replay.recording.steps.map(
+    ({ config_app: config }) => config as AppConfig & { deployments: Record<string, unknown>[] },
+  );
   const deployments = (first?.deployments ?? []).map(({ max_ongoing_requests: _, ...kept }) => kept);
-  await fresh(replay, [{ ...replay.recording.applications[0]!, deployments: deployments.map(({ user_config: _, ...kept }) => kept) } as AppConfig]);
+  await fresh(replay, [
+    {
+      ...replay.recording.applications[0]!,
+      deployments: deployments.map(({ user_config: _, ...kept }) => kept),
+    } as AppConfig,
+  ]);
   await replay.mesh.deploy([{ ...first!, deployments } as AppConfig]);
-  for (const [step, { config_app: config }] of replay.recording.steps.entries()) await update(replay, step, [config as AppConfig]);
+  for (const [step, { config_app: config }] of replay.recording.steps.entries())
+    await update(replay, step, [config as AppConfig]);
 }
 
 /** C103: only the route changes. */
@@ -163,7 +229,11 @@ export async function routeUpdate(replay: Replay): Promise<void> {
   await replay.mesh.deploy([{ ...app!, route_prefix: "/u" }]);
   const { continuous_get_results: _, ...observed } = replay.observed<ObservedUpdate>(0);
   await update(replay, 0, [app!], observed);
-  await eventually(async () => JSON.stringify(await replay.json200("/-/routes")) === '{"/v":"u"}', "the route has changed", 5_000).catch(() => {});
+  await eventually(
+    async () => JSON.stringify(await replay.json200("/-/routes")) === '{"/v":"u"}',
+    "the route has changed",
+    5_000,
+  ).catch(() => {});
   for (const step of [1, 2, 3]) await replayRequest(replay, step, replay.step(step).request, replay.observed(step));
 }
 
@@ -175,11 +245,17 @@ export async function updateUnderLoad(replay: Replay): Promise<void> {
   const slow = Array.from({ length: 3 }, () => replay.json200("/u?s=3"));
   await new Promise((resolve) => setTimeout(resolve, 500));
   await replay.mesh.deploy([app!]);
-  await eventually(async () => ((await replay.json200("/u")) as { v_at_start: number }).v_at_start === 11, "the new configuration answers", 10_000).catch(() => {});
+  await eventually(
+    async () => ((await replay.json200("/u")) as { v_at_start: number }).v_at_start === 11,
+    "the new configuration answers",
+    10_000,
+  ).catch(() => {});
   const observed = replay.observed<Record<string, unknown>>(0);
   const seen = (await Promise.all(slow)) as Record<string, unknown>[];
   replay.json(0, "slow_requests", observed["slow_requests"], seen, true);
-  replay.json(0, "GET afterwards", observed["GET afterwards"], { v: ((await replay.json200("/u")) as { v_at_start: number }).v_at_start });
+  replay.json(0, "GET afterwards", observed["GET afterwards"], {
+    v: ((await replay.json200("/u")) as { v_at_start: number }).v_at_start,
+  });
 }
 
 /** C105: an application goes while a request is in it. */
@@ -189,9 +265,15 @@ export async function dropped(replay: Replay): Promise<void> {
   const inFlight = replay.get("/u?s=3");
   await new Promise((resolve) => setTimeout(resolve, 500));
   await replay.mesh.put([echo!]);
-  const observed = replay.observed<{ timeline: { u: Snapshot[] }; in_flight_request: { result: number } } & Record<string, unknown>>(0);
+  const observed = replay.observed<
+    { timeline: { u: Snapshot[] }; in_flight_request: { result: number } } & Record<string, unknown>
+  >(0);
   replay.json(0, "status", observed.timeline.u[0]?.status, (await replay.mesh.status()).applications["u"]?.status);
-  await eventually(async () => (await replay.get("/u") as HttpObserved).status === 404, "the route is gone", 5_000).catch(() => {});
+  await eventually(
+    async () => ((await replay.get("/u")) as HttpObserved).status === 404,
+    "the route is gone",
+    5_000,
+  ).catch(() => {});
   const after = await replay.get("/u");
   replay.json(0, "GET /u", 404, after === "closed" ? after : after.status);
   const answer = await inFlight;
@@ -208,33 +290,45 @@ interface ObservedHealth {
 }
 
 /** C012, C117: the only replica of `health` dies or hangs, and is replaced. */
-export const sickness = (mode: "exit" | "hang") => async (replay: Replay): Promise<void> => {
-  const { mesh } = replay;
-  const observed = replay.observed<ObservedHealth>(0);
-  const pid = running(await mesh.application("health"))[0]?.pid;
-  // A GET may be tried again on the replacement, which dies of it as well: states are watched meanwhile.
-  const killing = replay.get(`/health?mode=${mode}`);
-  let answered = false;
-  void killing.finally(() => (answered = true));
-  const seen: AppState[] = [];
-  await eventually(async () => {
-    const app = await mesh.application("health");
-    seen.push(stateOf(app));
-    if (!answered || app.status !== "RUNNING" || !running(app).some((replica) => replica.state === "RUNNING" && replica.pid !== pid)) return false;
-    return seen.some(({ app_status: status }) => status === "UNHEALTHY");
-  }, "the replica has been replaced");
-  if (observed.killing_request !== undefined) replay.http(0, await killing, observed.killing_request);
-  // In order of their first appearance, and the last: how often it was sick depends on the tries of the killing request.
-  const words = (states: readonly string[]): string => [...new Set(states), states.at(-1)].join(" ");
-  replay.json(0, "order of states", words(observed.timeline.map(({ status }) => status ?? "")), words(["RUNNING", ...seen.map(({ app_status: status }) => status)]));
-  const sick = observed.timeline.find(({ status }) => status === "UNHEALTHY")?.deployments?.["Health"];
-  const got = seen.find(({ app_status: status }) => status === "UNHEALTHY")?.deployments["Health"];
-  if (got !== undefined && sick !== undefined) {
-    replay.json(0, "status_trigger", sick.status_trigger, got.status_trigger);
-    compareMessage(replay, 0, "message", sick.message ?? "", got.message ?? "");
-  }
-  await eventually(async () => {
-    const answer = await replay.get("/health");
-    return answer !== "closed" && answer.status === 200;
-  }, "the replacement answers");
-};
+export const sickness =
+  (mode: "exit" | "hang") =>
+  async (replay: Replay): Promise<void> => {
+    const { mesh } = replay;
+    const observed = replay.observed<ObservedHealth>(0);
+    const pid = running(await mesh.application("health"))[0]?.pid;
+    // A GET may be tried again on the replacement, which dies of it as well: states are watched meanwhile.
+    const killing = replay.get(`/health?mode=${mode}`);
+    let answered = false;
+    void killing.finally(() => (answered = true));
+    const seen: AppState[] = [];
+    await eventually(async () => {
+      const app = await mesh.application("health");
+      seen.push(stateOf(app));
+      if (
+        !answered ||
+        app.status !== "RUNNING" ||
+        !running(app).some((replica) => replica.state === "RUNNING" && replica.pid !== pid)
+      )
+        return false;
+      return seen.some(({ app_status: status }) => status === "UNHEALTHY");
+    }, "the replica has been replaced");
+    if (observed.killing_request !== undefined) replay.http(0, await killing, observed.killing_request);
+    // In order of their first appearance, and the last: how often it was sick depends on the tries of the killing request.
+    const words = (states: readonly string[]): string => [...new Set(states), states.at(-1)].join(" ");
+    replay.json(
+      0,
+      "order of states",
+      words(observed.timeline.map(({ status }) => status ?? "")),
+      words(["RUNNING", ...seen.map(({ app_status: status }) => status)]),
+    );
+    const sick = observed.timeline.find(({ status }) => status === "UNHEALTHY")?.deployments?.["Health"];
+    const got = seen.find(({ app_status: status }) => status === "UNHEALTHY")?.deployments["Health"];
+    if (got !== undefined && sick !== undefined) {
+      replay.json(0, "status_trigger", sick.status_trigger, got.status_trigger);
+      compareMessage(replay, 0, "message", sick.message ?? "", got.message ?? "");
+    }
+    await eventually(async () => {
+      const answer = await replay.get("/health");
+      return answer !== "closed" && answer.status === 200;
+    }, "the replacement answers");
+  };

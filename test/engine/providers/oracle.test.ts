@@ -18,7 +18,9 @@ const MAIN = fileURLToPath(new URL("../../support/provider-tokens-main.ts", impo
 /** Q8_0 weights mean the same to the GPU's n-bit kernels and to the oracle; on `native` those kernels round activations. */
 const MODELS = { F32: makeTinyGguf(), Q8_0: makeTinyGguf({ format: "Q8_0" }) };
 const tokenizer = Tokenizer.fromGguf(MODELS.F32.tokenizerMetadata);
-const ask = (content: string): { messages: { role: string; content: string }[] } => ({ messages: [{ role: "user", content }] });
+const ask = (content: string): { messages: { role: string; content: string }[] } => ({
+  messages: [{ role: "user", content }],
+});
 
 /** More than slots; prompts on both sides of 32 and beyond one chunk of 256; greedy and seeded. */
 const REQUESTS: readonly GenerateRequest[] = [
@@ -30,19 +32,26 @@ const REQUESTS: readonly GenerateRequest[] = [
 
 /** What the f32 oracle says, each alone. */
 async function expected({ config, weights }: TinyModel, request: GenerateRequest): Promise<number[]> {
-  const promptTokens = "messages" in request ? tokenizer.encodeChat(request.messages) : tokenizer.encode("prompt" in request ? request.prompt : "");
+  const promptTokens =
+    "messages" in request
+      ? tokenizer.encodeChat(request.messages)
+      : tokenizer.encode("prompt" in request ? request.prompt : "");
   const loop = new EngineLoop({
     runner: createReferenceRunner(config, weights, { slots: 1, slotLength: 448 }),
     text: tokenizer,
     yieldTurn: () => Promise.resolve(),
   });
   const tokens: number[] = [];
-  loop.submit(1, { promptTokens, sampling: { ...GREEDY, ...request.sampling }, maxTokens: request.maxTokens, stop: [] }, {
-    onOutput: (output) => tokens.push(...output.tokens),
-    onError: (error) => {
-      throw error;
+  loop.submit(
+    1,
+    { promptTokens, sampling: { ...GREEDY, ...request.sampling }, maxTokens: request.maxTokens, stop: [] },
+    {
+      onOutput: (output) => tokens.push(...output.tokens),
+      onError: (error) => {
+        throw error;
+      },
     },
-  });
+  );
   await loop.idle();
   return tokens;
 }
@@ -83,11 +92,15 @@ describe("tokens equal the f32 oracle's, batched, chunked, behind a real thread"
   });
 
   const problem = browserKitProblem();
-  test.skipIf(problem)(`webgpu on SwiftShader${problem ? ` (skipped: ${problem})` : ""}`, { timeout: 300_000 }, async () => {
-    const run = await runOn("webgpu", "Q8_0", await swiftshaderEnv());
-    expect(run.provider).toBe("webgpu");
-    expect(run.stages).toContain("self-test (webgpu)");
-    expect(run.providers[0]).toBe("webgpu");
-    expect(run.answers.map(({ tokens }) => tokens)).toEqual(oracle.Q8_0);
-  });
+  test.skipIf(problem)(
+    `webgpu on SwiftShader${problem ? ` (skipped: ${problem})` : ""}`,
+    { timeout: 300_000 },
+    async () => {
+      const run = await runOn("webgpu", "Q8_0", await swiftshaderEnv());
+      expect(run.provider).toBe("webgpu");
+      expect(run.stages).toContain("self-test (webgpu)");
+      expect(run.providers[0]).toBe("webgpu");
+      expect(run.answers.map(({ tokens }) => tokens)).toEqual(oracle.Q8_0);
+    },
+  );
 });

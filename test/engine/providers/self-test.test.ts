@@ -35,7 +35,10 @@ function cpuRuntime(distort: (values: Float32Array, tokens: number) => void = ()
   };
 }
 
-const shapes = [{ heads: 4, kvHeads: 2, headDim: 16 }, { heads: 9, kvHeads: 3, headDim: 64 }];
+const shapes = [
+  { heads: 4, kvHeads: 2, headDim: 16 },
+  { heads: 9, kvHeads: 3, headDim: 64 },
+];
 
 test.each(shapes)("a provider that computes rightly passes: $heads heads of $headDim", async (shape) => {
   const result = await selfTest(cpuRuntime(), shape);

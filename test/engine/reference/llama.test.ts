@@ -14,7 +14,8 @@ test("a prompt in chunks, or token by token, gives the same logits as in one pie
   expect(await chunked.prefill(0, prompt.subarray(4), 4, true)).toEqual(whole);
   const single = runner();
   let logits: Float32Array = new Float32Array(0);
-  for (const [position, token] of prompt.entries()) logits = await single.decode(Int32Array.of(token), Int32Array.of(position));
+  for (const [position, token] of prompt.entries())
+    logits = await single.decode(Int32Array.of(token), Int32Array.of(position));
   expect(logits).toEqual(whole);
 });
 

@@ -8,7 +8,9 @@ import { makeTinyGguf } from "../../support/tiny-gguf.ts";
 
 const metadata = makeTinyGguf().tokenizerMetadata;
 const tokenizer = Tokenizer.fromGguf(metadata);
-const text = fc.oneof(fc.string({ unit: "grapheme" }), fc.string({ unit: "binary" }), fc.lorem()).filter((s) => s.isWellFormed());
+const text = fc
+  .oneof(fc.string({ unit: "grapheme" }), fc.string({ unit: "binary" }), fc.lorem())
+  .filter((s) => s.isWellFormed());
 
 function stream(tokens: readonly number[]): string[] {
   const detokenizer = new Detokenizer((token) => tokenizer.bytesOf(token));
@@ -33,9 +35,12 @@ describe("Tokenizer", () => {
   test("a conversation becomes control tokens and text; control tokens have no text and end turns", () => {
     const ids = tokenizer.encodeChat([{ role: "user", content: "Hi" }]);
     const [end, start, turn] = [509, 510, 511];
-    expect(tokenizer.renderChat([{ role: "system", content: "S" }, { role: "user", content: "Hi" }])).toBe(
-      "<|im_start|>system\nS<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n",
-    );
+    expect(
+      tokenizer.renderChat([
+        { role: "system", content: "S" },
+        { role: "user", content: "Hi" },
+      ]),
+    ).toBe("<|im_start|>system\nS<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n");
     expect(ids.filter((id) => id === start)).toHaveLength(3);
     expect(ids.filter((id) => id === turn)).toHaveLength(2);
     expect(tokenizer.decode(ids)).toBe("system\nYou are a tiny model.\nuser\nHi\nassistant\n");

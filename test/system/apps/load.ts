@@ -60,7 +60,8 @@ class Load {
   }
 }
 
-const pause = (ms: number): Promise<void> => (ms === 0 ? Promise.resolve() : new Promise((resolve) => setTimeout(resolve, ms)));
+const pause = (ms: number): Promise<void> =>
+  ms === 0 ? Promise.resolve() : new Promise((resolve) => setTimeout(resolve, ms));
 
 async function sizeAndHash(request: Request) {
   const hash = createHash("sha256");

@@ -19,4 +19,6 @@ class Tiny {
 
 /** `on`: custom resource that the chosen worker offers; a worker with a GPU gives it. */
 export const app = (args: { model?: string; on?: string; gpus?: number }) =>
-  deployment(Tiny, { rayActorOptions: { numCpus: 1, numGpus: args.gpus ?? 0, resources: { [args.on ?? "cpu"]: 1 } } }).bind(args.model ?? "");
+  deployment(Tiny, {
+    rayActorOptions: { numCpus: 1, numGpus: args.gpus ?? 0, resources: { [args.on ?? "cpu"]: 1 } },
+  }).bind(args.model ?? "");

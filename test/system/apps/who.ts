@@ -21,7 +21,8 @@ class Broken {
     return "never";
   }
 }
-export const broken = (args: { how?: string }) => deployment(Broken, { maxConstructorRetryCount: 1 }).bind(args.how ?? "throw");
+export const broken = (args: { how?: string }) =>
+  deployment(Broken, { maxConstructorRetryCount: 1 }).bind(args.how ?? "throw");
 
 /** Never gives its thread back once it was asked. */
 class Stuck {

@@ -2,11 +2,30 @@ import { describe, expect, it } from "vitest";
 import type { SkeinError } from "../../../protocol/errors.ts";
 import { CONTROL_SILENCE_MAX_MS } from "../../../protocol/limits.ts";
 import { Agent, type AgentSettings } from "../../../worker/agent/agent.ts";
-import { INGRESS_RETRY_BASE_MS, RECONNECT_BASE_MS, RECONNECT_CAP_MS, REPORT_INTERVAL_MS, SILENT_TICKS_KILL, SILENT_TICKS_UNHEALTHY, STOP_GRACE_MS, TICK_MS } from "../../../worker/agent/limits.ts";
+import {
+  INGRESS_RETRY_BASE_MS,
+  RECONNECT_BASE_MS,
+  RECONNECT_CAP_MS,
+  REPORT_INTERVAL_MS,
+  SILENT_TICKS_KILL,
+  SILENT_TICKS_UNHEALTHY,
+  STOP_GRACE_MS,
+  TICK_MS,
+} from "../../../worker/agent/limits.ts";
 import { FakePlatform } from "./fake-platform.ts";
 import { assignment, ingressSpec, replicaSpec } from "./specs.ts";
 
-const capabilities = { cpus: 4, gpus: 0, memory: 8e9, resources: {}, kind: "node" as const, providers: ["wasm"], adapter: null, platform: "test", name: "w" };
+const capabilities = {
+  cpus: 4,
+  gpus: 0,
+  memory: 8e9,
+  resources: {},
+  kind: "node" as const,
+  providers: ["wasm"],
+  adapter: null,
+  platform: "test",
+  name: "w",
+};
 
 function start(change: Partial<AgentSettings> = {}) {
   const platform = new FakePlatform();
@@ -46,7 +65,13 @@ describe("the control link", () => {
   it("joins with the token, keeps the ticket, and comes back with it", async () => {
     const { platform } = start();
     platform.connection.welcome();
-    expect(platform.connection.received[0]).toMatchObject({ type: "join", credential: "token", id: "w", host: "h", incarnation: 7 });
+    expect(platform.connection.received[0]).toMatchObject({
+      type: "join",
+      credential: "token",
+      id: "w",
+      host: "h",
+      incarnation: 7,
+    });
     expect(platform.tickets).toEqual(["ticket of term 1"]);
     platform.connection.break();
     await platform.pass(RECONNECT_CAP_MS);
@@ -78,7 +103,11 @@ describe("the control link", () => {
       while (platform.connections.length === before) await platform.pass(25);
       waits.push(platform.time - at);
     }
-    expect(platform.connections.slice(0, 3).map((c) => c.url)).toEqual(["ws://one/control", "ws://two/control", "ws://one/control"]);
+    expect(platform.connections.slice(0, 3).map((c) => c.url)).toEqual([
+      "ws://one/control",
+      "ws://two/control",
+      "ws://one/control",
+    ]);
     expect(waits[0]).toBeGreaterThanOrEqual(RECONNECT_BASE_MS * 0.5);
     expect(waits[0]).toBeLessThanOrEqual(RECONNECT_BASE_MS * 1.5);
     expect(waits.at(-1)).toBe(RECONNECT_CAP_MS * platform.chance);
@@ -138,8 +167,14 @@ describe("the control link", () => {
 describe("replicas", () => {
   it("start, become ready and are reported with the version they answer", async () => {
     const { platform } = await serving();
-    expect(platform.replica().options).toMatchObject({ bundle: "/bundles/x.mjs", worker: { id: "w", host: "h", kind: "node" } });
-    expect(platform.connection.lastReport).toMatchObject({ held: { term: 1, revision: 1 }, replicas: [{ replica: "r", state: "ready", pid: platform.replica().pid, incarnation: 1 }] });
+    expect(platform.replica().options).toMatchObject({
+      bundle: "/bundles/x.mjs",
+      worker: { id: "w", host: "h", kind: "node" },
+    });
+    expect(platform.connection.lastReport).toMatchObject({
+      held: { term: 1, revision: 1 },
+      replicas: [{ replica: "r", state: "ready", pid: platform.replica().pid, incarnation: 1 }],
+    });
   });
 
   it("run on while the coordinator is away, and are reported as they are to the next one", async () => {
@@ -151,7 +186,10 @@ describe("replicas", () => {
     }
     expect(platform.replica().killed).toBe(false);
     platform.connection.welcome(2);
-    expect(platform.connection.lastReport).toMatchObject({ held: { term: 1, revision: 1 }, replicas: [{ replica: "r", state: "ready", ongoing: 3 }] });
+    expect(platform.connection.lastReport).toMatchObject({
+      held: { term: 1, revision: 1 },
+      replicas: [{ replica: "r", state: "ready", ongoing: 3 }],
+    });
     // An assignment that an older term's coordinator still sends changes nothing.
     platform.connection.say(assignment(1, [replicaSpec("r")], null, 2));
     platform.connection.say(assignment(99, [], null, 1));
@@ -178,7 +216,9 @@ describe("replicas", () => {
     const { platform } = await serving();
     platform.replica().events.onExit("The process was ended by SIGKILL.");
     await platform.pass(10);
-    expect(platform.connection.lastReport.replicas).toMatchObject([{ state: "failed", startup: false, error: "The process was ended by SIGKILL.", pid: null }]);
+    expect(platform.connection.lastReport.replicas).toMatchObject([
+      { state: "failed", startup: false, error: "The process was ended by SIGKILL.", pid: null },
+    ]);
     platform.connection.say(assignment(2, [replicaSpec("r2")]));
     await platform.pass(20);
     expect(platform.connection.lastReport.replicas).toMatchObject([{ replica: "r2", state: "starting" }]);
@@ -192,7 +232,9 @@ describe("replicas", () => {
     platform.replica().says("failed", "init() threw: no such file");
     platform.replica().events.onExit("The process ended with exit code 1.");
     await platform.pass(10);
-    expect(platform.connection.lastReport.replicas).toMatchObject([{ state: "failed", startup: true, error: "init() threw: no such file" }]);
+    expect(platform.connection.lastReport.replicas).toMatchObject([
+      { state: "failed", startup: true, error: "init() threw: no such file" },
+    ]);
   });
 
   it("whose code can't be fetched are tried again, then failed", async () => {
@@ -205,7 +247,12 @@ describe("replicas", () => {
     platform.fetchFailures = 100;
     platform.connection.say(assignment(2, [replicaSpec("r"), replicaSpec("s")]));
     await platform.pass(5_000);
-    expect(platform.connection.lastReport.replicas[1]).toMatchObject({ replica: "s", state: "failed", startup: true, error: "The code could not be fetched." });
+    expect(platform.connection.lastReport.replicas[1]).toMatchObject({
+      replica: "s",
+      state: "failed",
+      startup: true,
+      error: "The code could not be fetched.",
+    });
     expect(platform.fetches).toBe(6);
   });
 
@@ -227,7 +274,9 @@ describe("replicas", () => {
     platform.replica().says("unhealthy", "checkHealth() threw");
     platform.replica().events.onMessage({ type: "alive", ongoing: 0 });
     await platform.pass(20);
-    expect(platform.connection.lastReport.replicas).toMatchObject([{ state: "unhealthy", error: "checkHealth() threw" }]);
+    expect(platform.connection.lastReport.replicas).toMatchObject([
+      { state: "unhealthy", error: "checkHealth() threw" },
+    ]);
   });
 
   it("get the model they ask for, or why not, and report what is going on", async () => {
@@ -238,7 +287,9 @@ describe("replicas", () => {
     platform.replica().says("starting");
     platform.replica().events.onMessage({ type: "needModel", id: 1, name: "m", provider: "wasm" });
     await platform.pass(20);
-    expect(platform.connection.lastReport.replicas).toMatchObject([{ state: "starting", progress: "converting: 50 %" }]);
+    expect(platform.connection.lastReport.replicas).toMatchObject([
+      { state: "starting", progress: "converting: 50 %" },
+    ]);
     platform.model = () => Promise.reject(new Error("no model is called m"));
     platform.replica().events.onMessage({ type: "needModel", id: 2, name: "m", provider: "wasm" });
     await platform.pass(20);
@@ -251,14 +302,22 @@ describe("replicas", () => {
   it("hear of changed ingresses, once", async () => {
     const { platform } = await serving();
     const address = { ingress: "i", host: "h", urls: ["ws://x/link"] };
-    for (const revision of [2, 3]) platform.connection.say({ ...assignment(revision, [replicaSpec("r")]), ingresses: [address] });
+    for (const revision of [2, 3])
+      platform.connection.say({ ...assignment(revision, [replicaSpec("r")]), ingresses: [address] });
     await platform.pass(20);
     expect(platform.replica().told).toEqual([{ type: "ingresses", ingresses: [address] }]);
   });
 });
 
 describe("the ingress", () => {
-  const report = (ingress: string, port: number) => ({ ingress, state: "ready" as const, urls: [`ws://127.0.0.1:${port}/link`], http: { host: "127.0.0.1", port: 8000 }, grpc: null, pid: 1 });
+  const report = (ingress: string, port: number) => ({
+    ingress,
+    state: "ready" as const,
+    urls: [`ws://127.0.0.1:${port}/link`],
+    http: { host: "127.0.0.1", port: 8000 },
+    grpc: null,
+    pid: 1,
+  });
 
   it("is started, reported, told of changes, and started again at once after a crash, then ever later", async () => {
     const { platform } = start();
@@ -306,7 +365,9 @@ describe("the agent", () => {
       platform.replica().events.onMessage({ type: "alive", ongoing: 0 });
       await platform.pass(1_000);
     }
-    expect(platform.connection.reports.length - before - 1).toBeGreaterThanOrEqual(20_000 / (REPORT_INTERVAL_MS + TICK_MS) - 1);
+    expect(platform.connection.reports.length - before - 1).toBeGreaterThanOrEqual(
+      20_000 / (REPORT_INTERVAL_MS + TICK_MS) - 1,
+    );
   });
 
   it("hands requests for logs on", async () => {

@@ -1,8 +1,28 @@
 /** A platform on virtual time: a coordinator's end of the control link to play by hand, children that do what a test says. */
 import type { Manifest } from "../../../protocol/artefact.ts";
-import { parseToCoordinator, type FromCoordinator, type IngressSpec, type ToCoordinator, type WorkerReport } from "../../../protocol/control.ts";
-import type { FromIngress, FromReplica, LocatedModel, ReplicaOptions, ToIngress, ToReplica } from "../../../protocol/local.ts";
-import type { AgentPlatform, Child, ChildEvents, ControlConnection, ControlConnectionEvents, LogRequest } from "../../../worker/agent/platform.ts";
+import {
+  parseToCoordinator,
+  type FromCoordinator,
+  type IngressSpec,
+  type ToCoordinator,
+  type WorkerReport,
+} from "../../../protocol/control.ts";
+import type {
+  FromIngress,
+  FromReplica,
+  LocatedModel,
+  ReplicaOptions,
+  ToIngress,
+  ToReplica,
+} from "../../../protocol/local.ts";
+import type {
+  AgentPlatform,
+  Child,
+  ChildEvents,
+  ControlConnection,
+  ControlConnectionEvents,
+  LogRequest,
+} from "../../../worker/agent/platform.ts";
 
 export class FakeChild<To, From> implements Child<To> {
   readonly pid: number;
@@ -30,7 +50,13 @@ export class FakeReplica extends FakeChild<ToReplica, FromReplica> {
     this.options = options;
   }
   says(state: "starting" | "ready" | "unhealthy" | "stopping" | "failed", error?: string): void {
-    this.events.onMessage({ type: "status", state, userConfigVersion: this.options.spec.userConfigVersion, ongoing: 0, ...(error === undefined ? {} : { error }) });
+    this.events.onMessage({
+      type: "status",
+      state,
+      userConfigVersion: this.options.spec.userConfigVersion,
+      ongoing: 0,
+      ...(error === undefined ? {} : { error }),
+    });
   }
 }
 
@@ -117,7 +143,8 @@ export class FakePlatform implements AgentPlatform {
   async pass(ms: number): Promise<void> {
     for (let rest = ms; rest > 0; rest -= 500) {
       const connection = this.connections.at(-1);
-      if (this.heartbeat && connection?.welcomed === true && connection.closed === null) connection.say({ type: "ping" });
+      if (this.heartbeat && connection?.welcomed === true && connection.closed === null)
+        connection.say({ type: "ping" });
       await this.#run(Math.min(rest, 500));
     }
   }
@@ -158,7 +185,12 @@ export class FakePlatform implements AgentPlatform {
   fetchBundle(): Promise<string> {
     return Promise.resolve("/bundles/x.mjs");
   }
-  locateModel(_name: string, _provider: string, _ticket: string, onProgress: (doing: string) => void): Promise<LocatedModel> {
+  locateModel(
+    _name: string,
+    _provider: string,
+    _ticket: string,
+    onProgress: (doing: string) => void,
+  ): Promise<LocatedModel> {
     onProgress("converting: 50 %");
     return this.model();
   }

@@ -1,11 +1,21 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { newerAssignment, reconcile, type Action, type Held, type HeldIngress, type HeldReplica } from "../../../worker/agent/reconcile.ts";
+import {
+  newerAssignment,
+  reconcile,
+  type Action,
+  type Held,
+  type HeldIngress,
+  type HeldReplica,
+} from "../../../worker/agent/reconcile.ts";
 import { INGRESS_DRAIN_MS, LEAVE_REPLICA_MIN_MS } from "../../../worker/agent/limits.ts";
 import { assignment, ingressSpec, replicaSpec } from "./specs.ts";
 
 const nothing: Held = { replicas: new Map(), ingress: null };
-const held = (replicas: readonly HeldReplica[], ingress: HeldIngress | null = null): Held => ({ replicas: new Map(replicas.map((r) => [r.spec.replica, r])), ingress });
+const held = (replicas: readonly HeldReplica[], ingress: HeldIngress | null = null): Held => ({
+  replicas: new Map(replicas.map((r) => [r.spec.replica, r])),
+  ingress,
+});
 const live = (spec = replicaSpec("r")): HeldReplica => ({ spec, phase: "live", killAt: null });
 
 describe("reconcile", () => {
@@ -21,7 +31,9 @@ describe("reconcile", () => {
   });
 
   it("drains what left the assignment for its own time, then kills it", () => {
-    expect(reconcile(assignment(2, []), held([live()]), 0)).toEqual([{ do: "stopReplica", replica: "r", timeoutMs: 20_000, waitLoopMs: 2_000 }]);
+    expect(reconcile(assignment(2, []), held([live()]), 0)).toEqual([
+      { do: "stopReplica", replica: "r", timeoutMs: 20_000, waitLoopMs: 2_000 },
+    ]);
     const stopping: HeldReplica = { ...live(), phase: "stopping", killAt: 22_000 };
     expect(reconcile(assignment(2, []), held([stopping]), 21_999)).toEqual([]);
     expect(reconcile(assignment(2, []), held([stopping]), 22_000)).toEqual([{ do: "killReplica", replica: "r" }]);
@@ -45,8 +57,12 @@ describe("reconcile", () => {
   });
 
   it("takes a newer incarnation for another replica in the same place, an older one for a late message", () => {
-    expect(reconcile(assignment(2, [replicaSpec("r", { incarnation: 2 })]), held([live()]), 0).map((a) => a.do)).toEqual(["stopReplica"]);
-    expect(reconcile(assignment(2, [replicaSpec("r", { incarnation: 0, ticket: "old" })]), held([live()]), 0)).toEqual([]);
+    expect(
+      reconcile(assignment(2, [replicaSpec("r", { incarnation: 2 })]), held([live()]), 0).map((a) => a.do),
+    ).toEqual(["stopReplica"]);
+    expect(reconcile(assignment(2, [replicaSpec("r", { incarnation: 0, ticket: "old" })]), held([live()]), 0)).toEqual(
+      [],
+    );
   });
 
   it("ignores assignments of an older term or revision", () => {
@@ -64,8 +80,12 @@ describe("reconcile", () => {
     expect(reconcile(assignment(1, [], one), nothing, 0)).toEqual([{ do: "startIngress", spec: one }]);
     expect(reconcile(assignment(1, [], one), held([], running), 0)).toEqual([]);
     const altered = ingressSpec("one", 8901);
-    expect(reconcile(assignment(1, [], altered), held([], running), 0)).toEqual([{ do: "alterIngress", spec: altered }]);
-    expect(reconcile(assignment(1, [], ingressSpec("two")), held([], running), 0)).toEqual([{ do: "stopIngress", drainMs: INGRESS_DRAIN_MS }]);
+    expect(reconcile(assignment(1, [], altered), held([], running), 0)).toEqual([
+      { do: "alterIngress", spec: altered },
+    ]);
+    expect(reconcile(assignment(1, [], ingressSpec("two")), held([], running), 0)).toEqual([
+      { do: "stopIngress", drainMs: INGRESS_DRAIN_MS },
+    ]);
     const crashed: HeldIngress = { ...running, phase: "crashed", retryAt: 100 };
     expect(reconcile(assignment(1, [], one), held([], crashed), 99)).toEqual([]);
     expect(reconcile(assignment(1, [], one), held([], crashed), 100)).toEqual([{ do: "startIngress", spec: one }]);
@@ -136,7 +156,11 @@ class Model implements Held {
 
 const ids = fc.constantFrom("a", "b", "c", "d");
 const specs = fc.uniqueArray(
-  fc.record({ id: ids, incarnation: fc.integer({ min: 1, max: 3 }), userConfigVersion: fc.integer({ min: 1, max: 3 }) }),
+  fc.record({
+    id: ids,
+    incarnation: fc.integer({ min: 1, max: 3 }),
+    userConfigVersion: fc.integer({ min: 1, max: 3 }),
+  }),
   { selector: (s) => s.id, maxLength: 4 },
 );
 const step = fc.oneof(
@@ -170,7 +194,8 @@ describe("reconcile, whatever happens", () => {
         for (const spec of wanted.replicas) {
           const got = model.replicas.get(spec.replica);
           expect(got?.spec.incarnation).toBeGreaterThanOrEqual(spec.incarnation);
-          if (got?.phase === "live" && got.spec.incarnation === spec.incarnation) expect(got.spec.userConfigVersion).toBeGreaterThanOrEqual(spec.userConfigVersion);
+          if (got?.phase === "live" && got.spec.incarnation === spec.incarnation)
+            expect(got.spec.userConfigVersion).toBeGreaterThanOrEqual(spec.userConfigVersion);
         }
         expect(model.ingress?.spec.ingress).toBe(wanted.ingress?.ingress);
       }),

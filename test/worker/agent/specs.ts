@@ -31,6 +31,11 @@ export function ingressSpec(ingress: string, port = 8000): IngressSpec {
   return { ingress, ticket: "ticket", http: httpOptionsSchema.parse({ port }), grpc: grpcOptionsSchema.parse({}) };
 }
 
-export function assignment(revision: number, replicas: readonly ReplicaSpec[], ingress: IngressSpec | null = null, term = 1): Assignment {
+export function assignment(
+  revision: number,
+  replicas: readonly ReplicaSpec[],
+  ingress: IngressSpec | null = null,
+  term = 1,
+): Assignment {
   return { type: "assignment", version: { term, revision }, replicas: [...replicas], ingress, ingresses: [] };
 }

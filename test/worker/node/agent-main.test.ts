@@ -17,15 +17,31 @@ afterEach(async () => {
 
 function agentOptions(meshUrl: string, dataDir: string): AgentOptions {
   return {
-    dataDir, meshUrls: [meshUrl], joinToken: "join-token", hostId: null, name: "test", allowSoftwareGpu: false, cpus: 2, gpus: 0, resources: {},
-    device: "wasm", ingressMesh: { host: "127.0.0.1", port: 0, advertise: [], disabled: true }, logLevel: "info",
+    dataDir,
+    meshUrls: [meshUrl],
+    joinToken: "join-token",
+    hostId: null,
+    name: "test",
+    allowSoftwareGpu: false,
+    cpus: 2,
+    gpus: 0,
+    resources: {},
+    device: "wasm",
+    ingressMesh: { host: "127.0.0.1", port: 0, advertise: [], disabled: true },
+    logLevel: "info",
   };
 }
 
-function startAgent(options: AgentOptions): { child: ChildProcess; ready: Promise<AgentReady>; exit: Promise<number | string | null> } {
+function startAgent(options: AgentOptions): {
+  child: ChildProcess;
+  ready: Promise<AgentReady>;
+  exit: Promise<number | string | null>;
+} {
   const child = spawnChild(AGENT, { output: "ignore" });
   undo.push(() => child.kill("SIGKILL"));
-  const exit = new Promise<number | string | null>((resolve) => child.on("exit", (code, signal) => resolve(signal ?? code)));
+  const exit = new Promise<number | string | null>((resolve) =>
+    child.on("exit", (code, signal) => resolve(signal ?? code)),
+  );
   return { child, ready: childReady<AgentOptions, AgentReady>(child, options), exit };
 }
 
@@ -58,11 +74,16 @@ describe("the agent's program", () => {
     // A bundle that isn't an application: the replica's process says so, and ends.
     const artefact = await fake.addArtefact();
     fake.say(assignment(1, [replicaSpec("app#D#1", { artefact })]));
-    const failed = await eventually(() => fake.reports.at(-1)?.replicas.find((r) => r.state === "failed"), "the replica fails");
+    const failed = await eventually(
+      () => fake.reports.at(-1)?.replicas.find((r) => r.state === "failed"),
+      "the replica fails",
+    );
     expect(failed).toMatchObject({ replica: "app#D#1", startup: true });
     expect(failed.error).not.toBe("");
     expect(fake.blobRequests.every((r) => r.authorization === "Bearer the.ticket")).toBe(true);
-    expect(fake.reports.some((r) => r.replicas.some((replica) => replica.state === "starting" && replica.pid !== null))).toBe(true);
+    expect(
+      fake.reports.some((r) => r.replicas.some((replica) => replica.state === "starting" && replica.pid !== null)),
+    ).toBe(true);
 
     fake.say({ type: "logs", replica: "app#D#1", reader: "r1", follow: false, tailBytes: 10_000 });
     const log = await eventually(() => fake.logs.find((l) => l.text !== ""), "the log arrives");
@@ -71,7 +92,11 @@ describe("the agent's program", () => {
 
     fake.drop();
     await eventually(() => fake.joins[1], "it joins again");
-    expect(fake.joins[1]).toMatchObject({ credential: "the.ticket", id: workerId, incarnation: fake.joins[0]?.incarnation });
+    expect(fake.joins[1]).toMatchObject({
+      credential: "the.ticket",
+      id: workerId,
+      incarnation: fake.joins[0]?.incarnation,
+    });
 
     child.send({ type: "stop" });
     expect(await exit).toBe(0);
@@ -88,7 +113,9 @@ describe("the agent's program", () => {
     const error = await startAgent(agentOptions(url, dataDir)).ready.catch((thrown: unknown) => thrown);
     expect(error).toBeInstanceOf(ChildFailed);
     expect(error).toMatchObject({ message: "Joining was refused.", exit: 6 });
-    const bad = await startAgent({ ...agentOptions(url, dataDir), meshUrls: ["nonsense"] }).ready.catch((thrown: unknown) => thrown);
+    const bad = await startAgent({ ...agentOptions(url, dataDir), meshUrls: ["nonsense"] }).ready.catch(
+      (thrown: unknown) => thrown,
+    );
     expect(bad).toMatchObject({ exit: 2 });
   });
 
@@ -107,7 +134,10 @@ describe("the agent's program", () => {
     const agentPid = await new Promise<number>((resolve) => killed.on("message", (pid) => resolve(Number(pid))));
     const artefact = await fake.addArtefact();
     fake.say(assignment(1, [replicaSpec("app#D#1", { artefact })]));
-    const pid = await eventually(() => fake.reports.flatMap((r) => r.replicas).find((r) => r.pid !== null)?.pid, "the replica has a process");
+    const pid = await eventually(
+      () => fake.reports.flatMap((r) => r.replicas).find((r) => r.pid !== null)?.pid,
+      "the replica has a process",
+    );
     expect(alive(agentPid)).toBe(true);
     killed.kill("SIGKILL");
     await eventually(() => !alive(agentPid) && !alive(pid), "agent and replica are gone");

@@ -28,7 +28,10 @@ describe("bundles on the disk", () => {
     const path = await cache.path(node, "mjs", "t");
     expect(readFileSync(path, "utf8")).toBe("export const app = 1;\n");
     expect(await new BlobCache(folder, [url]).path(node, "mjs", "t")).toBe(path);
-    expect(mesh.blobRequests).toEqual([{ path: `/blobs/${artefact}`, authorization: "Bearer t" }, { path: `/blobs/${node}`, authorization: "Bearer t" }]);
+    expect(mesh.blobRequests).toEqual([
+      { path: `/blobs/${artefact}`, authorization: "Bearer t" },
+      { path: `/blobs/${node}`, authorization: "Bearer t" },
+    ]);
   });
 
   it("are refused when they are not what their name says, and fetched again when the disk's copy isn't", async () => {
@@ -46,6 +49,9 @@ describe("bundles on the disk", () => {
     const cache = new BlobCache(folder, ["http://127.0.0.1:1", url]);
     await cache.path(artefact, "json", "t");
     await expect(cache.path("../secret", "mjs", "t")).rejects.toMatchObject({ code: "PROTOCOL" });
-    await expect(cache.path("0".repeat(64), "mjs", "t")).rejects.toMatchObject({ code: "UNAVAILABLE", message: expect.stringContaining("it answered 404") });
+    await expect(cache.path("0".repeat(64), "mjs", "t")).rejects.toMatchObject({
+      code: "UNAVAILABLE",
+      message: expect.stringContaining("it answered 404"),
+    });
   });
 });

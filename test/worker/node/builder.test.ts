@@ -23,12 +23,19 @@ function folder(files: Record<string, string>): string {
   return made;
 }
 
-async function build(appDir: string, importPath: string, args: Record<string, unknown> = {}): Promise<BuildResult & { readonly store: string }> {
+async function build(
+  appDir: string,
+  importPath: string,
+  args: Record<string, unknown> = {},
+): Promise<BuildResult & { readonly store: string }> {
   const store = folder({});
   const child = spawnChild(BUILDER, { output: "ignore" });
   const exited = new Promise((resolve) => child.once("exit", resolve));
   try {
-    return { ...(await childReady<BuildRequest, BuildResult>(child, { appDir, importPath, args, blobs: store })), store };
+    return {
+      ...(await childReady<BuildRequest, BuildResult>(child, { appDir, importPath, args, blobs: store })),
+      store,
+    };
   } finally {
     await exited;
   }
@@ -45,8 +52,21 @@ test("the textbook's file becomes a manifest, two bundles and nothing else, the 
   const appDir = folder({ "llm.ts": LLM });
   const built = await build(appDir, "llm:chat");
   expect(built.manifest).toMatchObject({
-    importPath: "llm:chat", export: "chat", args: {},
-    graph: { ingress: "LLM", deployments: [{ name: "LLM", options: { ray_actor_options: { num_cpus: 1, num_gpus: "auto" } }, callees: [], reconfigurable: false, usesEngine: true }] },
+    importPath: "llm:chat",
+    export: "chat",
+    args: {},
+    graph: {
+      ingress: "LLM",
+      deployments: [
+        {
+          name: "LLM",
+          options: { ray_actor_options: { num_cpus: 1, num_gpus: "auto" } },
+          callees: [],
+          reconfigurable: false,
+          usesEngine: true,
+        },
+      ],
+    },
   });
   expect(readdirSync(built.store).sort()).toEqual([...new Set(built.blobs)].sort());
   for (const name of built.blobs) expect(await sha256Hex(readFileSync(join(built.store, name)))).toBe(name);
@@ -70,15 +90,30 @@ test("modules in folders, files by path, builders with arguments, decorators, se
   });
   const built = await build(appDir, "sub.module:build", { n: 7 });
   expect(built.manifest.graph.deployments).toEqual([
-    { name: "Api", options: { num_replicas: 2, user_config: { a: 1 }, max_ongoing_requests: 7 }, callees: [], reconfigurable: true, usesEngine: false },
+    {
+      name: "Api",
+      options: { num_replicas: 2, user_config: { a: 1 }, max_ongoing_requests: 7 },
+      callees: [],
+      reconfigurable: true,
+      usesEngine: false,
+    },
   ]);
-  expect(built.manifest.bundles).toMatchObject({ browser: null, browserReason: expect.stringMatching(/tag\.ts:1:\d+: It imports "node:fs", which browsers don't have\./) });
+  expect(built.manifest.bundles).toMatchObject({
+    browser: null,
+    browserReason: expect.stringMatching(/tag\.ts:1:\d+: It imports "node:fs", which browsers don't have\./),
+  });
   expect(built.inputs.map((i) => i.slice(appDir.length + 1)).sort()).toEqual(["sub/module.ts", "tag.ts"]);
-  for (const path of ["./sub/module:default", "sub.module.default", "sub/module.ts:default"]) expect((await build(appDir, path)).manifest.graph.ingress).toBe("Leaf");
+  for (const path of ["./sub/module:default", "sub.module.default", "sub/module.ts:default"])
+    expect((await build(appDir, path)).manifest.graph.ingress).toBe("Leaf");
 });
 
 test("a bundle imported natively sees the runtime's SDK, from any folder", async () => {
-  const built = await build(folder({ "app.ts": `import { deployment, Application } from "skein"; export const app = deployment({ fetch: () => 1 }, { name: "x" }).bind(); export const same = app instanceof Application;` }), "app:app");
+  const built = await build(
+    folder({
+      "app.ts": `import { deployment, Application } from "skein"; export const app = deployment({ fetch: () => 1 }, { name: "x" }).bind(); export const same = app instanceof Application;`,
+    }),
+    "app:app",
+  );
   const where = folder({});
   const script = `
     import { installRuntime } from ${JSON.stringify(new URL("../../../worker/node/runtime-modules.ts", import.meta.url).href)};
@@ -107,19 +142,36 @@ test("what is wrong is told with file, line, column, the line and what to do (C0
     "subpath.ts": `import "skein/nope";`,
   });
   const cases: [string, string | RegExp, Record<string, unknown>?][] = [
-    ["nowhere:app", new RegExp(`^4 No module named 'nowhere' in ${appDir} \\(looked for nowhere\\.ts, nowhere\\.mts, .*--app-dir\\.$`)],
+    [
+      "nowhere:app",
+      new RegExp(
+        `^4 No module named 'nowhere' in ${appDir} \\(looked for nowhere\\.ts, nowhere\\.mts, .*--app-dir\\.$`,
+      ),
+    ],
     ["ok:nope", "4 Module 'ok' has no export 'nope'. It exports: A, app, notBound, number, two, wrong."],
-    ["ok:notBound", "3 ok.ts: export 'notBound': Expected a built Skein application or an application builder function but got: a Deployment ('A'); call .bind() on it."],
+    [
+      "ok:notBound",
+      "3 ok.ts: export 'notBound': Expected a built Skein application or an application builder function but got: a Deployment ('A'); call .bind() on it.",
+    ],
     ["ok:A", /but got: the class 'A'; write deployment\(A\)\.bind\(\)\.$/],
     ["ok:number", /but got: number\.$/],
     ["ok:two", /exactly one parameter/],
     ["ok:wrong", /must return an `Application` .* but got: string\.$/],
     ["ok:app", /Arguments can only be passed to an application builder function/, { a: 1 }],
     ["ok", /^3 Got invalid import path "ok"/],
-    ["syntax:app", /^3 syntax\.ts:3:39: Unexpected ";"\n {2}3 \| export const app = deployment\(A\)\.bind\(;\n {4}\| {39}\^/],
-    ["missing:app", /^3 missing\.ts:1:19: Cannot find module "not-installed-anywhere"\.\n.*\n.*\^+\nInstall it where the application is: npm install not-installed-anywhere$/],
+    [
+      "syntax:app",
+      /^3 syntax\.ts:3:39: Unexpected ";"\n {2}3 \| export const app = deployment\(A\)\.bind\(;\n {4}\| {39}\^/,
+    ],
+    [
+      "missing:app",
+      /^3 missing\.ts:1:19: Cannot find module "not-installed-anywhere"\.\n.*\n.*\^+\nInstall it where the application is: npm install not-installed-anywhere$/,
+    ],
     ["relative:app", /^3 relative\.ts:1:8: Cannot find module "\.\/nowhere\.ts"\.\n.*\n.*\nCheck the path/],
-    ["raises:app", /^3 raises\.ts:5:\d+: TypeError: cannot import the thing \(thrown while it was imported\)\n {2}5 \| {3}throw new TypeError\("cannot import the thing"\);\n/],
+    [
+      "raises:app",
+      /^3 raises\.ts:5:\d+: TypeError: cannot import the thing \(thrown while it was imported\)\n {2}5 \| {3}throw new TypeError\("cannot import the thing"\);\n/,
+    ],
     ["option:app", /Deployment 'A' has no option 'numReplica'/],
     ["chance:app", /^3 NONDETERMINISTIC_GRAPH: 'chance:app' gives another application each time/],
     ["dynamic:app", /^3 dynamic\.ts:4:\d+: This import\(\) can't be bundled/],
@@ -131,8 +183,10 @@ test("what is wrong is told with file, line, column, the line and what to do (C0
   const got = new Map<string, string>();
   const queue = [...cases];
   const work = async (): Promise<void> => {
-    for (let next = queue.shift(); next !== undefined; next = queue.shift()) got.set(next[0] + JSON.stringify(next[2] ?? {}), await failure(appDir, next[0], next[2]));
+    for (let next = queue.shift(); next !== undefined; next = queue.shift())
+      got.set(next[0] + JSON.stringify(next[2] ?? {}), await failure(appDir, next[0], next[2]));
   };
   await Promise.all([work(), work()]);
-  for (const [path, expected, args] of cases) expect.soft(got.get(path + JSON.stringify(args ?? {})), path).toMatch(expected);
+  for (const [path, expected, args] of cases)
+    expect.soft(got.get(path + JSON.stringify(args ?? {})), path).toMatch(expected);
 });

@@ -4,26 +4,57 @@ import { join } from "node:path";
 import { afterEach, describe, expect, it } from "vitest";
 import { capabilitiesOf, likely, probe, remembered, type Probed } from "../../../worker/node/capabilities.ts";
 
-const options = { name: "w", cpus: null, gpus: null, resources: { x: 2 }, device: "auto" as const, allowSoftwareGpu: false };
-const card: Probed = { native: true, gpu: { vendor: "acme", architecture: "one", description: "Acme One", isSoftware: false } };
-const software: Probed = { native: true, gpu: { vendor: "google", architecture: "swiftshader", description: "SwiftShader Device", isSoftware: true } };
+const options = {
+  name: "w",
+  cpus: null,
+  gpus: null,
+  resources: { x: 2 },
+  device: "auto" as const,
+  allowSoftwareGpu: false,
+};
+const card: Probed = {
+  native: true,
+  gpu: { vendor: "acme", architecture: "one", description: "Acme One", isSoftware: false },
+};
+const software: Probed = {
+  native: true,
+  gpu: { vendor: "google", architecture: "swiftshader", description: "SwiftShader Device", isSoftware: true },
+};
 const folders: string[] = [];
 afterEach(() => folders.splice(0).forEach((folder) => rmSync(folder, { recursive: true, force: true })));
 
 describe("what a worker offers", () => {
   it("is this machine, with the GPU that was found", () => {
-    expect(capabilitiesOf(options, card)).toMatchObject({ cpus: availableParallelism(), gpus: 1, providers: ["webgpu", "native", "wasm"], adapter: "Acme One", resources: { x: 2 }, kind: "node" });
-    expect(capabilitiesOf(options, { native: false, gpu: null })).toMatchObject({ gpus: 0, providers: ["wasm"], adapter: null });
+    expect(capabilitiesOf(options, card)).toMatchObject({
+      cpus: availableParallelism(),
+      gpus: 1,
+      providers: ["webgpu", "native", "wasm"],
+      adapter: "Acme One",
+      resources: { x: 2 },
+      kind: "node",
+    });
+    expect(capabilitiesOf(options, { native: false, gpu: null })).toMatchObject({
+      gpus: 0,
+      providers: ["wasm"],
+      adapter: null,
+    });
   });
 
   it("counts a software adapter only where that was allowed", () => {
     expect(capabilitiesOf(options, software)).toMatchObject({ gpus: 0, providers: ["native", "wasm"], adapter: null });
-    expect(capabilitiesOf({ ...options, allowSoftwareGpu: true }, software)).toMatchObject({ gpus: 1, adapter: "SwiftShader Device" });
+    expect(capabilitiesOf({ ...options, allowSoftwareGpu: true }, software)).toMatchObject({
+      gpus: 1,
+      adapter: "SwiftShader Device",
+    });
   });
 
   it("is what the person said, where they said something", () => {
     expect(capabilitiesOf({ ...options, cpus: 1.5, gpus: 3 }, card)).toMatchObject({ cpus: 1.5, gpus: 3 });
-    expect(capabilitiesOf({ ...options, device: "native" }, card)).toMatchObject({ gpus: 0, providers: ["native"], adapter: null });
+    expect(capabilitiesOf({ ...options, device: "native" }, card)).toMatchObject({
+      gpus: 0,
+      providers: ["native"],
+      adapter: null,
+    });
     expect(capabilitiesOf({ ...options, device: "wasm" }, card)).toMatchObject({ gpus: 0, providers: ["wasm"] });
   });
 

@@ -3,7 +3,13 @@ import { createServer, type IncomingMessage } from "node:http";
 import type { AddressInfo } from "node:net";
 import { WebSocketServer, type WebSocket } from "ws";
 import { canonicalJson, sha256Hex, type Manifest } from "../../../protocol/artefact.ts";
-import { parseToCoordinator, type FromCoordinator, type Join, type ToCoordinator, type WorkerReport } from "../../../protocol/control.ts";
+import {
+  parseToCoordinator,
+  type FromCoordinator,
+  type Join,
+  type ToCoordinator,
+  type WorkerReport,
+} from "../../../protocol/control.ts";
 
 export class FakeMesh {
   readonly joins: Join[] = [];
@@ -23,7 +29,9 @@ export class FakeMesh {
 
   async start(): Promise<string> {
     this.#server.on("upgrade", (request: IncomingMessage, socket, head) => {
-      this.#sockets.handleUpgrade(request, socket, head, (ws) => (request.url === "/control" ? this.#control(ws) : this.#log(ws, request)));
+      this.#sockets.handleUpgrade(request, socket, head, (ws) =>
+        request.url === "/control" ? this.#control(ws) : this.#log(ws, request),
+      );
     });
     await new Promise<void>((resolve) => this.#server.listen(0, "127.0.0.1", resolve));
     return `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
@@ -35,8 +43,17 @@ export class FakeMesh {
     const node = await sha256Hex(bundle);
     const hash = "0".repeat(64);
     const manifest: Manifest = {
-      schema: 1, importPath: "x:app", args: {}, export: "app", bundles: { node, browser: null }, assets: {},
-      graph: { hash, ingress: "D", deployments: [{ name: "D", options: {}, callees: [], reconfigurable: false, usesEngine: false }] },
+      schema: 1,
+      importPath: "x:app",
+      args: {},
+      export: "app",
+      bundles: { node, browser: null },
+      assets: {},
+      graph: {
+        hash,
+        ingress: "D",
+        deployments: [{ name: "D", options: {}, callees: [], reconfigurable: false, usesEngine: false }],
+      },
     };
     const text = new TextEncoder().encode(canonicalJson(manifest));
     const artefact = await sha256Hex(text);
@@ -74,14 +91,22 @@ export class FakeMesh {
   }
 
   #log(ws: WebSocket, request: IncomingMessage): void {
-    const log = { reader: (request.url ?? "").replace("/logs/", ""), authorization: request.headers.authorization ?? "", text: "" };
+    const log = {
+      reader: (request.url ?? "").replace("/logs/", ""),
+      authorization: request.headers.authorization ?? "",
+      text: "",
+    };
     this.logs.push(log);
     ws.on("message", (data) => void (log.text += String(data)));
   }
 }
 
 /** Until `met` gives something. Real processes on a busy machine: the margin is wide, the wait as short as can be. */
-export async function eventually<T>(met: () => T | undefined | false | null, what: string, timeoutMs = 20_000): Promise<T> {
+export async function eventually<T>(
+  met: () => T | undefined | false | null,
+  what: string,
+  timeoutMs = 20_000,
+): Promise<T> {
   const end = Date.now() + timeoutMs;
   for (;;) {
     const found = met();

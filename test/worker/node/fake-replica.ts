@@ -9,7 +9,13 @@ import { seal } from "../../../worker/node/replica-environment.ts";
 seal(process.env["NODE_COMPILE_CACHE"], flushCompileCache, process.permission);
 const options = await startedByParent<ReplicaOptions>(true);
 const tell = (message: FromReplica): void => tellParent(message);
-const plan = options.spec.userConfig as { print?: string; complain?: string; exit?: number; spin?: boolean; read?: string };
+const plan = options.spec.userConfig as {
+  print?: string;
+  complain?: string;
+  exit?: number;
+  spin?: boolean;
+  read?: string;
+};
 
 function outcome(attempt: () => unknown): string {
   try {

@@ -15,13 +15,20 @@ function folder(): string {
 }
 
 /** In a process of its own, whose death lets go of the lock. */
-function inProcess(dataDir: string, mesh: string, time: number, keep = ""): { workerId: string; incarnation: number; ticket: string | null; folder: string } {
+function inProcess(
+  dataDir: string,
+  mesh: string,
+  time: number,
+  keep = "",
+): { workerId: string; incarnation: number; ticket: string | null; folder: string } {
   const module = new URL("../../../worker/node/identity.ts", import.meta.url).href;
   const code = `import { takeHome } from ${JSON.stringify(module)};
     const home = takeHome(${JSON.stringify(dataDir)}, ${JSON.stringify(mesh)}, ${time});
     if (${JSON.stringify(keep)}) home.keepTicket(${JSON.stringify(keep)});
     console.log(JSON.stringify(home));`;
-  return JSON.parse(execFileSync(process.execPath, ["--input-type=module", "-e", code], { encoding: "utf8" })) as ReturnType<typeof inProcess>;
+  return JSON.parse(
+    execFileSync(process.execPath, ["--input-type=module", "-e", code], { encoding: "utf8" }),
+  ) as ReturnType<typeof inProcess>;
 }
 
 describe("a worker's identity", () => {
@@ -57,6 +64,7 @@ describe("a worker's identity", () => {
   it("knows a mesh's URL when it sees one", () => {
     expect(meshOrigin("ws://h:8266/control")).toBe("http://h:8266");
     expect(meshOrigin("https://h/")).toBe("https://h");
-    for (const bad of ["h:8266", "ftp://h", "", "nonsense"]) expect(() => meshOrigin(bad)).toThrow(/is not the URL of a mesh/);
+    for (const bad of ["h:8266", "ftp://h", "", "nonsense"])
+      expect(() => meshOrigin(bad)).toThrow(/is not the URL of a mesh/);
   });
 });

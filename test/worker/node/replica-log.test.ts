@@ -55,7 +55,11 @@ describe("a replica's log", () => {
     expect(text).toMatch(/skein \d+ lines were dropped here/);
     l.write("out", "y".repeat(3 * LOG_LINE_MAX));
     l.end();
-    expect(readFileSync(path, "utf8").split("\n").filter((line) => line.includes(" yyy"))).toHaveLength(3);
+    expect(
+      readFileSync(path, "utf8")
+        .split("\n")
+        .filter((line) => line.includes(" yyy")),
+    ).toHaveLength(3);
   });
 
   it("can be followed from its tail on without gap or repetition", () => {

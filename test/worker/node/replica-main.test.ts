@@ -24,12 +24,21 @@ beforeAll(async () => {
   if (server.address() === null) await once(server, "listening");
   url = `ws://127.0.0.1:${(server.address() as AddressInfo).port}/link`;
   server.on("connection", (socket) => {
-    const io = { send: (m: Uint8Array) => socket.send(m), close: (c: number) => socket.close(c), afterTurn: (f: () => void) => void setImmediate(f) };
-    const link: Link = new Link("listener", io, {
-      onHello: () => link.welcome({ build: "test", features: [], ingress: "i" }),
-      onStream: () => ({}),
-      onClose: () => {},
-    }, Date.now());
+    const io = {
+      send: (m: Uint8Array) => socket.send(m),
+      close: (c: number) => socket.close(c),
+      afterTurn: (f: () => void) => void setImmediate(f),
+    };
+    const link: Link = new Link(
+      "listener",
+      io,
+      {
+        onHello: () => link.welcome({ build: "test", features: [], ingress: "i" }),
+        onStream: () => ({}),
+        onClose: () => {},
+      },
+      Date.now(),
+    );
     links.push(link);
     socket.on("message", (data) => link.receive(data as Buffer, Date.now()));
     socket.on("close", (code) => link.closed(code, ""));
@@ -52,22 +61,52 @@ async function build(name: string, source: string): Promise<Built> {
   writeFileSync(join(appDir, `${name}.ts`), source);
   const builder = spawnChild(new URL("../../../worker/node/builder/main.ts", import.meta.url), { output: "inherit" });
   children.push(builder);
-  const built = await childReady<BuildRequest, BuildResult>(builder, { appDir, importPath: `${name}:app`, args: {}, blobs: appDir });
+  const built = await childReady<BuildRequest, BuildResult>(builder, {
+    appDir,
+    importPath: `${name}:app`,
+    args: {},
+    blobs: appDir,
+  });
   const bundle = join(appDir, "bundle.mjs");
   copyFileSync(join(appDir, built.manifest.bundles.node), bundle);
   return { ...built, bundle };
 }
 
-function start(built: Built, onMessage: (message: FromReplica, child: ChildProcess) => void = () => {}): { child: ChildProcess; started: Promise<null> } {
+function start(
+  built: Built,
+  onMessage: (message: FromReplica, child: ChildProcess) => void = () => {},
+): { child: ChildProcess; started: Promise<null> } {
   const deployment = built.manifest.graph.ingress;
   const options: ReplicaOptions = {
     spec: {
-      replica: `app#${deployment}#abcdefgh`, incarnation: 1, app: "app", deployment, artefact: built.artefact, ticket: "t", maxOngoingRequests: 5,
-      gracefulShutdownTimeoutS: 5, gracefulShutdownWaitLoopS: 1, healthCheckPeriodS: 10, healthCheckTimeoutS: 30, userConfig: null, userConfigVersion: 1,
-      envVars: {}, cpus: 1, gpus: 0, memory: 0, loggingConfig: null, rank: 0, routePrefix: "/",
+      replica: `app#${deployment}#abcdefgh`,
+      incarnation: 1,
+      app: "app",
+      deployment,
+      artefact: built.artefact,
+      ticket: "t",
+      maxOngoingRequests: 5,
+      gracefulShutdownTimeoutS: 5,
+      gracefulShutdownWaitLoopS: 1,
+      healthCheckPeriodS: 10,
+      healthCheckTimeoutS: 30,
+      userConfig: null,
+      userConfigVersion: 1,
+      envVars: {},
+      cpus: 1,
+      gpus: 0,
+      memory: 0,
+      loggingConfig: null,
+      rank: 0,
+      routePrefix: "/",
     },
-    manifest: built.manifest, bundle: built.bundle, ingresses: [{ ingress: "i", host: "h", urls: [url] }], worker: { id: "w", host: "h", kind: "node" },
-    device: "auto", allowSoftwareGpu: false, logLevel: "info",
+    manifest: built.manifest,
+    bundle: built.bundle,
+    ingresses: [{ ingress: "i", host: "h", urls: [url] }],
+    worker: { id: "w", host: "h", kind: "node" },
+    device: "auto",
+    allowSoftwareGpu: false,
+    logLevel: "info",
   };
   const child = spawnChild(new URL("../../../worker/node/replica-main.ts", import.meta.url), { output: "inherit" });
   children.push(child);
@@ -75,25 +114,46 @@ function start(built: Built, onMessage: (message: FromReplica, child: ChildProce
   return { child, started: childReady<ReplicaOptions, null>(child, options) };
 }
 
-async function request(change: Partial<OpenHttp>, body?: string): Promise<{ status: number | undefined; text: string }> {
+async function request(
+  change: Partial<OpenHttp>,
+  body?: string,
+): Promise<{ status: number | undefined; text: string }> {
   await expect.poll(() => links.at(-1)?.state, { timeout: 20_000 }).toBe("ready");
   const pieces: Uint8Array[] = [];
   let status: number | undefined;
   return new Promise((resolve, reject) => {
     const head: OpenHttp = {
-      kind: "http", app: "app", deployment: "D", requestId: "r", deadlineMs: null, epoch: 0, hops: 1, model: "", method: "GET", path: "/", mount: "",
-      scheme: "http", headers: ["host", "h"], remote: "", upgrade: false, ...change,
+      kind: "http",
+      app: "app",
+      deployment: "D",
+      requestId: "r",
+      deadlineMs: null,
+      epoch: 0,
+      hops: 1,
+      model: "",
+      method: "GET",
+      path: "/",
+      mount: "",
+      scheme: "http",
+      headers: ["host", "h"],
+      remote: "",
+      upgrade: false,
+      ...change,
     };
-    const stream = links.at(-1)!.open(head, {
-      onHead: (h) => void (status = h.status),
-      onChunk: (payload, _type, _more, charge) => {
-        pieces.push(payload.slice());
-        stream.consumed(charge);
+    const stream = links.at(-1)!.open(
+      head,
+      {
+        onHead: (h) => void (status = h.status),
+        onChunk: (payload, _type, _more, charge) => {
+          pieces.push(payload.slice());
+          stream.consumed(charge);
+        },
+        onEnd: () => resolve({ status, text: Buffer.concat(pieces).toString() }),
+        onFail: (fail) => reject(new Error(`${fail.code}: ${fail.message}`)),
+        onBusy: () => reject(new Error("busy")),
       },
-      onEnd: () => resolve({ status, text: Buffer.concat(pieces).toString() }),
-      onFail: (fail) => reject(new Error(`${fail.code}: ${fail.message}`)),
-      onBusy: () => reject(new Error("busy")),
-    }, body === undefined);
+      body === undefined,
+    );
     if (body === undefined) return;
     stream.write("bytes", Buffer.from(body));
     stream.end();
@@ -116,14 +176,20 @@ test("it serves over its link, with ambient context and real Requests, and drain
   );
   const { child, started } = start(built);
   await started;
-  expect(await request({ method: "POST" }, "hello")).toEqual({ status: 200, text: '{"echo":"hello","id":"r","replica":"D"}' });
+  expect(await request({ method: "POST" }, "hello")).toEqual({
+    status: 200,
+    text: '{"echo":"hello","id":"r","replica":"D"}',
+  });
   const exit = once(child, "exit");
   child.send({ type: "stop", timeoutMs: 5000, waitLoopMs: 1000 });
   expect(await exit).toEqual([0, null]);
 });
 
 test("what the constructor throws is told with the place in the user's file, and the process ends", async () => {
-  const built = await build("broken", `import { deployment } from "skein";\nclass D {\n  constructor() {\n    throw new TypeError("no weights");\n  }\n}\nexport const app = deployment(D).bind();`);
+  const built = await build(
+    "broken",
+    `import { deployment } from "skein";\nclass D {\n  constructor() {\n    throw new TypeError("no weights");\n  }\n}\nexport const app = deployment(D).bind();`,
+  );
   const said: FromReplica[] = [];
   const { child, started } = start(built, (message) => said.push(message));
   const exit = once(child, "exit");
@@ -133,7 +199,9 @@ test("what the constructor throws is told with the place in the user's file, and
 });
 
 test("the textbook's class answers through the engine's thread, with a tiny model that the agent locates", async () => {
-  const source = readFileSync(new URL("../../../examples/llm.ts", import.meta.url), "utf8").replace("export const chat", "export const app").replace("maxTokens: 1024", "maxTokens: 8");
+  const source = readFileSync(new URL("../../../examples/llm.ts", import.meta.url), "utf8")
+    .replace("export const chat", "export const app")
+    .replace("maxTokens: 1024", "maxTokens: 8");
   const built = await build("llm", source);
   const gguf = join(root, "tiny.gguf");
   writeFileSync(gguf, makeTinyGguf().bytes);
@@ -142,7 +210,8 @@ test("the textbook's class answers through the engine's thread, with a tiny mode
     said.push(message);
     if (message.type !== "needModel") return;
     void prepareCached({ file: gguf, target: message.provider, cache: join(root, "prepared"), now: Date.now() }).then(
-      (directory) => replica.send({ type: "model", id: message.id, model: { kind: "prepared", directory }, error: null }),
+      (directory) =>
+        replica.send({ type: "model", id: message.id, model: { kind: "prepared", directory }, error: null }),
       (error: Error) => replica.send({ type: "model", id: message.id, model: null, error: error.message }),
     );
   });

@@ -25,7 +25,10 @@ function run(userConfig: object, environment: Record<string, string | undefined>
   writeFileSync(bundle, "");
   const secret = join(folder, "identity.json");
   writeFileSync(secret, "ticket");
-  const logs = new LogFolder(join(folder, "logs"), { time: () => Date.now(), soon: (callback) => void setTimeout(callback, 5) });
+  const logs = new LogFolder(join(folder, "logs"), {
+    time: () => Date.now(),
+    soon: (callback) => void setTimeout(callback, 5),
+  });
   const scratch = join(folder, "scratch", "1");
   const compileCache = join(folder, "cache");
   mkdirSync(compileCache);
@@ -34,13 +37,17 @@ function run(userConfig: object, environment: Record<string, string | undefined>
   let onExit: (how: string) => void = () => {};
   const ready = new Promise<Record<string, unknown>>((resolve) => (onReady = resolve));
   const exit = new Promise<string>((resolve) => (onExit = resolve));
-  const options = { spec: replicaSpec("app#D#x", { userConfig: { read: secret, ...userConfig }, envVars: { DECLARED: "1" } }), bundle } as unknown as ReplicaOptions;
+  const options = {
+    spec: replicaSpec("app#D#x", { userConfig: { read: secret, ...userConfig }, envVars: { DECLARED: "1" } }),
+    bundle,
+  } as unknown as ReplicaOptions;
   const child = startReplicaProcess(
     options,
     {
       onMessage: (message) => {
         messages.push(message);
-        if (message.type === "status" && message.state === "ready") onReady(JSON.parse(message.progress ?? "{}") as Record<string, unknown>);
+        if (message.type === "status" && message.state === "ready")
+          onReady(JSON.parse(message.progress ?? "{}") as Record<string, unknown>);
       },
       onExit: (how) => onExit(how),
     },
@@ -52,11 +59,41 @@ function run(userConfig: object, environment: Record<string, string | undefined>
 
 describe("a replica's process", () => {
   it("sees declared variables and the drivers', nothing else; reads its bundle, writes to its own folder only, starts nothing", async () => {
-    const { ready, scratch, bundle } = run({}, { PATH: process.env["PATH"], HOME: "/root", OPENAI_API_KEY: "secret", SKEIN_ADMIN_TOKEN: "secret", NODE_OPTIONS: "--no-warnings", VK_ICD_FILENAMES: "/x.json" });
+    const { ready, scratch, bundle } = run(
+      {},
+      {
+        PATH: process.env["PATH"],
+        HOME: "/root",
+        OPENAI_API_KEY: "secret",
+        SKEIN_ADMIN_TOKEN: "secret",
+        NODE_OPTIONS: "--no-warnings",
+        VK_ICD_FILENAMES: "/x.json",
+      },
+    );
     const seen = await ready;
-    const names = (seen["environment"] as string[]).filter((name) => !["NODE_CHANNEL_FD", "NODE_CHANNEL_SERIALIZATION_MODE"].includes(name));
-    expect(names).toEqual(["DECLARED", "HOME", "NODE_COMPILE_CACHE", "ORT_DISABLE_TELEMETRY", "PATH", "TEMP", "TMP", "TMPDIR", "VK_ICD_FILENAMES"]);
-    expect(seen).toMatchObject({ cwd: scratch, writeHere: "done", readBundle: "done", writeElsewhere: "ERR_ACCESS_DENIED", writeCache: "ERR_ACCESS_DENIED", readSecret: "ERR_ACCESS_DENIED", startProgram: "ERR_ACCESS_DENIED" });
+    const names = (seen["environment"] as string[]).filter(
+      (name) => !["NODE_CHANNEL_FD", "NODE_CHANNEL_SERIALIZATION_MODE"].includes(name),
+    );
+    expect(names).toEqual([
+      "DECLARED",
+      "HOME",
+      "NODE_COMPILE_CACHE",
+      "ORT_DISABLE_TELEMETRY",
+      "PATH",
+      "TEMP",
+      "TMP",
+      "TMPDIR",
+      "VK_ICD_FILENAMES",
+    ]);
+    expect(seen).toMatchObject({
+      cwd: scratch,
+      writeHere: "done",
+      readBundle: "done",
+      writeElsewhere: "ERR_ACCESS_DENIED",
+      writeCache: "ERR_ACCESS_DENIED",
+      readSecret: "ERR_ACCESS_DENIED",
+      startProgram: "ERR_ACCESS_DENIED",
+    });
     expect(existsSync(`${bundle}.stolen`)).toBe(false);
   });
 
@@ -68,7 +105,14 @@ describe("a replica's process", () => {
     expect(existsSync(scratch)).toBe(false);
     const lines = log().trimEnd().split("\n");
     expect(lines.every((line) => /^\d{4}-\d\d-\d\dT[\d:.]+Z (out|err|info|skein) /.test(line))).toBe(true);
-    expect(lines.map((line) => line.replace(/^\S+ /, ""))).toEqual(expect.arrayContaining(["out hello", "out world", "info by message", "skein The process ended with exit code 0."]));
+    expect(lines.map((line) => line.replace(/^\S+ /, ""))).toEqual(
+      expect.arrayContaining([
+        "out hello",
+        "out world",
+        "info by message",
+        "skein The process ended with exit code 0.",
+      ]),
+    );
   });
 
   it("that ends by itself says how, with its last words", async () => {

@@ -3,7 +3,16 @@
  * `advance` moves time.
  */
 import type { Manifest } from "../../../protocol/artefact.ts";
-import { pack, unpack, type EndHead, type FailHead, type OpenCall, type OpenHead, type OpenHttp, type ResponseHead } from "../../../protocol/heads.ts";
+import {
+  pack,
+  unpack,
+  type EndHead,
+  type FailHead,
+  type OpenCall,
+  type OpenHead,
+  type OpenHttp,
+  type ResponseHead,
+} from "../../../protocol/heads.ts";
 import { Link } from "../../../protocol/link.ts";
 import type { FromReplica, ReplicaOptions } from "../../../protocol/local.ts";
 import type { Stream, StreamEvents } from "../../../protocol/stream.ts";
@@ -134,26 +143,50 @@ export class FakeIngress {
     const reply: Reply = { chunks: [] };
     const { promise, resolve } = Promise.withResolvers<Reply>();
     const over = (change: Partial<Reply>): void => resolve(Object.assign(reply, change));
-    const stream = this.link!.open(head, {
-      onAccept: () => void (reply.accepted = true),
-      onBusy: () => over({ busy: true }),
-      onHead: (h) => void (reply.head = h),
-      onChunk: (payload, type, more, charge) => {
-        reply.chunks.push({ payload, type, more });
-        if (!this.paused) stream.consumed(charge);
+    const stream = this.link!.open(
+      head,
+      {
+        onAccept: () => void (reply.accepted = true),
+        onBusy: () => over({ busy: true }),
+        onHead: (h) => void (reply.head = h),
+        onChunk: (payload, type, more, charge) => {
+          reply.chunks.push({ payload, type, more });
+          if (!this.paused) stream.consumed(charge);
+        },
+        onEnd: (end) => over({ end }),
+        onFail: (fail) => over({ fail }),
+        onCancel: (reason) => over({ cancelled: reason }),
       },
-      onEnd: (end) => over({ end }),
-      onFail: (fail) => over({ fail }),
-      onCancel: (reason) => over({ cancelled: reason }),
-    }, ended);
+      ended,
+    );
     const bytes = (): Buffer => Buffer.concat(reply.chunks.map((c) => c.payload));
-    return { stream, reply, done: promise, text: () => bytes().toString(), values: () => reply.chunks.map((c) => unpack(c.payload)) };
+    return {
+      stream,
+      reply,
+      done: promise,
+      text: () => bytes().toString(),
+      values: () => reply.chunks.map((c) => unpack(c.payload)),
+    };
   }
 
   http(change: Partial<OpenHttp> = {}, body?: string | Uint8Array): Sent {
     const head: OpenHttp = {
-      kind: "http", app: "app", deployment: "D", requestId: "r-1", deadlineMs: null, epoch: 0, hops: 1, model: "", method: body === undefined ? "GET" : "POST",
-      path: "/", mount: "", scheme: "http", headers: ["host", "h"], remote: "", upgrade: false, ...change,
+      kind: "http",
+      app: "app",
+      deployment: "D",
+      requestId: "r-1",
+      deadlineMs: null,
+      epoch: 0,
+      hops: 1,
+      model: "",
+      method: body === undefined ? "GET" : "POST",
+      path: "/",
+      mount: "",
+      scheme: "http",
+      headers: ["host", "h"],
+      remote: "",
+      upgrade: false,
+      ...change,
     };
     const sent = this.open(head, body === undefined && !head.upgrade);
     if (body !== undefined) {
@@ -165,7 +198,19 @@ export class FakeIngress {
 
   call(method: string, args: readonly unknown[], change: Partial<OpenCall> = {}): Sent {
     const sent = this.open(
-      { kind: "call", app: "app", deployment: "D", requestId: "r-1", deadlineMs: null, epoch: 0, hops: 1, model: "", method, stream: false, ...change },
+      {
+        kind: "call",
+        app: "app",
+        deployment: "D",
+        requestId: "r-1",
+        deadlineMs: null,
+        epoch: 0,
+        hops: 1,
+        model: "",
+        method,
+        stream: false,
+        ...change,
+      },
       false,
     );
     sent.stream.write("value", pack(args));
@@ -194,12 +239,24 @@ export interface BenchOptions {
 }
 
 /** A started replica of the application's ingress deployment, which must be called D (or `spec.deployment`). */
-export async function bench(application: Application<never>, { spec, urls = ["ws://one"], change, start = true }: BenchOptions = {}): Promise<Bench> {
+export async function bench(
+  application: Application<never>,
+  { spec, urls = ["ws://one"], change, start = true }: BenchOptions = {},
+): Promise<Bench> {
   const time = new VirtualTime();
   const graph = await graphOf(application as Application);
   const manifest: Manifest = {
-    schema: 1, importPath: "test:app", args: {}, export: "app", bundles: { node: "0".repeat(64), browser: null }, assets: {},
-    graph: { hash: graph.hash, ingress: graph.ingress, deployments: graph.nodes.map((node) => graphEntry(node, false)) },
+    schema: 1,
+    importPath: "test:app",
+    args: {},
+    export: "app",
+    bundles: { node: "0".repeat(64), browser: null },
+    assets: {},
+    graph: {
+      hash: graph.hash,
+      ingress: graph.ingress,
+      deployments: graph.nodes.map((node) => graphEntry(node, false)),
+    },
   };
   const ingress = new FakeIngress(time);
   const listeners = new Map([["ws://one", ingress]]);
@@ -223,9 +280,27 @@ export async function bench(application: Application<never>, { spec, urls = ["ws
   };
   const options: ReplicaOptions = {
     spec: {
-      replica: "app#D#abcdefgh", incarnation: 1, app: "app", deployment: "D", artefact: "", ticket: "ticket-1", maxOngoingRequests: 5, gracefulShutdownTimeoutS: 20,
-      gracefulShutdownWaitLoopS: 2, healthCheckPeriodS: 10, healthCheckTimeoutS: 30, userConfig: null, userConfigVersion: 1, envVars: {}, cpus: 1, gpus: 0, memory: 0,
-      loggingConfig: null, rank: 0, routePrefix: "/", ...spec,
+      replica: "app#D#abcdefgh",
+      incarnation: 1,
+      app: "app",
+      deployment: "D",
+      artefact: "",
+      ticket: "ticket-1",
+      maxOngoingRequests: 5,
+      gracefulShutdownTimeoutS: 20,
+      gracefulShutdownWaitLoopS: 2,
+      healthCheckPeriodS: 10,
+      healthCheckTimeoutS: 30,
+      userConfig: null,
+      userConfigVersion: 1,
+      envVars: {},
+      cpus: 1,
+      gpus: 0,
+      memory: 0,
+      loggingConfig: null,
+      rank: 0,
+      routePrefix: "/",
+      ...spec,
     },
     manifest: change?.(manifest) ?? manifest,
     bundle: "memory",
@@ -244,5 +319,7 @@ export async function bench(application: Application<never>, { spec, urls = ["ws
   return made;
 }
 
-export const statuses = (told: readonly FromReplica[]): string[] => told.flatMap((m) => (m.type === "status" ? [m.progress ?? m.state] : []));
-export const lastStatus = (told: readonly FromReplica[]): Extract<FromReplica, { type: "status" }> => told.findLast((m) => m.type === "status")!;
+export const statuses = (told: readonly FromReplica[]): string[] =>
+  told.flatMap((m) => (m.type === "status" ? [m.progress ?? m.state] : []));
+export const lastStatus = (told: readonly FromReplica[]): Extract<FromReplica, { type: "status" }> =>
+  told.findLast((m) => m.type === "status")!;

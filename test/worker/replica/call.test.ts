@@ -43,8 +43,14 @@ test("values come back as values: of any size, none, errors with their name", as
   expect(await value("size", new Uint8Array(2 * STREAM_WINDOW))).toBe(2 * STREAM_WINDOW);
   expect(((await value("blob", 3 * STREAM_WINDOW)) as Uint8Array).byteLength).toBe(3 * STREAM_WINDOW);
   expect(await value("boom")).toEqual({ code: "APPLICATION_ERROR", message: "RangeError: inner detail" });
-  expect(await value("nope")).toMatchObject({ code: "NOT_FOUND", message: expect.stringContaining("Tried to call a method 'nope' that does not exist.") });
-  expect(await value("count", 2)).toMatchObject({ code: "APPLICATION_ERROR", message: expect.stringContaining("Method 'count' returned a generator") });
+  expect(await value("nope")).toMatchObject({
+    code: "NOT_FOUND",
+    message: expect.stringContaining("Tried to call a method 'nope' that does not exist."),
+  });
+  expect(await value("count", 2)).toMatchObject({
+    code: "APPLICATION_ERROR",
+    message: expect.stringContaining("Method 'count' returned a generator"),
+  });
 });
 
 test("a stream is one value chunk per element; an error in the middle ends it", async () => {
@@ -81,7 +87,11 @@ class Parent {
 const parent = deployment(Parent, { name: "D" }).bind(deployment(Leaf).bind()) as never;
 
 /** An ingress that runs the leaf itself. */
-function switchTo(ingress: FakeIngress, heads: OpenCall[], answer: (stream: Stream, args: unknown[], head: OpenCall) => void): void {
+function switchTo(
+  ingress: FakeIngress,
+  heads: OpenCall[],
+  answer: (stream: Stream, args: unknown[], head: OpenCall) => void,
+): void {
   ingress.onStream = (stream, head): StreamEvents => {
     heads.push(head as OpenCall);
     const pieces: Uint8Array[] = [];
@@ -108,7 +118,17 @@ test("handles call through the link: target, id, hops, deadline and model go alo
   await sent.done;
   expect(sent.text()).toBe("4");
   expect(heads).toHaveLength(2);
-  expect(heads[1]).toMatchObject({ kind: "call", app: "app", deployment: "Leaf", method: "double", requestId: "r-7", hops: 1, deadlineMs: 5000, model: "m", stream: false });
+  expect(heads[1]).toMatchObject({
+    kind: "call",
+    app: "app",
+    deployment: "Leaf",
+    method: "double",
+    requestId: "r-7",
+    hops: 1,
+    deadlineMs: 5000,
+    model: "m",
+    stream: false,
+  });
 });
 
 test("a stream of a callee is read piece by piece, and a failed call is an error of its code", async () => {
@@ -153,9 +173,15 @@ test("a call without any link waits for one, then says so", async () => {
       await this.leaf.double(1);
     }
   }
-  const made = await bench(deployment(Early, { name: "D" }).bind(deployment(Leaf).bind()) as never, { urls: ["ws://nowhere"], start: false });
+  const made = await bench(deployment(Early, { name: "D" }).bind(deployment(Leaf).bind()) as never, {
+    urls: ["ws://nowhere"],
+    start: false,
+  });
   const starting = made.replica.start();
   await made.time.advance(6000);
   expect(await starting).toBe(false);
-  expect(made.told.at(-1)).toMatchObject({ state: "failed", error: "'Leaf' can't be called: this replica has no link to an ingress." });
+  expect(made.told.at(-1)).toMatchObject({
+    state: "failed",
+    error: "'Leaf' can't be called: this replica has no link to an ingress.",
+  });
 });

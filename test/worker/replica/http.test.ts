@@ -4,14 +4,19 @@ import { deployment, upgradeWebSocket, type Context, type Message } from "../../
 import { bench, turns } from "./bench.ts";
 
 /** A deployment D whose fetch is the given function. */
-const served = (fetch: (request: Request, ctx: Context) => unknown, options = {}) => bench(deployment({ fetch }, { name: "D" }).bind() as never, options);
+const served = (fetch: (request: Request, ctx: Context) => unknown, options = {}) =>
+  bench(deployment({ fetch }, { name: "D" }).bind() as never, options);
 
 test("a plain answer is accept, head, chunk and end in one message", async () => {
   const { ingress } = await served(() => "ok");
   const before = ingress.messages;
   const sent = ingress.http();
   const reply = await sent.done;
-  expect(reply).toMatchObject({ accepted: true, head: { status: 200, headers: ["content-type", "text/plain; charset=utf-8"] }, end: {} });
+  expect(reply).toMatchObject({
+    accepted: true,
+    head: { status: 200, headers: ["content-type", "text/plain; charset=utf-8"] },
+    end: {},
+  });
   expect(sent.text()).toBe("ok");
   expect(ingress.messages - before).toBe(1);
 });
@@ -21,7 +26,10 @@ test("the textbook's handler reads the JSON body (C051) and a malformed one is a
   const sent = ingress.http({}, '"你好"');
   await sent.done;
   expect(sent.text()).toBe("You said: 你好");
-  expect((await ingress.http({}, "not json").done).fail).toMatchObject({ code: "APPLICATION_ERROR", message: /SyntaxError/ });
+  expect((await ingress.http({}, "not json").done).fail).toMatchObject({
+    code: "APPLICATION_ERROR",
+    message: /SyntaxError/,
+  });
   expect((await ingress.http().done).fail).toMatchObject({ code: "APPLICATION_ERROR" });
   expect(logs.join()).toContain("Request r-1 failed: SyntaxError");
 });
@@ -38,7 +46,10 @@ test("what throws before the first piece fails, after it the stream breaks (C043
   expect(early).toMatchObject({ fail: { code: "APPLICATION_ERROR" } });
   expect(early.head).toBeUndefined();
   const late = ingress.http();
-  expect(await late.done).toMatchObject({ head: { status: 200 }, fail: { code: "APPLICATION_ERROR", message: "Error: mid" } });
+  expect(await late.done).toMatchObject({
+    head: { status: 200 },
+    fail: { code: "APPLICATION_ERROR", message: "Error: mid" },
+  });
   expect(late.text()).toBe("data: 0");
 });
 
@@ -129,7 +140,12 @@ test("cancelling calls return() of an iterator that is waiting for its next piec
 
 test("a lost link calls off what came by it", async () => {
   let reason: unknown;
-  const { ingress } = await served((_request, ctx) => new Promise((_, reject) => ctx.signal.addEventListener("abort", () => ((reason = ctx.signal.reason), reject(ctx.signal.reason)))));
+  const { ingress } = await served(
+    (_request, ctx) =>
+      new Promise((_, reject) =>
+        ctx.signal.addEventListener("abort", () => ((reason = ctx.signal.reason), reject(ctx.signal.reason))),
+      ),
+  );
   ingress.http();
   await turns();
   ingress.drop();
@@ -139,7 +155,9 @@ test("a lost link calls off what came by it", async () => {
 
 test("the deadline fails the request with TIMEOUT and aborts its signal", async () => {
   let aborted = false;
-  const { ingress, time } = await served((_request, ctx) => new Promise(() => ctx.signal.addEventListener("abort", () => void (aborted = true))));
+  const { ingress, time } = await served(
+    (_request, ctx) => new Promise(() => ctx.signal.addEventListener("abort", () => void (aborted = true))),
+  );
   const sent = ingress.http({ deadlineMs: 1000 });
   await time.advance(900);
   expect(sent.reply.fail).toBeUndefined();
@@ -170,24 +188,38 @@ test("above max_ongoing_requests the replica says busy and runs nothing; a cance
 });
 
 test("a Response with a body streams it; url and context are the request's", async () => {
-  const { ingress } = await served((request, ctx) => Response.json({ url: request.url, id: ctx.requestId, model: ctx.multiplexedModelId, replica: ctx.replica.replicaId }, { status: 201 }));
+  const { ingress } = await served((request, ctx) =>
+    Response.json(
+      { url: request.url, id: ctx.requestId, model: ctx.multiplexedModelId, replica: ctx.replica.replicaId },
+      { status: 201 },
+    ),
+  );
   const sent = ingress.http({ path: "/a?b=1", mount: "/serve/app", model: "m1" });
   expect((await sent.done).head).toEqual({ status: 201, headers: ["content-type", "application/json"] });
-  expect(JSON.parse(sent.text())).toEqual({ url: "http://h/serve/app/a?b=1", id: "r-1", model: "m1", replica: "app#D#abcdefgh" });
+  expect(JSON.parse(sent.text())).toEqual({
+    url: "http://h/serve/app/a?b=1",
+    id: "r-1",
+    model: "m1",
+    replica: "app#D#abcdefgh",
+  });
 });
 
 test("WebSockets: messages both ways, large ones too, close codes kept, refusal is 403", async () => {
   const log: string[] = [];
   const { ingress, replica } = await served((request) => {
     if (request.url.endsWith("/no")) return "no socket here";
-    return upgradeWebSocket(request, {
-      onOpen: (socket) => socket.send("hello"),
-      onMessage: async (message: Message, socket) => {
-        if (message === "bye") return socket.close(4001, "asked");
-        await socket.send(typeof message === "string" ? `echo:${message}` : message.toReversed());
+    return upgradeWebSocket(
+      request,
+      {
+        onOpen: (socket) => socket.send("hello"),
+        onMessage: async (message: Message, socket) => {
+          if (message === "bye") return socket.close(4001, "asked");
+          await socket.send(typeof message === "string" ? `echo:${message}` : message.toReversed());
+        },
+        onClose: (code, reason) => void log.push(`${code} ${reason}`),
       },
-      onClose: (code, reason) => void log.push(`${code} ${reason}`),
-    }, "chat");
+      "chat",
+    );
   });
   const headers = ["host", "h", "upgrade", "websocket"];
   const sent = ingress.http({ upgrade: true, headers });

@@ -29,7 +29,14 @@ class D {
 let disposals = 0;
 const app = deployment(D).bind() as never;
 const config = (version: number, userConfig: unknown, more = {}) =>
-  ({ type: "reconfigure", userConfig, userConfigVersion: version, maxOngoingRequests: 5, ticket: "ticket-2", ...more }) as const;
+  ({
+    type: "reconfigure",
+    userConfig,
+    userConfigVersion: version,
+    maxOngoingRequests: 5,
+    ticket: "ticket-2",
+    ...more,
+  }) as const;
 
 test("it greets with its ticket, tells how it starts, and then is ready", async () => {
   const { ingress, told, ready } = await bench(app, { spec: { userConfig: { a: 1 } } });
@@ -68,7 +75,10 @@ test("what user code throws at the start is told, with where", async () => {
   }
   const { told, ready } = await bench(deployment(Broken, { name: "D" }).bind() as never);
   expect(ready).toBe(false);
-  expect(lastStatus(told)).toMatchObject({ state: "failed", error: expect.stringMatching(/TypeError: no weights\n.*lifecycle\.test\.ts/) });
+  expect(lastStatus(told)).toMatchObject({
+    state: "failed",
+    error: expect.stringMatching(/TypeError: no weights\n.*lifecycle\.test\.ts/),
+  });
 });
 
 test("another graph than the built one is refused by name", async () => {
@@ -79,7 +89,9 @@ test("another graph than the built one is refused by name", async () => {
 test("a user config without reconfigure fails the start (X-LIFE-01)", async () => {
   const plain = deployment({ fetch: () => 1 }, { name: "D" }).bind();
   const { told } = await bench(plain as never, { spec: { userConfig: { a: 1 } } });
-  expect(lastStatus(told).error).toBe("user_config specified but deployment Deployment(name='D', app='app') missing reconfigure method");
+  expect(lastStatus(told).error).toBe(
+    "user_config specified but deployment Deployment(name='D', app='app') missing reconfigure method",
+  );
 });
 
 test("a new config applies while requests run (C113), in order; a refused one keeps the old (X-UPD-04)", async () => {
@@ -95,7 +107,10 @@ test("a new config applies while requests run (C113), in order; a refused one ke
   expect(waiting.text()).toBe('{"v":3}');
   replica.receive(config(4, { boom: true }));
   await turns();
-  expect(lastStatus(told)).toMatchObject({ userConfigVersion: 3, reconfigureError: expect.stringContaining("reconfigure failed on purpose") });
+  expect(lastStatus(told)).toMatchObject({
+    userConfigVersion: 3,
+    reconfigureError: expect.stringContaining("reconfigure failed on purpose"),
+  });
   const after = ingress.http();
   await after.done;
   expect(after.text()).toBe('{"v":3}');
@@ -177,7 +192,8 @@ test("a silent ingress is noticed and dialled again", async () => {
 
 test("three failed or late health checks in a row are ill health, one good one ends it", async () => {
   const { ingress, time, told } = await bench(app, { spec: { healthCheckPeriodS: 1, healthCheckTimeoutS: 2 } });
-  const set = async (ill: string): Promise<void> => void (await ingress.http({ path: `/ill/${encodeURIComponent(ill)}` }).done);
+  const set = async (ill: string): Promise<void> =>
+    void (await ingress.http({ path: `/ill/${encodeURIComponent(ill)}` }).done);
   await set("bad weather");
   await time.advance(2_100);
   expect(lastStatus(told).state).toBe("ready");

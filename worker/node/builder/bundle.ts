@@ -30,8 +30,15 @@ export async function bundle(appDir: string, entry: string, runtime: RuntimeExpo
   });
   const needsRequire = Object.values(node.metafile.inputs).some((input) => input.format === "cjs");
   const whole = needsRequire ? await bundleFor("node", appDir, entry, runtime, true) : node;
-  const dynamic = whole.warnings.find((w) => w.id === "unsupported-dynamic-import" && !/node_modules/.test(w.location?.file ?? ""));
-  if (dynamic !== undefined) throw sourceError("This import() can't be bundled: its argument is not a string.", placeOf(dynamic), "Workers have only what is in the bundle: import modules by name.");
+  const dynamic = whole.warnings.find(
+    (w) => w.id === "unsupported-dynamic-import" && !/node_modules/.test(w.location?.file ?? ""),
+  );
+  if (dynamic !== undefined)
+    throw sourceError(
+      "This import() can't be bundled: its argument is not a string.",
+      placeOf(dynamic),
+      "Workers have only what is in the bundle: import modules by name.",
+    );
   let browser: Uint8Array | null = null;
   let browserReason: string | undefined;
   try {
@@ -51,7 +58,13 @@ export async function bundle(appDir: string, entry: string, runtime: RuntimeExpo
 
 type Output = BuildResult<{ metafile: true; write: false }>;
 
-function bundleFor(platform: "node" | "browser", appDir: string, entry: string, runtime: RuntimeExports, needsRequire: boolean): Promise<Output> {
+function bundleFor(
+  platform: "node" | "browser",
+  appDir: string,
+  entry: string,
+  runtime: RuntimeExports,
+  needsRequire: boolean,
+): Promise<Output> {
   return build({
     absWorkingDir: appDir,
     entryPoints: [entry],
@@ -70,7 +83,13 @@ function bundleFor(platform: "node" | "browser", appDir: string, entry: string, 
     legalComments: "none",
     logLevel: "silent",
     logOverride: { "unsupported-dynamic-import": "warning" },
-    ...(needsRequire ? { banner: { js: 'import { createRequire as __createRequire } from "node:module"; const require = __createRequire(import.meta.url);' } } : {}),
+    ...(needsRequire
+      ? {
+          banner: {
+            js: 'import { createRequire as __createRequire } from "node:module"; const require = __createRequire(import.meta.url);',
+          },
+        }
+      : {}),
     plugins: [runtimeModules(runtime), ...(platform === "browser" ? [noNode] : [])],
   });
 }
@@ -81,7 +100,15 @@ function runtimeModules(runtime: RuntimeExports): Plugin {
     setup: ({ onResolve, onLoad }) => {
       onResolve({ filter: /^skein(\/.*)?$/ }, ({ path }) =>
         runtime[path] === undefined
-          ? { errors: [{ text: `There is no module "${path}". Known are ${Object.keys(runtime).map((m) => `"${m}"`).join(", ")}.` }] }
+          ? {
+              errors: [
+                {
+                  text: `There is no module "${path}". Known are ${Object.keys(runtime)
+                    .map((m) => `"${m}"`)
+                    .join(", ")}.`,
+                },
+              ],
+            }
           : { path, namespace: RUNTIME_NAMESPACE },
       );
       onResolve({ filter: /\.node$/ }, ({ path }) => ({ errors: [{ text: `"${path}" is a native add-on.` }] }));
@@ -96,7 +123,9 @@ function runtimeModules(runtime: RuntimeExports): Plugin {
 const noNode: Plugin = {
   name: "no-node",
   setup: ({ onResolve }) =>
-    void onResolve({ filter: /^[a-z@]/ }, ({ path }) => (isBuiltin(path) ? { errors: [{ text: `It imports "${path}", which browsers don't have.` }] } : undefined)),
+    void onResolve({ filter: /^[a-z@]/ }, ({ path }) =>
+      isBuiltin(path) ? { errors: [{ text: `It imports "${path}", which browsers don't have.` }] } : undefined,
+    ),
 };
 
 function explain(error: unknown): SkeinError {
@@ -104,14 +133,25 @@ function explain(error: unknown): SkeinError {
   if (first === undefined) return SkeinError.from(error);
   const missing = /^Could not resolve "(.*)"/.exec(first.text)?.[1];
   if (missing !== undefined) {
-    const advice = /^[./]/.test(missing) ? "Check the path; it is relative to the file that imports it." : `Install it where the application is: npm install ${missing}`;
+    const advice = /^[./]/.test(missing)
+      ? "Check the path; it is relative to the file that imports it."
+      : `Install it where the application is: npm install ${missing}`;
     return sourceError(`Cannot find module "${missing}".`, placeOf(first), advice);
   }
-  if (first.text.endsWith("is a native add-on.") || first.text.includes('No loader is configured for ".node"')) return sourceError(first.text, placeOf(first), NATIVE_ADVICE);
+  if (first.text.endsWith("is a native add-on.") || first.text.includes('No loader is configured for ".node"'))
+    return sourceError(first.text, placeOf(first), NATIVE_ADVICE);
   return sourceError(first.text.replaceAll(`${RUNTIME_NAMESPACE}:`, ""), placeOf(first), first.notes[0]?.text);
 }
 
 function placeOf(message: Message): Place | undefined {
   const location = message.location;
-  return location === null ? undefined : { file: location.file, line: location.line, column: location.column + 1, text: location.lineText, length: location.length };
+  return location === null
+    ? undefined
+    : {
+        file: location.file,
+        line: location.line,
+        column: location.column + 1,
+        text: location.lineText,
+        length: location.length,
+      };
 }

@@ -11,7 +11,12 @@ import type { Located } from "./locate.ts";
 import { sourceError } from "./source-error.ts";
 
 /** Throws `INVALID_ARGUMENT` with the place in user code where there is one. The runtime must be installed. */
-export async function evaluate(appDir: string, located: Located, bundle: Uint8Array, args: Readonly<Record<string, unknown>>): Promise<Graph> {
+export async function evaluate(
+  appDir: string,
+  located: Located,
+  bundle: Uint8Array,
+  args: Readonly<Record<string, unknown>>,
+): Promise<Graph> {
   const folder = realpathSync(mkdtempSync(join(tmpdir(), "skein-build-")));
   try {
     const [first, second] = [await once(1), await once(2)];
@@ -36,12 +41,19 @@ export async function evaluate(appDir: string, located: Located, bundle: Uint8Ar
     }
     if (!Object.hasOwn(exports, located.exportName)) {
       const names = Object.keys(exports);
-      throw new SkeinError("NOT_FOUND", `Module '${located.module}' has no export '${located.exportName}'. ${names.length === 0 ? "It exports nothing." : `It exports: ${names.join(", ")}.`}`);
+      throw new SkeinError(
+        "NOT_FOUND",
+        `Module '${located.module}' has no export '${located.exportName}'. ${names.length === 0 ? "It exports nothing." : `It exports: ${names.join(", ")}.`}`,
+      );
     }
     try {
       return await graphOf(await applicationOf(exports[located.exportName], args));
     } catch (error) {
-      if (error instanceof SkeinError) throw new SkeinError(error.code, `${relative(appDir, located.file)}: export '${located.exportName}': ${error.message}`);
+      if (error instanceof SkeinError)
+        throw new SkeinError(
+          error.code,
+          `${relative(appDir, located.file)}: export '${located.exportName}': ${error.message}`,
+        );
       throw thrownBy(error, appDir, folder, "while the application was built");
     }
   }
@@ -51,7 +63,9 @@ export async function evaluate(appDir: string, located: Located, bundle: Uint8Ar
 function thrownBy(error: unknown, appDir: string, folder: string, when: string): SkeinError {
   if (!(error instanceof Error)) return new SkeinError("INVALID_ARGUMENT", `${String(error)} was thrown ${when}.`);
   const what = `${error.name}: ${error.message} (thrown ${when})`;
-  for (const [, path, line, column] of (error.stack ?? "").matchAll(/(?:\(|at )(?:file:\/\/)?([^()\n]+?):(\d+):(\d+)\)?$/gm)) {
+  for (const [, path, line, column] of (error.stack ?? "").matchAll(
+    /(?:\(|at )(?:file:\/\/)?([^()\n]+?):(\d+):(\d+)\)?$/gm,
+  )) {
     // The source map's paths are relative to the bundle, which was made for the application's folder.
     const file = path!.startsWith(folder) ? relative(folder, path!) : relative(appDir, path!);
     if (file.startsWith("..") || file.startsWith("node:") || file.startsWith("bundle-")) continue;

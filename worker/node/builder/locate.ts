@@ -19,18 +19,29 @@ export interface Located {
  */
 export function locate(appDir: string, path: string): Located {
   const checked = importPath.safeParse(path);
-  if (!checked.success) throw new SkeinError("INVALID_ARGUMENT", checked.error.issues[0]?.message ?? "The import path is not valid.");
+  if (!checked.success)
+    throw new SkeinError("INVALID_ARGUMENT", checked.error.issues[0]?.message ?? "The import path is not valid.");
   const split = path.includes(":") ? path.lastIndexOf(":") : path.lastIndexOf(".");
   const module = path.slice(0, split);
   const exportName = path.slice(split + 1);
-  const bases = module.includes("/") || EXTENSIONS.some((extension) => module.endsWith(extension)) ? [module] : [module.replaceAll(".", "/"), module];
+  const bases =
+    module.includes("/") || EXTENSIONS.some((extension) => module.endsWith(extension))
+      ? [module]
+      : [module.replaceAll(".", "/"), module];
   const looked: string[] = [];
   for (const base of bases)
-    for (const candidate of [...(/\.[a-z]+$/.test(base) ? [base] : []), ...EXTENSIONS.map((e) => base + e), ...EXTENSIONS.map((e) => `${base}/index${e}`)]) {
+    for (const candidate of [
+      ...(/\.[a-z]+$/.test(base) ? [base] : []),
+      ...EXTENSIONS.map((e) => base + e),
+      ...EXTENSIONS.map((e) => `${base}/index${e}`),
+    ]) {
       const file = resolve(appDir, candidate);
       if (existsSync(file) && statSync(file).isFile()) return { file, exportName, module };
       if (!candidate.includes("/index.")) looked.push(relative(appDir, file));
     }
   if (!existsSync(appDir)) throw new SkeinError("NOT_FOUND", `The application's folder ${appDir} does not exist.`);
-  throw new SkeinError("NOT_FOUND", `No module named '${module}' in ${appDir} (looked for ${looked.slice(0, 5).join(", ")}). Name a file there, or the folder with --app-dir.`);
+  throw new SkeinError(
+    "NOT_FOUND",
+    `No module named '${module}' in ${appDir} (looked for ${looked.slice(0, 5).join(", ")}). Name a file there, or the folder with --app-dir.`,
+  );
 }

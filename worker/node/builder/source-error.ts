@@ -20,7 +20,10 @@ export function sourceError(message: string, place: Place | undefined, advice?: 
     const number = String(place.line);
     // Tabs stay tabs, so that the caret stands under its character.
     const indent = place.text.slice(0, place.column - 1).replace(/[^\t]/g, " ");
-    lines.push(`  ${number} | ${place.text}`, `  ${" ".repeat(number.length)} | ${indent}${"^".repeat(Math.max(1, Math.min(place.length, place.text.length - place.column + 1)))}`);
+    lines.push(
+      `  ${number} | ${place.text}`,
+      `  ${" ".repeat(number.length)} | ${indent}${"^".repeat(Math.max(1, Math.min(place.length, place.text.length - place.column + 1)))}`,
+    );
   }
   if (advice !== undefined) lines.push(advice);
   return new SkeinError("INVALID_ARGUMENT", lines.join("\n"));
