@@ -28,6 +28,8 @@ export default defineConfig({
           testTimeout: systemTimeoutMs,
           hookTimeout: systemTimeoutMs,
           fileParallelism: false,
+          // Once more, said in the output: a neighbour may take a core for seconds, and nothing here can tell that from a hang.
+          retry: 1,
           sequence: { groupOrder: 1 },
         },
       },
