@@ -32,7 +32,7 @@ export type Kind = (typeof KIND)[keyof typeof KIND];
 
 const KIND_MAX = KIND.pong;
 
-/** Flags of a chunk: two bits say what the payload is; MORE: the piece goes on in the next chunk; CHECKPOINT: see link.ts. */
+/** Flags of a chunk: two bits say what the payload is; MORE: the piece goes on in the next chunk; CHECKPOINT: kept for resumable streams. */
 export const FLAG = {
   bytes: 0,
   text: 1,
@@ -40,7 +40,8 @@ export const FLAG = {
   payload: 3,
   more: 4,
   checkpoint: 8,
-  /** of open: no body follows */ end: 16,
+  /** Of open: no body follows. */
+  end: 16,
 } as const;
 
 /** One decoded frame. The same object is filled again for every frame: copy what must outlive the callback. */
@@ -84,7 +85,6 @@ export function decodeFrames(message: Uint8Array, each: (frame: Frame) => void):
   }
 }
 
-const encoder = new TextEncoder();
 const BATCH_START = 8 * 1024;
 
 /**
@@ -107,15 +107,6 @@ export class FrameBatch {
     this.#header(at, kind, flags, epoch, stream, value, size);
     if (size > 0) this.#bytes.set(payload!, at + FRAME_HEADER);
     this.#length = at + FRAME_HEADER + size;
-  }
-
-  /** Appends one frame with UTF-8 text, encoded in place. Returns the payload's bytes. The text must fit a frame. */
-  addText(kind: Kind, flags: number, epoch: number, stream: number, value: number, text: string): number {
-    const at = this.#reserve(FRAME_HEADER + text.length * 3);
-    const { written } = encoder.encodeInto(text, this.#bytes.subarray(at + FRAME_HEADER));
-    this.#header(at, kind, flags, epoch, stream, value, written);
-    this.#length = at + FRAME_HEADER + written;
-    return written;
   }
 
   take(): Uint8Array {

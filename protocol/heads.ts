@@ -7,11 +7,14 @@ import { SkeinError, isErrorCode, type ErrorCode } from "./errors.ts";
 import { FRAME_PAYLOAD_MAX } from "./limits.ts";
 
 /** Plain msgpack: no records (they keep state per connection), maps as objects. */
-const packr = new Packr({ useRecords: false, mapsAsObjects: true, int64AsType: "number" });
+const packr = new Packr({ useRecords: false, mapsAsObjects: true, int64AsType: "number", copyBuffers: true });
 
 export const pack = (value: unknown): Uint8Array => packr.pack(value);
 
-/** Throws `PROTOCOL` when the bytes are not msgpack. Byte arrays inside are copies, not views of a pooled buffer. */
+/**
+ * Throws `PROTOCOL` when the bytes are not msgpack. Byte arrays inside are copies: arguments and results of handle calls reach user code,
+ * to which a view would show the rest of the message, other requests' bytes included.
+ */
 export function unpack(bytes: Uint8Array): unknown {
   try {
     return packr.unpack(bytes);
@@ -153,55 +156,18 @@ const OPEN_KINDS = ["http", "call", "grpc"] as const;
 /** Throws `TOO_LARGE` when the head fits no frame. */
 export function encodeOpen(head: OpenHead): Uint8Array {
   const { app, deployment, requestId, deadlineMs, epoch, hops, model } = head;
-  const resume = head.resume ?? null;
+  const kind = OPEN_KINDS.indexOf(head.kind);
+  const fields: unknown[] = [kind, app, deployment, requestId, deadlineMs, epoch, hops, model, head.resume ?? null];
   switch (head.kind) {
     case "http":
-      return packHead("The head of a request", [
-        0,
-        app,
-        deployment,
-        requestId,
-        deadlineMs,
-        epoch,
-        hops,
-        model,
-        resume,
-        head.method,
-        head.path,
-        head.mount,
-        head.scheme === "https",
-        head.headers,
-        head.remote,
-        head.upgrade,
-      ]);
+      fields.push(head.method, head.path, head.mount, head.scheme === "https", head.headers, head.remote, head.upgrade);
+      return packHead("The head of a request", fields);
     case "call":
-      return packHead("The head of a call", [
-        1,
-        app,
-        deployment,
-        requestId,
-        deadlineMs,
-        epoch,
-        hops,
-        model,
-        resume,
-        head.method,
-        head.stream,
-      ]);
+      fields.push(head.method, head.stream);
+      return packHead("The head of a call", fields);
     case "grpc":
-      return packHead("The head of a gRPC call", [
-        2,
-        app,
-        deployment,
-        requestId,
-        deadlineMs,
-        epoch,
-        hops,
-        model,
-        resume,
-        head.path,
-        head.metadata,
-      ]);
+      fields.push(head.path, head.metadata);
+      return packHead("The head of a gRPC call", fields);
   }
 }
 

@@ -57,7 +57,7 @@ export class Stream {
   /** True when this side opened it. */
   readonly opener: boolean;
   events: StreamEvents;
-  /** Anything the owner wants to find again. */
+  /** Over: nothing more is sent, no event follows. */
   closed = false;
 
   readonly #link: StreamLink;

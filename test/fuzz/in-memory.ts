@@ -1,24 +1,13 @@
 /** Malformed frames against both ends of a link in memory, and control messages against both parsers. No socket, no clock. */
 import { parseFromCoordinator, parseToCoordinator } from "../../protocol/control.ts";
 import { SkeinError } from "../../protocol/errors.ts";
-import type { OpenHead } from "../../protocol/heads.ts";
 import type { Stream, StreamEvents } from "../../protocol/stream.ts";
 import { linkPair } from "../support/link-pair.ts";
+import { call } from "../support/link-recorder.ts";
 import { below, chance, type Random } from "../support/random.ts";
 import { FrameAttacker, hostileControl } from "./hostile.ts";
 
-const head: OpenHead = {
-  kind: "call",
-  app: "a",
-  deployment: "D",
-  method: "echo",
-  stream: false,
-  requestId: "r",
-  deadlineMs: null,
-  epoch: 0,
-  hops: 0,
-  model: "",
-};
+const head = call({ method: "echo" });
 
 /** Takes every request and answers it with what it got; consumes at once. */
 const echo = (stream: Stream): StreamEvents => {

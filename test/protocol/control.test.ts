@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { canonicalJson, sha256Hex } from "../../protocol/artefact.ts";
 import { parseFromCoordinator, parseToCoordinator } from "../../protocol/control.ts";
-import { checkCompatible } from "../../protocol/heads.ts";
+import { checkCompatible, pack, unpack } from "../../protocol/heads.ts";
 import { compareVersions, deploymentId, deploymentOf, replicaId, splitId } from "../../protocol/ids.ts";
 import { CONTROL_MESSAGE_MAX } from "../../protocol/limits.ts";
 import { ERROR_CODES, OUTSIDE, SkeinError } from "../../protocol/errors.ts";
@@ -53,6 +53,17 @@ describe("ids and versions", () => {
     expect(() => checkCompatible({ min: 1, max: 2 }, { min: 2, max: 3, build: "b" })).not.toThrow();
     expect(() => checkCompatible({ min: 3, max: 4 }, { min: 1, max: 2, build: "b" })).toThrow("upgrade the peer");
     expect(() => checkCompatible({ min: 1, max: 2 }, { min: 3, max: 4, build: "b" })).toThrow("upgrade this side");
+  });
+});
+
+describe("packed values", () => {
+  it("give byte arrays of their own: a view would show the rest of the message", () => {
+    const packed = pack([new Uint8Array([1, 2, 3])]);
+    const message = new Uint8Array(4096);
+    message.set(packed, 100);
+    const [bytes] = unpack(message.subarray(100, 100 + packed.byteLength)) as [Uint8Array];
+    expect([...bytes]).toEqual([1, 2, 3]);
+    expect(bytes.buffer.byteLength).toBe(3);
   });
 });
 

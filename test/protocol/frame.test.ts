@@ -26,13 +26,6 @@ describe("frames", () => {
     );
   });
 
-  it("carry text encoded in place", () => {
-    const batch = new FrameBatch();
-    const text = "naïve 你好 🚀";
-    expect(batch.addText(KIND.chunk, 1, 0, 3, 7, text)).toBe(new TextEncoder().encode(text).byteLength);
-    decodeFrames(batch.take(), (f) => expect(new TextDecoder().decode(f.payload)).toBe(text));
-  });
-
   const message = (edit: (bytes: Uint8Array, view: DataView) => void, payload = new Uint8Array(10)): Uint8Array => {
     const batch = new FrameBatch();
     batch.add(KIND.chunk, 0, 0, 1, 0, payload);
