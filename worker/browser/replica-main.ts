@@ -1,10 +1,10 @@
 /** One replica in a tab: a dedicated Web Worker of the agent's. Links, user code and health are here; the engine has a Web Worker of its own, nested in this one. */
-import type { ProviderName } from "../../engine/index.ts";
 import { webEngineThread } from "../../engine/spawn-web.ts";
 import packageJson from "../../package.json" with { type: "json" };
-import type { LocatedModel, ReplicaOptions, Start, ToReplica } from "../../protocol/local.ts";
+import type { ReplicaOptions, Start, ToReplica } from "../../protocol/local.ts";
 import { runtime } from "../../serve/runtime.ts";
 import { ReplicaEngineHost } from "../replica/engine-host.ts";
+import { ModelQuestions } from "../replica/model-questions.ts";
 import { Replica } from "../replica/replica.ts";
 import { forwardConsole } from "./console.ts";
 import { ALIVE_MS } from "./limits.ts";
@@ -46,19 +46,11 @@ function run(options: ReplicaOptions): (message: ToReplica) => void {
   const platform = tabReplicaPlatform(log);
   const replica = new Replica({ platform, options, build: packageJson.version, tell });
 
-  const located = new Map<number, { resolve(model: LocatedModel): void; reject(error: Error): void }>();
-  let questions = 0;
-  const locate = (name: string, provider: ProviderName): Promise<LocatedModel> =>
-    new Promise((resolve, reject) => {
-      const id = ++questions;
-      located.set(id, { resolve, reject });
-      tell({ type: "needModel", id, name, provider });
-    });
-
+  const models = new ModelQuestions(tell);
   const engines = new ReplicaEngineHost({
     options,
     available: async (gpu) => [...(gpu ? (["webgpu"] as const) : []), "wasm"],
-    locate,
+    locate: (name, provider) => models.locate(name, provider),
     open: (model, provider) => openFromUrl(model, provider, (doing) => replica.progress(`model: ${doing}`)),
     spawn: () =>
       webEngineThread(new Worker(new URL("engine.js", self.location.href), { type: "module", name: "engine" })),
@@ -87,12 +79,8 @@ function run(options: ReplicaOptions): (message: ToReplica) => void {
     exit(replica.failure);
   });
   return (message) => {
-    if (message.type === "model") {
-      const question = located.get(message.id);
-      located.delete(message.id);
-      if (message.model !== null) question?.resolve(message.model);
-      else question?.reject(new Error(message.error ?? "the model could not be found"));
-    } else if (message.type === "stop") void stop(message.timeoutMs);
+    if (message.type === "model") models.answered(message);
+    else if (message.type === "stop") void stop(message.timeoutMs);
     else replica.receive(message);
   };
 }

@@ -1,12 +1,12 @@
 /** The process of one replica: started by the agent, told what to do over IPC, its output is the replica's log. */
 import { flushCompileCache } from "node:module";
-import type { ProviderName } from "../../engine/index.ts";
 import { spawnNodeEngine } from "../../engine/spawn-node.ts";
 import packageJson from "../../package.json" with { type: "json" };
-import type { Failed, FromReplica, LocatedModel, Ready, ReplicaOptions, ToReplica } from "../../protocol/local.ts";
+import type { Failed, FromReplica, Ready, ReplicaOptions, ToReplica } from "../../protocol/local.ts";
 import { startedByParent, tellParent } from "../../protocol/node/parent.ts";
 import { runtime } from "../../serve/runtime.ts";
 import { ReplicaEngineHost } from "../replica/engine-host.ts";
+import { ModelQuestions } from "../replica/model-questions.ts";
 import { Replica } from "../replica/replica.ts";
 import { seal } from "./replica-environment.ts";
 import { nodeReplicaPlatform } from "./replica-platform.ts";
@@ -40,15 +40,7 @@ installRuntime();
 const platform = nodeReplicaPlatform(log);
 const replica = new Replica({ platform, options, build: packageJson.version, tell });
 
-const located = new Map<number, { resolve(model: LocatedModel): void; reject(error: Error): void }>();
-let questions = 0;
-const locate = (name: string, provider: ProviderName): Promise<LocatedModel> =>
-  new Promise((resolve, reject) => {
-    const id = ++questions;
-    located.set(id, { resolve, reject });
-    tell({ type: "needModel", id, name, provider });
-  });
-
+const models = new ModelQuestions(tell);
 const engines = new ReplicaEngineHost({
   options,
   available: async (gpu) => [
@@ -56,7 +48,7 @@ const engines = new ReplicaEngineHost({
     ...(hasNative() ? (["native"] as const) : []),
     "wasm",
   ],
-  locate,
+  locate: (name, provider) => models.locate(name, provider),
   open: async (model) => {
     if (model.kind !== "prepared") throw new Error("a replica in Node needs a prepared model");
     return { directory: model.directory };
@@ -76,12 +68,8 @@ const engines = new ReplicaEngineHost({
 runtime().engine = engines;
 
 receive = (message) => {
-  if (message.type === "model") {
-    const question = located.get(message.id);
-    located.delete(message.id);
-    if (message.model !== null) question?.resolve(message.model);
-    else question?.reject(new Error(message.error ?? "the model could not be found"));
-  } else if (message.type === "stop") void stop(message.timeoutMs);
+  if (message.type === "model") models.answered(message);
+  else if (message.type === "stop") void stop(message.timeoutMs);
   else replica.receive(message);
 };
 setInterval(() => tell({ type: "alive", ongoing: replica.ongoing }), ALIVE_MS);
