@@ -1,35 +1,14 @@
 /** Connections, malformed requests, browsers and overload at the client listener, on raw sockets. Cases C…, X-… are Ray Serve's recordings; `differs` says where and why we answer otherwise. */
-import { afterEach, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import type { Stream } from "../../protocol/stream.ts";
 import { routed } from "./harness.ts";
-import { answering, bytes, raw, run, runOne, type RunOptions, type Handler, type Running } from "./running.ts";
+import { answering, bytes, raw } from "./running.ts";
+import { bodyOf, get, none, one, until } from "./opened.ts";
 
-const open: Running[] = [];
-async function one(handler: Handler, options?: RunOptions & { deployment?: object }): Promise<Running> {
-  const running = await runOne(handler, options);
-  open.push(running);
-  return running;
-}
-async function none(options?: RunOptions): Promise<Running> {
-  const running = await run(options);
-  open.push(running);
-  return running;
-}
-afterEach(async () => {
-  for (const running of open.splice(0)) await running.stop();
-});
-
-const get = (path: string, ...headers: string[]): string =>
-  `GET ${path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n${headers.map((h) => `${h}\r\n`).join("")}\r\n`;
-const bodyOf = (text: string): string => text.slice(text.indexOf("\r\n\r\n") + 4);
 const echo = answering((head, body) => ({
   headers: ["content-type", "application/json"],
   body: JSON.stringify({ ...head, body }),
 }));
-const until = async (condition: () => boolean): Promise<void> => {
-  for (let i = 0; i < 1000 && !condition(); i++) await new Promise((resolve) => setTimeout(resolve, 10));
-  expect(condition()).toBe(true);
-};
 
 describe("connections (X-CONN-01, X-CONN-04, X-CONN-05)", () => {
   it("keeps one alive over 200, 404 and 200, and answers pipelined requests in order", async () => {

@@ -1,44 +1,22 @@
-/** The mesh listener, tickets, handle calls, flow control, restart: with real sockets. */
-import { createHash } from "node:crypto";
+/** The mesh listener, tickets, handle calls, restart: with real sockets. */
 import { mkdtemp, readFile, rm } from "node:fs/promises";
-import http from "node:http";
 import net from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { afterEach, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import { WebSocket } from "ws";
 import { pack, unpack, type FailHead, type OpenCall } from "../../protocol/heads.ts";
-import { MIB, STREAM_WINDOW } from "../../protocol/limits.ts";
 import type { Stream } from "../../protocol/stream.ts";
 import { generateKeys } from "../../protocol/ticket.ts";
 import { routed } from "./harness.ts";
-import { answering, bytes, raw, run, runOne, type Handler, type RunOptions, type Running } from "./running.ts";
+import { answering, bytes, raw, run, runOne, type Handler, type Running } from "./running.ts";
+import { bodyOf, get, none, one, stopped, until } from "./opened.ts";
 
-const open: Running[] = [];
-async function start(options?: RunOptions): Promise<Running> {
-  const running = await run(options);
-  open.push(running);
-  return running;
-}
-async function one(handler: Handler, options?: RunOptions & { deployment?: object }): Promise<Running> {
-  const running = await runOne(handler, options);
-  open.push(running);
-  return running;
-}
-afterEach(async () => {
-  for (const running of open.splice(0)) await running.stop();
-});
-const get = (p: string): string => `GET ${p} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n`;
-const until = async (condition: () => boolean): Promise<void> => {
-  for (let i = 0; i < 1500 && !condition(); i++) await new Promise((resolve) => setTimeout(resolve, 10));
-  expect(condition()).toBe(true);
-};
 const ok = answering(() => ({ body: "ok" }));
-const bodyOf = (text: string): string => text.slice(text.indexOf("\r\n\r\n") + 4);
 
 describe("tickets", () => {
   it("lets in what the coordinator signed, and nothing else", async () => {
-    const running = await start();
+    const running = await none();
     running.route({ revoked: ["app#D#gone"] });
     const stranger = await generateKeys("k1");
     const { signTicket } = await import("../../protocol/ticket.ts");
@@ -72,7 +50,7 @@ describe("tickets", () => {
     expect((await running.dial(await running.sign({}))).link.state).toBe("ready");
   });
   it("the newest incarnation wins, and of one incarnation the newest connection", async () => {
-    const running = await start();
+    const running = await none();
     const first = await running.replica("app#D#a", ok, { incarnation: 2 });
     const second = await running.replica("app#D#a", ok, { incarnation: 2 });
     expect((await first.closed).code).toBe(4001);
@@ -81,14 +59,14 @@ describe("tickets", () => {
     expect(second.link.state).toBe("ready");
   });
   it("a revoked ticket ends the link", async () => {
-    const running = await start();
+    const running = await none();
     running.route({});
     const replica = await running.replica("app#D#a", ok);
     running.route({ revoked: ["app#D#a"] });
     expect((await replica.closed).reason).toContain("revoked");
   });
   it("closes who says nothing, and answers no other path", async () => {
-    const running = await start();
+    const running = await none();
     const silent = new WebSocket(running.meshUrl);
     const began = performance.now();
     await new Promise((resolve) => silent.on("close", resolve).on("error", () => {}));
@@ -103,7 +81,7 @@ describe("tickets", () => {
 
 describe("replicas come and go", () => {
   it("a request inside a replica whose connection breaks is answered by the other", async () => {
-    const running = await start();
+    const running = await none();
     running.route({ deployments: [{ replicas: [routed("app#D#a"), routed("app#D#b")] }] });
     const seen: string[] = [];
     const dead = await running.replica("app#D#a", (stream) => {
@@ -185,7 +163,7 @@ describe("handle calls", () => {
     ...over,
   });
   async function two(child: Handler): Promise<{ running: Running; parent: Awaited<ReturnType<Running["replica"]>> }> {
-    const running = await start();
+    const running = await none();
     running.route({
       deployments: [
         { replicas: [routed("app#D#a")] },
@@ -260,115 +238,6 @@ describe("handle calls", () => {
   });
 });
 
-/** Writes `size` bytes as fast as credit allows. */
-function pour(stream: Stream, size: number, done: () => void): () => void {
-  let left = size;
-  const piece = new Uint8Array(64 * 1024).fill(97);
-  const more = (): void => {
-    while (left > 0) {
-      const next = left < piece.byteLength ? piece.subarray(0, left) : piece;
-      left -= next.byteLength;
-      if (!stream.write("bytes", next)) return;
-    }
-    if (!stream.closed) done();
-  };
-  return more;
-}
-
-describe("flow control", () => {
-  it("a client that doesn't read stops the handler within the windows, and another one notices nothing", async () => {
-    let produced = 0;
-    const running = await one((stream, head) => {
-      stream.accept();
-      stream.head({ status: 200, headers: [] });
-      if (head.kind === "http" && head.path === "/small") {
-        stream.end();
-        return {};
-      }
-      const write = (): void => {
-        do produced += 8_192;
-        while (stream.write("bytes", new Uint8Array(8_192)));
-      };
-      setImmediate(write);
-      return { onWritable: write };
-    });
-    const socket = net.connect(running.port, "127.0.0.1", () => socket.write(get("/")));
-    socket.pause();
-    let last = -1;
-    for (let quiet = 0; quiet < 10;) {
-      await new Promise((resolve) => setTimeout(resolve, 20));
-      quiet = produced === last ? quiet + 1 : 0;
-      last = produced;
-    }
-    // The kernel's socket buffers come on top of the window: some megabytes on loopback.
-    expect(produced).toBeGreaterThan(STREAM_WINDOW / 2);
-    expect(produced).toBeLessThan(16 * MIB);
-    expect(await raw(running.port, get("/small"))).toMatch(/^HTTP\/1.1 200 /);
-    socket.destroy();
-  });
-  it("200 MB down and 200 MB up pass whole, in bounded memory", async () => {
-    const size = 200_000_000;
-    const hashes = { up: "" };
-    const running = await one((stream, head) => {
-      stream.accept();
-      if (head.kind === "http" && head.method === "GET") {
-        stream.head({ status: 200, headers: [] });
-        const more = pour(stream, size, () => stream.end());
-        setImmediate(more);
-        return { onWritable: more };
-      }
-      const hash = createHash("sha1");
-      return {
-        onChunk: (payload, _t, _m, charge) => {
-          hash.update(payload);
-          stream.consumed(charge);
-        },
-        onEnd: () => {
-          hashes.up = hash.digest("hex");
-          stream.head({ status: 200, headers: [] });
-          stream.end();
-        },
-      };
-    });
-    const before = process.memoryUsage().rss;
-    let peak = before;
-    const watch = setInterval(() => (peak = Math.max(peak, process.memoryUsage().rss)), 20);
-    const expected = createHash("sha1").update(Buffer.alloc(size, 97)).digest("hex");
-    const base = process.memoryUsage().rss;
-    const down = createHash("sha1");
-    await new Promise<void>((resolve, reject) => {
-      http
-        .get({ port: running.port, host: "127.0.0.1" }, (response) =>
-          response.on("data", (d: Buffer) => down.update(d)).on("end", resolve),
-        )
-        .on("error", reject);
-    });
-    expect(down.digest("hex")).toBe(expected);
-    await new Promise<void>((resolve, reject) => {
-      const request = http
-        .request(
-          { port: running.port, host: "127.0.0.1", method: "POST", headers: { "content-length": size } },
-          (response) => response.resume().on("end", resolve),
-        )
-        .on("error", reject);
-      const piece = Buffer.alloc(100_000, 97);
-      let left = size / piece.byteLength;
-      const more = (): void => {
-        while (left > 0) {
-          left -= 1;
-          if (!request.write(piece)) return void request.once("drain", more);
-        }
-        request.end();
-      };
-      more();
-    });
-    clearInterval(watch);
-    expect(hashes.up).toBe(expected);
-    // Client, ingress and replica share this process; a buffered body alone would be 200 MB.
-    expect(peak - Math.max(before, base)).toBeLessThan(150 * MIB);
-  });
-});
-
 describe("restart and ports", () => {
   it("serves without the coordinator from what it remembers, on the ports it had", async () => {
     const dataDir = await mkdtemp(path.join(tmpdir(), "skein-ingress-"));
@@ -380,14 +249,14 @@ describe("restart and ports", () => {
     await new Promise((resolve) => setTimeout(resolve, 50));
     await first.stop();
     const second = await run({ dataDir, keys, reachable: false });
-    open.push(second);
+    stopped(second);
     expect([second.port, second.meshUrl]).toEqual(ports);
     await second.replica("app#D#a", ok);
     expect(bodyOf(await raw(second.port, get("/")))).toBe("ok");
     await rm(dataDir, { recursive: true, force: true, maxRetries: 5 });
   });
   it("an older table is not taken", async () => {
-    const running = await start();
+    const running = await none();
     running.route({ revision: 5 });
     running.route({ revision: 4, apps: [] });
     await until(() => running.ingress.mesh.routes?.json === '{"/":"app"}');
@@ -397,7 +266,7 @@ describe("restart and ports", () => {
     const blocker = net.createServer().listen(0, "127.0.0.1");
     await new Promise((resolve) => blocker.once("listening", resolve));
     const { port } = blocker.address() as net.AddressInfo;
-    const running = await start({ http: { port } });
+    const running = await none({ http: { port } });
     expect(running.reports[0]).toMatchObject({
       state: "failed",
       http: null,

@@ -6,10 +6,7 @@ import { isNode, type SourceTree, walk } from "./source-tree.ts";
 export const LINES_MAX = 400;
 
 /** Longer files, each with the reason why splitting would hurt. */
-export const LONG_FILES: Readonly<Record<string, string>> = {
-  "test/ingress/links.test.ts": "one bench, and the stories that need it",
-  "test/worker/agent/agent.test.ts": "one bench, and the stories that need it",
-};
+export const LONG_FILES: Readonly<Record<string, string>> = {};
 
 export function longFiles(
   { sources }: SourceTree,

@@ -12,7 +12,9 @@ import type { OpenHttp } from "../../../protocol/heads.ts";
 import { Link } from "../../../protocol/link.ts";
 import type { BuildRequest, BuildResult, FromReplica, ReplicaOptions } from "../../../protocol/local.ts";
 import { childReady, spawnChild } from "../../../protocol/node/parent.ts";
+import { httpHead } from "../../ingress/client.ts";
 import { makeTinyGguf } from "../../support/tiny-gguf.ts";
+import { replicaSpec } from "../agent/specs.ts";
 
 const root = mkdtempSync(join(tmpdir(), "skein-replica-main-"));
 const children: ChildProcess[] = [];
@@ -78,28 +80,12 @@ function start(
 ): { child: ChildProcess; started: Promise<null> } {
   const deployment = built.manifest.graph.ingress;
   const options: ReplicaOptions = {
-    spec: {
-      replica: `app#${deployment}#abcdefgh`,
-      incarnation: 1,
-      app: "app",
+    spec: replicaSpec(`app#${deployment}#abcdefgh`, {
       deployment,
       artefact: built.artefact,
-      ticket: "t",
-      maxOngoingRequests: 5,
       gracefulShutdownTimeoutS: 5,
       gracefulShutdownWaitLoopS: 1,
-      healthCheckPeriodS: 10,
-      healthCheckTimeoutS: 30,
-      userConfig: null,
-      userConfigVersion: 1,
-      envVars: {},
-      cpus: 1,
-      gpus: 0,
-      memory: 0,
-      loggingConfig: null,
-      rank: 0,
-      routePrefix: "/",
-    },
+    }),
     manifest: built.manifest,
     bundle: built.bundle,
     ingresses: [{ ingress: "i", host: "h", urls: [url] }],
@@ -122,24 +108,7 @@ async function request(
   const pieces: Uint8Array[] = [];
   let status: number | undefined;
   return new Promise((resolve, reject) => {
-    const head: OpenHttp = {
-      kind: "http",
-      app: "app",
-      deployment: "D",
-      requestId: "r",
-      deadlineMs: null,
-      epoch: 0,
-      hops: 1,
-      model: "",
-      method: "GET",
-      path: "/",
-      mount: "",
-      scheme: "http",
-      headers: ["host", "h"],
-      remote: "",
-      upgrade: false,
-      ...change,
-    };
+    const head = httpHead({ headers: ["host", "h"], ...change });
     const stream = links.at(-1)!.open(
       head,
       {

@@ -20,6 +20,7 @@ import { graphEntry, graphOf } from "../../../serve/graph.ts";
 import type { Application } from "../../../serve/index.ts";
 import type { ConnectionEvents, ReplicaPlatform } from "../../../worker/replica/platform.ts";
 import { Replica } from "../../../worker/replica/replica.ts";
+import { replicaSpec } from "../agent/specs.ts";
 
 export const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 export async function turns(n = 8): Promise<void> {
@@ -279,29 +280,7 @@ export async function bench(
     log: (level, text) => void logs.push(`${level}: ${text}`),
   };
   const options: ReplicaOptions = {
-    spec: {
-      replica: "app#D#abcdefgh",
-      incarnation: 1,
-      app: "app",
-      deployment: "D",
-      artefact: "",
-      ticket: "ticket-1",
-      maxOngoingRequests: 5,
-      gracefulShutdownTimeoutS: 20,
-      gracefulShutdownWaitLoopS: 2,
-      healthCheckPeriodS: 10,
-      healthCheckTimeoutS: 30,
-      userConfig: null,
-      userConfigVersion: 1,
-      envVars: {},
-      cpus: 1,
-      gpus: 0,
-      memory: 0,
-      loggingConfig: null,
-      rank: 0,
-      routePrefix: "/",
-      ...spec,
-    },
+    spec: replicaSpec("app#D#abcdefgh", { artefact: "", ticket: "ticket-1", loggingConfig: null, ...spec }),
     manifest: change?.(manifest) ?? manifest,
     bundle: "memory",
     ingresses: [{ ingress: "i", host: "host-1", urls: [...urls] }],
