@@ -10,7 +10,10 @@ export const FRAME_PAYLOAD_MAX = 64 * KIB;
 export const LINK_MESSAGE_MAX = 512 * KIB;
 /** Unacknowledged chunk bytes (headers included, so that empty chunks aren't free) per stream and direction. */
 export const STREAM_WINDOW = 256 * KIB;
-/** The same for all streams of a link together. A WebSocket has no flow control: `ws` buffered 61 MB for one paused peer. */
+/**
+ * The same for all streams of a link together, while they are on their way: what an owner holds for a slow reader counts against its stream
+ * alone, else 16 stopped readers would silence a link. A WebSocket has no flow control: `ws` buffered 61 MB for one paused peer.
+ */
 export const LINK_WINDOW = 4 * MIB;
 /** Streams open at one time on a link; above it a replica answers busy, an ingress picks another. */
 export const LINK_STREAMS_MAX = 4096;
