@@ -5,7 +5,7 @@
 import { execFile } from "node:child_process";
 import { copyFileSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { dirname, join } from "node:path";
+import { delimiter, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { describe, expect, onTestFinished, test } from "vitest";
 
@@ -86,12 +86,15 @@ describe.for(Object.entries(CHECKERS))("%s", ([, { program, args, planted, finds
   });
 });
 
+/** The linter looks for its type-aware half on the path, where npm puts it and a bare `node setup.mjs` doesn't. */
+const PATH = [tool(".bin"), process.env["PATH"]].join(delimiter);
+
 function run(program: string, args: readonly string[], cwd: string): Promise<{ exitCode: number; output: string }> {
   return new Promise((resolve) => {
     execFile(
       process.execPath,
       [program, ...args],
-      { cwd, env: { ...process.env, NO_COLOR: "1" } },
+      { cwd, env: { ...process.env, PATH, NO_COLOR: "1" } },
       (error, stdout, stderr) => {
         const exitCode = error === null ? 0 : typeof error.code === "number" ? error.code : 1;
         resolve({ exitCode, output: (stdout + stderr).slice(0, outputMax) });
