@@ -1,9 +1,11 @@
 /** The processes of the HTTP bench that are not Skein's: a bare node:http server, and a replica that answers without user code. */
 import { createServer } from "node:http";
+import type { Duplex } from "node:stream";
 import { WebSocket } from "ws";
 import type { OpenHead } from "../protocol/heads.ts";
 import { Link } from "../protocol/link.ts";
 import type { Stream, StreamEvents } from "../protocol/stream.ts";
+import { writeMessage } from "../protocol/node/link-socket.ts";
 import { startedByParent, tellParent } from "../protocol/node/parent.ts";
 import { chunkText } from "./http-chunk.ts";
 
@@ -63,9 +65,11 @@ function onStream(stream: Stream, head: OpenHead): StreamEvents {
 
 function replica(url: string, ticket: string): void {
   const socket = new WebSocket(url, { perMessageDeflate: false, skipUTF8Validation: true });
+  let raw!: Duplex;
+  socket.on("upgrade", (response) => (raw = response.socket));
   const link = new Link(
     "dialler",
-    { send: (m) => socket.send(m), close: () => socket.close(), afterTurn: (c) => void setImmediate(c) },
+    { send: (m) => writeMessage(raw, m, true), close: () => socket.close(), afterTurn: (c) => void setImmediate(c) },
     {
       onHello: () => tellParent({ type: "ready", result: 0 }),
       onStream,

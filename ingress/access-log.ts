@@ -4,9 +4,11 @@
  */
 import type { Finished } from "./http/context.ts";
 
-/** Characters that may wait for the sink. */
+/** Bytes that may wait for the sink. */
 const WAITING_MAX = 1024 * 1024;
+const START = 16 * 1024;
 const ID_MAX = 200;
+const encoder = new TextEncoder();
 
 export type LogEncoding = "TEXT" | "JSON";
 
@@ -23,35 +25,47 @@ export class AccessLog {
   encoding: LogEncoding = "TEXT";
   enabled = true;
   dropped = 0;
-  #lines = "";
+  /** Lines as bytes: as strings they would all outlive the young generation. One buffer fills while the other is written. */
+  #filling = new Uint8Array(START);
+  #spare = new Uint8Array(START);
+  #length = 0;
   #writing = false;
-  readonly #write: (text: string) => Promise<void>;
+  readonly #write: (lines: Uint8Array) => Promise<void>;
 
-  /** `write` takes a batch and resolves when the next may come. */
-  constructor(write: (text: string) => Promise<void>) {
+  /** `write` takes a batch and resolves when the next may come; the bytes are its own until then. */
+  constructor(write: (lines: Uint8Array) => Promise<void>) {
     this.#write = write;
   }
 
   add(request: Finished, time: string): void {
     if (!this.enabled || !request.log) return;
-    if (this.#lines.length > WAITING_MAX) {
-      this.dropped += 1;
-      return;
-    }
-    this.#lines += accessLine(request, time, this.encoding);
+    if (this.#length > WAITING_MAX) this.dropped += 1;
+    else this.#append(accessLine(request, time, this.encoding));
   }
 
   /** Call several times a second, and at the end. */
   async flush(): Promise<void> {
-    if (this.#writing || this.#lines === "") return;
+    if (this.#writing || this.#length === 0) return;
     this.#writing = true;
-    const batch =
-      this.dropped > 0
-        ? `${this.#lines}WARNING ${this.dropped} access log lines were dropped: the disk was too slow.\n`
-        : this.#lines;
-    this.#lines = "";
+    if (this.dropped > 0)
+      this.#append(`WARNING ${this.dropped} access log lines were dropped: the disk was too slow.\n`);
     this.dropped = 0;
+    const full = this.#filling;
+    const batch = full.subarray(0, this.#length);
+    this.#filling = this.#spare;
+    this.#length = 0;
     await this.#write(batch).catch(() => {});
+    this.#spare = full;
     this.#writing = false;
+  }
+
+  #append(line: string): void {
+    const need = this.#length + line.length * 3;
+    if (need > this.#filling.byteLength) {
+      const grown = new Uint8Array(Math.max(need, this.#filling.byteLength * 2));
+      grown.set(this.#filling.subarray(0, this.#length));
+      this.#filling = grown;
+    }
+    this.#length += encoder.encodeInto(line, this.#filling.subarray(this.#length)).written;
   }
 }

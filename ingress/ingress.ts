@@ -71,7 +71,7 @@ export class Ingress {
     this.#file = new TableFile(options.dataDir, options.spec.ingress);
     this.#metrics = new IngressMetrics(this.mesh);
     const logFile = new LogFile(path.join(options.dataDir, "logs", "ingress-access.log"));
-    this.#accessLog = new AccessLog((text) => logFile.write(text));
+    this.#accessLog = new AccessLog((lines) => logFile.write(lines));
     this.#sessions = new Sessions({
       mesh: this.mesh,
       ingress: options.spec.ingress,

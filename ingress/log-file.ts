@@ -11,13 +11,13 @@ export class LogFile {
     this.#file = file;
   }
 
-  async write(text: string): Promise<void> {
+  async write(lines: Uint8Array): Promise<void> {
     if (this.#size === null) {
       await mkdir(path.dirname(this.#file), { recursive: true });
       this.#size = (await stat(this.#file).catch(() => null))?.size ?? 0;
     }
-    await appendFile(this.#file, text);
-    this.#size += Buffer.byteLength(text);
+    await appendFile(this.#file, lines);
+    this.#size += lines.byteLength;
     if (this.#size < REPLICA_LOG_MAX / 2) return;
     await rename(this.#file, `${this.#file}.1`);
     this.#size = 0;

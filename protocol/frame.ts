@@ -85,55 +85,63 @@ export function decodeFrames(message: Uint8Array, each: (frame: Frame) => void):
   }
 }
 
-const BATCH_START = 8 * 1024;
+/**
+ * Bytes free in front of every message that a batch hands over: whoever sends it may put a header of its own there (a WebSocket's has
+ * at most 14), so that header and message are one buffer and one write.
+ */
+export const HEADROOM = 16;
+/** Batches are cut from slabs of this many bytes: an ArrayBuffer for each message would keep the garbage collector busy. */
+const SLAB = 64 * 1024;
+const EMPTY = new Uint8Array(0);
 
 /**
- * The frames that one turn of the event loop produces, joined into one message. `take()` hands the message over and starts a new one:
- * the buffer is not used again, because a socket may still hold it.
+ * The frames that one turn of the event loop produces, joined into one message. `take()` hands the message over and starts a new one
+ * behind it: its bytes are not used again, because a socket may still hold them.
  */
 export class FrameBatch {
-  #bytes: Uint8Array = new Uint8Array(BATCH_START);
-  #view: DataView = new DataView(this.#bytes.buffer);
-  #length = 0;
+  #bytes: Uint8Array = EMPTY;
+  #view: DataView = new DataView(EMPTY.buffer);
+  /** Where the message starts in the slab, and where it ends so far. */
+  #start = 0;
+  #end = 0;
 
   get length(): number {
-    return this.#length;
+    return this.#end - this.#start;
   }
 
   /** Appends one frame. The payload is copied. */
   add(kind: Kind, flags: number, epoch: number, stream: number, value: number, payload?: Uint8Array): void {
     const size = payload === undefined ? 0 : payload.byteLength;
     const at = this.#reserve(FRAME_HEADER + size);
-    this.#header(at, kind, flags, epoch, stream, value, size);
+    const view = this.#view;
+    view.setUint16(at, kind | (flags << 8), true);
+    view.setUint16(at + 2, epoch, true);
+    view.setUint32(at + 4, stream, true);
+    view.setUint32(at + 8, value, true);
+    view.setUint32(at + 12, size, true);
     if (size > 0) this.#bytes.set(payload!, at + FRAME_HEADER);
-    this.#length = at + FRAME_HEADER + size;
+    this.#end = at + FRAME_HEADER + size;
   }
 
   take(): Uint8Array {
-    const message = this.#bytes.subarray(0, this.#length);
-    this.#bytes = new Uint8Array(BATCH_START);
-    this.#view = new DataView(this.#bytes.buffer);
-    this.#length = 0;
+    const message = this.#bytes.subarray(this.#start, this.#end);
+    this.#start = this.#end = this.#end + HEADROOM;
     return message;
   }
 
-  #header(at: number, kind: Kind, flags: number, epoch: number, stream: number, value: number, size: number): void {
-    this.#bytes[at] = kind;
-    this.#bytes[at + 1] = flags;
-    this.#view.setUint16(at + 2, epoch, true);
-    this.#view.setUint32(at + 4, stream, true);
-    this.#view.setUint32(at + 8, value, true);
-    this.#view.setUint32(at + 12, size, true);
+  #reserve(size: number): number {
+    if (this.#end + size > this.#bytes.byteLength) this.#grow(size);
+    return this.#end;
   }
 
-  #reserve(size: number): number {
-    const need = this.#length + size;
-    if (need > this.#bytes.byteLength) {
-      const grown = new Uint8Array(Math.max(need, this.#bytes.byteLength * 2));
-      grown.set(this.#bytes.subarray(0, this.#length));
-      this.#bytes = grown;
-      this.#view = new DataView(grown.buffer);
-    }
-    return this.#length;
+  /** Moves the message so far to a slab that has room for it and `size` bytes more. */
+  #grow(size: number): void {
+    const length = this.length;
+    const grown = new Uint8Array(Math.max(SLAB, HEADROOM + (length + size) * 2));
+    grown.set(this.#bytes.subarray(this.#start, this.#end), HEADROOM);
+    this.#bytes = grown;
+    this.#view = new DataView(grown.buffer);
+    this.#start = HEADROOM;
+    this.#end = HEADROOM + length;
   }
 }

@@ -349,6 +349,7 @@ export class Link implements StreamLink {
     this.#streams.set(stream.id, stream);
     const ended = (frame.flags & FLAG.end) !== 0;
     if (ended) stream.markEnded();
-    stream.events = this.#events.onStream(stream, head, ended);
+    const events = this.#events.onStream(stream, head, ended);
+    if (!stream.closed) stream.events = events;
   }
 }

@@ -49,6 +49,7 @@ interface Pending {
 }
 
 const EMPTY = new Uint8Array(0);
+const NONE: StreamEvents = Object.freeze({});
 const encoder = new TextEncoder();
 
 export class Stream {
@@ -212,8 +213,7 @@ export class Stream {
         return;
       case KIND.busy:
         this.#fromAcceptor("busy");
-        this.#close();
-        this.events.onBusy?.(value);
+        this.#close().onBusy?.(value);
         return;
       case KIND.head:
         this.#fromAcceptor("head");
@@ -223,19 +223,18 @@ export class Stream {
         if (this.#remoteEnded) throw new SkeinError("PROTOCOL", "A second end.");
         const end = decode.end(payload);
         this.#remoteEnded = true;
+        const { events } = this;
         if (this.opener) this.#close();
-        this.events.onEnd?.(end, value);
+        events.onEnd?.(end, value);
         return;
       }
       case KIND.fail: {
         const fail = decode.fail(payload);
-        this.#close();
-        this.events.onFail?.(fail, false);
+        this.#close().onFail?.(fail, false);
         return;
       }
       case KIND.cancel:
-        this.#close();
-        this.events.onCancel?.(decode.text(payload));
+        this.#close().onCancel?.(decode.text(payload));
         return;
       case KIND.credit:
         this.#sendWindow += value;
@@ -271,9 +270,7 @@ export class Stream {
 
   /** The link is gone. */
   lose(fail: FailHead): void {
-    if (this.closed) return;
-    this.#close();
-    this.events.onFail?.(fail, true);
+    if (!this.closed) this.#close().onFail?.(fail, true);
   }
 
   #fromAcceptor(what: string): void {
@@ -303,13 +300,20 @@ export class Stream {
     return true;
   }
 
-  #close(): void {
-    if (this.closed) return;
+  /**
+   * Gives back whom to tell. The stream itself forgets it: a closed stream may live on for a while (tables that a Map has outgrown hold
+   * what was in them, and once such a table is old, so is all that it reaches), and must not keep a whole request alive.
+   */
+  #close(): StreamEvents {
+    const { events } = this;
+    if (this.closed) return events;
     this.closed = true;
+    this.events = NONE;
     this.#pending = [];
     this.#link.returned(this.#held);
     this.#held = 0;
     this.#link.forget(this);
+    return events;
   }
 }
 

@@ -6,6 +6,7 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Duplex } from "node:stream";
 import { WebSocketServer, type WebSocket } from "ws";
 import { HTTP_HEAD_MAX, HELLO_TIMEOUT_MS, LINK_MESSAGE_MAX } from "../../protocol/limits.ts";
+import { writeMessage } from "../../protocol/node/link-socket.ts";
 import { bind } from "../http/listener.ts";
 import { nodeHttp } from "../http/node-http.ts";
 import type { Sessions } from "./session.ts";
@@ -48,7 +49,7 @@ export async function listenMesh(host: string, port: number, context: MeshListen
     socket.on("error", () => {});
     if (pathOf(request) !== "/link")
       return void socket.end("HTTP/1.1 404 Not Found\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
-    sockets.handleUpgrade(request, socket, firstBytes, (connection) => join(context, connection));
+    sockets.handleUpgrade(request, socket, firstBytes, (connection) => join(context, connection, socket));
   });
   const bound = await bind(http, host, port);
   return {
@@ -65,9 +66,9 @@ export async function listenMesh(host: string, port: number, context: MeshListen
 
 const pathOf = (request: IncomingMessage): string => (request.url ?? "").split("?", 1)[0]!;
 
-function join(context: MeshListenerContext, connection: WebSocket): void {
+function join(context: MeshListenerContext, connection: WebSocket, socket: Duplex): void {
   const session = context.sessions.open({
-    send: (message) => connection.send(message, SEND),
+    send: (message) => writeMessage(socket, message, false),
     close: (code, reason) => {
       connection.close(code, reason);
       // A peer that is silent or hostile doesn't answer the close; one that is stuck doesn't either.
@@ -80,8 +81,6 @@ function join(context: MeshListenerContext, connection: WebSocket): void {
   connection.on("message", (data) => session.link.receive(data as Buffer, context.now()));
   connection.on("close", (code, reason) => session.link.closed(code, reason.toString() || "The connection broke."));
 }
-
-const SEND = { binary: true, compress: false } as const;
 
 async function serveOwn(
   context: MeshListenerContext,

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { FRAME_HEADER, FrameBatch, KIND, decodeFrames, type Kind } from "../../protocol/frame.ts";
+import { FRAME_HEADER, FrameBatch, HEADROOM, KIND, decodeFrames, type Kind } from "../../protocol/frame.ts";
 import { FRAME_PAYLOAD_MAX, LINK_MESSAGE_MAX } from "../../protocol/limits.ts";
 
 const frameArbitrary = fc.record({
@@ -22,6 +22,29 @@ describe("frames", () => {
         decodeFrames(batch.take(), (f) => seen.push({ ...f, payload: f.payload.slice() }));
         expect(seen).toEqual(frames);
         expect(batch.length).toBe(0);
+      }),
+    );
+  });
+
+  it("of a batch stay as they were taken, with free room in front of each message", () => {
+    fc.assert(
+      fc.property(fc.array(fc.array(frameArbitrary, { maxLength: 20 }), { maxLength: 40 }), (turns) => {
+        const batch = new FrameBatch();
+        const messages = turns.map((frames) => {
+          for (const f of frames) batch.add(f.kind, f.flags, f.epoch, f.stream, f.value, f.payload);
+          return { frames, message: batch.take() };
+        });
+        for (const { frames, message } of messages) {
+          if (frames.length === 0) continue;
+          expect(message.byteOffset).toBeGreaterThanOrEqual(HEADROOM);
+          // Whoever sends a message writes there.
+          new Uint8Array(message.buffer, message.byteOffset - HEADROOM, HEADROOM).fill(0xee);
+        }
+        for (const { frames, message } of messages) {
+          const seen: typeof frames = [];
+          decodeFrames(message, (f) => seen.push({ ...f, payload: f.payload.slice() }));
+          expect(seen).toEqual(frames);
+        }
       }),
     );
   });

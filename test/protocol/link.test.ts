@@ -62,6 +62,20 @@ describe("a link", () => {
     expect(pair.listener.streams).toBe(0);
   });
 
+  it("a stream that is over has let go of whoever it told", () => {
+    const peer = recorder();
+    const pair = linkPair({}, peer.events);
+    const events = { onEnd: () => {}, onBusy: () => {}, onFail: () => {} };
+    const streams = [0, 1, 2, 3].map(() => pair.dialler.open(call(), events));
+    pair.settle();
+    peer.streams[0]!.end();
+    peer.streams[1]!.busy();
+    peer.streams[2]!.fail({ code: "INTERNAL", message: "" });
+    streams[3]!.cancel("");
+    pair.settle();
+    for (const stream of [...streams, ...peer.streams]) expect(Object.keys(stream.events)).toEqual([]);
+  });
+
   it("a broken link loses its streams, once", () => {
     const peer = recorder();
     const pair = linkPair({}, peer.events);

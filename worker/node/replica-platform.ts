@@ -1,7 +1,9 @@
 /** A replica's platform in Node: clock, timers, WebSocket client, import. */
 import { pathToFileURL } from "node:url";
+import type { Duplex } from "node:stream";
 import { WebSocket } from "ws";
 import { LINK_MESSAGE_MAX } from "../../protocol/limits.ts";
+import { writeMessage } from "../../protocol/node/link-socket.ts";
 import type { Connection, ConnectionEvents, ReplicaPlatform } from "../replica/platform.ts";
 
 export function nodeReplicaPlatform(log: ReplicaPlatform["log"]): ReplicaPlatform {
@@ -28,7 +30,9 @@ function connect(url: string, events: ConnectionEvents): Connection {
     setImmediate(() => events.onClose(1006, error instanceof Error ? error.message : String(error)));
     return { send: () => {}, close: () => {} };
   }
+  let raw: Duplex | undefined;
   let failure = "";
+  socket.on("upgrade", (response) => (raw = response.socket));
   socket.on("open", () => events.onOpen());
   socket.on("message", (data, isBinary) => {
     if (isBinary) events.onMessage(data as Buffer);
@@ -37,7 +41,9 @@ function connect(url: string, events: ConnectionEvents): Connection {
   socket.on("error", (error) => void (failure = error.message));
   socket.on("close", (code, reason) => events.onClose(code, reason.toString() || failure));
   return {
-    send: (message) => void (socket.readyState === WebSocket.OPEN && socket.send(message)),
+    send: (message) => {
+      if (socket.readyState === WebSocket.OPEN) writeMessage(raw!, message, true);
+    },
     close: (code, reason) => {
       if (socket.readyState === WebSocket.CONNECTING) socket.terminate();
       else socket.close(code, reason);
