@@ -6,6 +6,7 @@ import { readFile } from "node:fs/promises";
 import { EXIT } from "../protocol/errors.ts";
 import type { InstanceDetails } from "../protocol/status.ts";
 import { CommandFailed, Interrupted } from "./failure.ts";
+import type { Answer, Fetch } from "./fetch.ts";
 
 /** An answer to a plain question takes milliseconds; a busy machine gets this long, ms. */
 const ANSWER_WITHIN_MS = 30_000;
@@ -21,7 +22,7 @@ export interface JoinToken {
 interface Call {
   readonly method?: string;
   readonly json?: unknown;
-  readonly body?: BodyInit;
+  readonly body?: Uint8Array<ArrayBuffer>;
   readonly query?: Readonly<Record<string, string>>;
   /** No limit in time: a stream that is followed. */
   readonly endless?: boolean;
@@ -33,10 +34,10 @@ export class Client {
   /** `http://host:port` without a slash at the end. */
   readonly address: string;
   readonly #token: string | null;
-  readonly #fetch: typeof fetch;
+  readonly #fetch: Fetch;
   readonly #stop: AbortSignal;
 
-  constructor(address: string, token: string | null, fetcher: typeof fetch, stop: AbortSignal) {
+  constructor(address: string, token: string | null, fetcher: Fetch, stop: AbortSignal) {
     this.address = address.replace(/\/+$/, "");
     this.#token = token;
     this.#fetch = fetcher;
@@ -65,12 +66,12 @@ export class Client {
 
   /** Takes every application away. */
   async deleteAll(): Promise<void> {
-    await (await this.#call("/api/serve/applications/", { method: "DELETE" })).arrayBuffer();
+    await (await this.#call("/api/serve/applications/", { method: "DELETE" })).text();
   }
 
   /** Takes every application away and asks the command that started the mesh to end it. */
   async endMesh(): Promise<void> {
-    await (await this.#call("/api/skein/shutdown", { method: "POST" })).arrayBuffer();
+    await (await this.#call("/api/skein/shutdown", { method: "POST" })).text();
   }
 
   /** Adds or replaces one application and leaves the others alone. Returns warnings. */
@@ -84,7 +85,7 @@ export class Client {
   async deleteApplication(name: string): Promise<void> {
     await (
       await this.#call(`/api/skein/applications/${encodeURIComponent(name)}`, { method: "DELETE", allow: [404] })
-    ).arrayBuffer();
+    ).text();
   }
 
   async hasBlob(sha256: string): Promise<boolean> {
@@ -94,7 +95,7 @@ export class Client {
   async putBlob(sha256: string, bytes: Uint8Array): Promise<void> {
     await (
       await this.#call(`/api/skein/blobs/${sha256}`, { method: "PUT", body: bytes as Uint8Array<ArrayBuffer> })
-    ).arrayBuffer();
+    ).text();
   }
 
   /** Log text as it comes; endless with `follow`. `target`: application or application/deployment. */
@@ -104,7 +105,7 @@ export class Client {
       query: follow ? { follow: "1" } : {},
       endless: true,
     });
-    return (response.body ?? new Blob().stream()) as unknown as AsyncIterable<Uint8Array>;
+    return response.body ?? nothing();
   }
 
   /** The answer holds the only copy of the token. */
@@ -122,7 +123,7 @@ export class Client {
   }
 
   async revokeJoinToken(id: string): Promise<void> {
-    await (await this.#call(`/api/skein/join-tokens/${encodeURIComponent(id)}`, { method: "DELETE" })).arrayBuffer();
+    await (await this.#call(`/api/skein/join-tokens/${encodeURIComponent(id)}`, { method: "DELETE" })).text();
   }
 
   /** Whether a mesh answers at all, credentials apart. Another program may have taken the port of one that is gone. */
@@ -144,14 +145,14 @@ export class Client {
     return this.#token === null ? {} : { authorization: `Bearer ${this.#token}` };
   }
 
-  async #call(path: string, call: Call = {}): Promise<Response> {
+  async #call(path: string, call: Call = {}): Promise<Answer> {
     const url =
       `${this.address}${path}${call.query === undefined ? "" : `?${new URLSearchParams(call.query)}`}`.replace(
         /\?$/,
         "",
       );
     const limit = AbortSignal.timeout(ANSWER_WITHIN_MS);
-    let response: Response;
+    let response: Answer;
     try {
       response = await this.#fetch(url, {
         method: call.method ?? "GET",
@@ -207,7 +208,7 @@ function refused(status: number, text: string, address: string, hadToken: boolea
 }
 
 /** The sentence of an error answer: `{"error": …}`, `{"message": …}` or plain text. */
-async function errorText(response: Response): Promise<string> {
+async function errorText(response: Answer): Promise<string> {
   const text = (await response.text().catch(() => "")).slice(0, ERROR_SHOWN);
   try {
     const value = JSON.parse(text) as { error?: unknown; message?: unknown };
@@ -218,7 +219,7 @@ async function errorText(response: Response): Promise<string> {
   }
 }
 
-async function warningsOf(response: Response): Promise<string[]> {
+async function warningsOf(response: Answer): Promise<string[]> {
   const text = await response.text();
   try {
     const value = JSON.parse(text) as { warnings?: unknown };
@@ -227,6 +228,8 @@ async function warningsOf(response: Response): Promise<string[]> {
     return [];
   }
 }
+
+async function* nothing(): AsyncGenerator<Uint8Array> {}
 
 /** Reads a token file. Errors: not allowed, or none there. */
 export async function readToken(file: string): Promise<string> {

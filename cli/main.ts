@@ -2,6 +2,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { dataDirectory } from "../worker/node/data-directory.ts";
 import { runCommandLine } from "./command-line.ts";
+import { lightFetch } from "./fetch.ts";
 import { Progress } from "./progress.ts";
 import type { Shell } from "./shell.ts";
 
@@ -44,7 +45,7 @@ const shell: Shell = {
     return process.stdin;
   },
   terminal: process.stdout.isTTY === true,
-  fetch,
+  fetch: lightFetch,
   now: () => performance.now(),
   sleep: async (ms, signal = stop.signal) => {
     await delay(ms, undefined, { signal, ref: true }).catch(() => {});

@@ -2,6 +2,7 @@
  * What a verb may use of the world, as arguments: the terminal, the environment, the clock, the network, and the wish to stop.
  * `main.ts` makes the real one; tests make their own. Types only.
  */
+import type { Fetch } from "./fetch.ts";
 import type { Progress } from "./progress.ts";
 
 export interface Shell {
@@ -17,7 +18,7 @@ export interface Shell {
   readonly stdin: NodeJS.ReadStream;
   /** Whether stdout is a terminal. */
   readonly terminal: boolean;
-  readonly fetch: typeof fetch;
+  readonly fetch: Fetch;
   /** Monotonic, ms. */
   readonly now: () => number;
   /** Resolves after `ms`, or at once when the signal is aborted (default: `stop`). */

@@ -3,6 +3,7 @@ import { createInterface } from "node:readline/promises";
 import { EXIT } from "../../protocol/errors.ts";
 import { connect, type AddressOptions } from "../connect.ts";
 import { CommandFailed, Interrupted } from "../failure.ts";
+import type { Answer } from "../fetch.ts";
 import { urlOf } from "../follow.ts";
 import type { Shell } from "../shell.ts";
 
@@ -44,7 +45,7 @@ async function urlOfApplication(flags: ChatFlags, shell: Shell): Promise<string>
 }
 
 async function answer(url: string, prompt: string, shell: Shell): Promise<void> {
-  let response: Response;
+  let response: Answer;
   try {
     response = await shell.fetch(url, {
       method: "POST",
@@ -59,7 +60,7 @@ async function answer(url: string, prompt: string, shell: Shell): Promise<void> 
       );
     const decoder = new TextDecoder();
     let last = "";
-    for await (const bytes of (response.body ?? []) as AsyncIterable<Uint8Array>) {
+    for await (const bytes of response.body ?? []) {
       const text = decoder.decode(bytes, { stream: true });
       if (text !== "") shell.out((last = text));
     }

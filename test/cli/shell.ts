@@ -1,4 +1,5 @@
 /** A shell without a terminal: what was written is kept, the clock is moved by `sleep`. */
+import { lightFetch } from "../../cli/fetch.ts";
 import { Progress } from "../../cli/progress.ts";
 import type { Shell } from "../../cli/shell.ts";
 
@@ -33,7 +34,7 @@ export function fakeShell(
     dataDirectory: options.dataDirectory ?? "/nowhere/data",
     stdin: options.stdin ?? process.stdin,
     terminal: false,
-    fetch: options.fetch ?? fetch,
+    fetch: options.fetch ?? lightFetch,
     now: () => (options.realTime === true ? performance.now() : now),
     sleep: async (ms, signal = stopping.signal) => {
       now += ms;
