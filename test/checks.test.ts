@@ -3,7 +3,7 @@
  * violation: a checker that reads nothing is always content (TypeScript 7 has no JavaScript API, and tools that need one say nothing).
  */
 import { execFile } from "node:child_process";
-import { copyFileSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { copyFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { delimiter, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -32,6 +32,15 @@ const CHECKERS: Readonly<Record<string, Checker>> = {
       "a.ts": `const list: number[] = []; export const first: number = list[0];\nexport enum E { A }\n`,
     },
     finds: [/a\.ts\(1,.*TS2322/, /a\.ts\(2,.*TS1294/],
+  },
+  "tsc, as a user has it": {
+    program: tool("typescript/bin/tsc"),
+    args: ["-p", "examples", "--pretty", "false"],
+    planted: {
+      "examples/tsconfig.json": `{ "extends": "../base.json", "include": ["."], "compilerOptions": { "types": [] } }`,
+      "examples/a.ts": `export const a: number = "b";\n`,
+    },
+    finds: [/a\.ts\(1,.*TS2322/],
   },
   oxlint: {
     program: tool("oxlint/bin/oxlint"),
@@ -79,7 +88,10 @@ describe.for(Object.entries(CHECKERS))("%s", ([, { program, args, planted, finds
     const folder = mkdtempSync(join(tmpdir(), "skein-checks-"));
     onTestFinished(() => rmSync(folder, { recursive: true }));
     for (const [from, to] of Object.entries(CONFIGURATION)) copyFileSync(join(root, from), join(folder, to));
-    for (const [name, text] of Object.entries(planted)) writeFileSync(join(folder, name), text);
+    for (const [name, text] of Object.entries(planted)) {
+      mkdirSync(dirname(join(folder, name)), { recursive: true });
+      writeFileSync(join(folder, name), text);
+    }
     const { exitCode, output } = await run(program, args, folder);
     expect(exitCode).not.toBe(0);
     for (const finding of finds) expect(output).toMatch(finding);

@@ -1,15 +1,17 @@
 /** The quick start as a newcomer meets it: real processes, the real model, an answer; then nothing is left of it. */
-import { spawn, type ChildProcess } from "node:child_process";
-import { mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, symlinkSync } from "node:fs";
+import { execFile, spawn, type ChildProcess } from "node:child_process";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, symlinkSync } from "node:fs";
 import { connect, createServer, type AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { delimiter, join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
 import { afterEach, expect, test } from "vitest";
 import { dataDirectory } from "../../worker/node/data-directory.ts";
 import { defaultModelPath } from "../support/default-model.ts";
 
+const CLIENT = fileURLToPath(new URL("../../examples/client-chat.ts", import.meta.url));
 const skein = fileURLToPath(new URL("../../cli/main.ts", import.meta.url));
 /** A machine that builds, converts and serves on two busy cores. */
 const PATIENCE_MS = 240_000;
@@ -108,6 +110,14 @@ async function expectNothingLeft(pids: readonly number[], up: Up): Promise<void>
 
 const loopback = (url: string): string => url.replace("//localhost:", "//127.0.0.1:");
 
+/** The machine's own Node, which may be as old as 18: the quick start's client is run by it. */
+function ownNode(): string {
+  const folders = (process.env["PATH"] ?? "").split(delimiter).filter((folder) => !folder.includes("node_modules"));
+  const found = folders.map((folder) => join(folder, "node")).find(existsSync);
+  if (found === undefined) throw new Error("no node on the path");
+  return found;
+}
+
 test("answers with the real model; Ctrl-C, while it answers, leaves nothing", { timeout: PATIENCE_MS }, async () => {
   const { child, up, said, exited } = start(await dataDir());
   const mesh = await up;
@@ -115,6 +125,9 @@ test("answers with the real model; Ctrl-C, while it answers, leaves nothing", { 
   // coordinator, agent, ingress, replica
   expect(pids.length).toBeGreaterThanOrEqual(4);
   expect(said()).toContain("Deploying");
+
+  const { stdout } = await promisify(execFile)(ownNode(), [CLIENT, "Say hi.", loopback(mesh.urls.default)]);
+  expect(stdout.trim()).not.toBe("");
 
   const ask = (): Promise<Response> =>
     fetch(loopback(mesh.urls.default), {
