@@ -102,10 +102,10 @@ async function beside(
     throw new Interrupted();
   } finally {
     progress.clear();
-    if (!leave) {
+    if (!leave && deployer.placed.size > 0) {
       if (stop.aborted) note(`Taking ${names} away; the mesh goes on.`);
       const last = client.until(shell.kill);
-      for (const name of deployer.names)
+      for (const name of deployer.placed)
         await last.deleteApplication(name).catch((error: unknown) => note(explain(error).message));
     }
   }
