@@ -26,7 +26,7 @@ import { coordinatorMetrics } from "./metrics.ts";
 import { deploymentsAtStart } from "./operators.ts";
 import { Service, type After } from "./service.ts";
 import { Sessions, type Gate } from "./sessions.ts";
-import { emptyDesired, initialState, type DesiredState } from "./state.ts";
+import { initialState, type DesiredState } from "./state.ts";
 import { DesiredStore } from "./store/desired.ts";
 import { SqliteStore } from "./store/sqlite.ts";
 import { JoinTokens } from "./tokens.ts";
@@ -87,7 +87,7 @@ export async function startCoordinator(options: CoordinatorOptions, around: Surr
   const folder = join(options.dataDir, "coordinator");
   mkdirSync(folder, { recursive: true, mode: 0o700 });
   const store = new SqliteStore(join(folder, "state.db"));
-  const { desired: stored, term, stored: saved } = await DesiredStore.open(store);
+  const { desired: stored, term, stored: saved } = await DesiredStore.open(store, options);
   const desired = atStart(stored, options);
   if (desired !== stored) await saved.save(desired);
   const signer = loadSigner(folder);
@@ -223,9 +223,8 @@ export async function startCoordinator(options: CoordinatorOptions, around: Surr
   }
 }
 
-/** Stored state, or none where a run of its own begins; listeners that the parent asked for stay whatever is deployed. */
-function atStart(stored: DesiredState, options: CoordinatorOptions): DesiredState {
-  const desired: DesiredState = options.fresh ? { ...emptyDesired, generation: stored.generation } : stored;
+/** Listeners that the parent asked for stay whatever is deployed. */
+function atStart(desired: DesiredState, options: CoordinatorOptions): DesiredState {
   if (options.http === null || desired.options.http !== null) return desired;
   const http: HttpOptions = httpOptionsSchema.parse(options.http);
   return { ...desired, options: { ...desired.options, http, pinned: true } };

@@ -41,8 +41,10 @@ export interface CoordinatorOptions {
   };
   /** Folder under which a bare PUT's import_path is looked up. */
   readonly appDir: string;
-  /** Start from empty desired state (`skein run` that makes its own mesh); false when a parent starts it again. */
-  readonly fresh: boolean;
+  /** Whose desired state: that of a mesh which stays, or of one command that serves its own applications, where every run begins empty. */
+  readonly state: "mesh" | "run";
+  /** Its parent starts it again: a run goes on with what it had. */
+  readonly again: boolean;
   readonly insecureLocalApi: boolean;
   readonly requireApproval: boolean;
   /** Client listeners before the first deploy says so. */

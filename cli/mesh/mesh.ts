@@ -114,7 +114,7 @@ export class Mesh {
       again && this.#ready !== undefined
         ? {
             ...coordinator,
-            fresh: false,
+            again: true,
             operators: { ...coordinator.operators, port: Number(new URL(this.#ready.operatorsUrl).port) },
             mesh: { ...coordinator.mesh, port: Number(new URL(this.#ready.meshUrl).port) },
           }

@@ -52,10 +52,10 @@ export function httpOf(flags: MeshFlags): Partial<HttpOptions> | null {
   };
 }
 
-/** `fresh`: without the applications of an earlier run. `machine`: this machine's name. Throws usage errors (exit 2). */
+/** `state`: see CoordinatorOptions. `machine`: this machine's name. Throws usage errors (exit 2). */
 export function meshOptions(
   flags: MeshFlags,
-  place: { dataDir: string; cwd: string; machine: string; fresh: boolean; worker: boolean },
+  place: { dataDir: string; cwd: string; machine: string; state: "run" | "mesh"; worker: boolean },
 ): MeshOptions {
   const path = (file: string): string => resolve(place.cwd, file);
   if ((flags.cert === undefined) !== (flags.key === undefined))
@@ -74,7 +74,8 @@ export function meshOptions(
           : { cert: path(flags.cert), key: path(flags.key) }),
       },
       appDir: path(flags.appDir ?? "."),
-      fresh: place.fresh,
+      state: place.state,
+      again: false,
       insecureLocalApi: flags.insecureLocalApi ?? false,
       requireApproval: flags.requireApproval ?? false,
       http: httpOf(flags),

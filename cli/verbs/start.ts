@@ -34,7 +34,7 @@ export async function start(flags: StartFlags, shell: Shell): Promise<number> {
     dataDir,
     cwd: shell.cwd,
     machine: hostname(),
-    fresh: false,
+    state: "mesh",
     worker: flags.worker !== false,
   });
   const http = httpOf(flags);

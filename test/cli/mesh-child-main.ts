@@ -5,7 +5,7 @@ import { startedByParent, tellParent } from "../../protocol/node/parent.ts";
 
 interface Options {
   readonly operators?: { readonly port: number };
-  readonly fresh?: boolean;
+  readonly again?: boolean;
   readonly meshUrls?: readonly string[];
   readonly joinToken?: string;
   readonly dataDir: string;
@@ -15,7 +15,7 @@ const options = await startedByParent<Options>(false);
 const server = createServer((_, response) => response.end("ok"));
 server.listen(options.operators?.port ?? 0, "127.0.0.1", () => {
   const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-  console.log(`started fresh=${options.fresh} join=${options.meshUrls?.[0]} ${options.joinToken}`);
+  console.log(`started again=${options.again} join=${options.meshUrls?.[0]} ${options.joinToken}`);
   const coordinator = {
     operatorsUrl: url,
     meshUrl: url,

@@ -95,9 +95,9 @@ test("a coordinator that dies comes back with its ports and its state; so does t
     () => (readFileSync(join(dataDir, "logs", "coordinator.log"), "utf8").match(/started/g)?.length ?? 0) === 2,
     "coordinator started again",
   );
-  expect(readFileSync(join(dataDir, "logs", "coordinator.log"), "utf8").match(/fresh=\w+/g)).toEqual([
-    "fresh=true",
-    "fresh=false",
+  expect(readFileSync(join(dataDir, "logs", "coordinator.log"), "utf8").match(/again=\w+/g)).toEqual([
+    "again=false",
+    "again=true",
   ]);
 
   process.kill(first.pids?.worker ?? 0, "SIGKILL");

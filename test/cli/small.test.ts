@@ -153,7 +153,7 @@ describe("targets", () => {
 });
 
 describe("options of a mesh", () => {
-  const place = { dataDir: "/d", cwd: "/w", machine: "laptop", fresh: true, worker: true };
+  const place = { dataDir: "/d", cwd: "/w", machine: "laptop", state: "run", worker: true } as const;
 
   test("loopback and Ray's ports unless told otherwise", () => {
     expect(meshOptions({}, place)).toMatchObject({
@@ -162,7 +162,8 @@ describe("options of a mesh", () => {
         mesh: { host: "127.0.0.1", port: 8266, insecure: false },
         http: null,
         appDir: "/w",
-        fresh: true,
+        state: "run",
+        again: false,
         insecureLocalApi: false,
       },
       worker: {

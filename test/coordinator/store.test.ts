@@ -59,23 +59,46 @@ describe.each<[string, () => StateStore]>([
 
   it("keeps the desired state, and gives every start a higher term", async () => {
     const store = make();
-    const first = await DesiredStore.open(store);
+    const first = await DesiredStore.open(store, MESH);
     expect(first).toMatchObject({ term: 1, desired: emptyDesired });
     await first.stored.save({ ...emptyDesired, generation: 5 });
-    const second = await DesiredStore.open(store);
+    const second = await DesiredStore.open(store, MESH);
     expect(second).toMatchObject({ term: 2, desired: { generation: 5 } });
     await second.stored.save({ ...emptyDesired, generation: 6 });
     await expect(first.stored.save(emptyDesired)).rejects.toThrow("another coordinator");
     store.close();
   });
 
+  it("a run begins empty, goes on when it is started again, and leaves the mesh's state alone", async () => {
+    const store = make();
+    const mesh = await DesiredStore.open(store, MESH);
+    await mesh.stored.save({ ...emptyDesired, generation: 7 });
+    const run = await DesiredStore.open(store, { state: "run", again: false });
+    expect(run.desired).toEqual({ ...emptyDesired, generation: 7 });
+    const warnings = ["of the run"];
+    const options = { ...emptyDesired.options, warnings };
+    await run.stored.save({ ...emptyDesired, options, generation: 9 });
+    expect((await DesiredStore.open(store, { state: "run", again: true })).desired).toMatchObject({
+      generation: 9,
+      options: { warnings },
+    });
+    expect((await DesiredStore.open(store, { state: "run", again: false })).desired).toEqual({
+      ...emptyDesired,
+      generation: 9,
+    });
+    expect((await DesiredStore.open(store, MESH)).desired).toEqual({ ...emptyDesired, generation: 9 });
+    store.close();
+  });
+
   it("a state of an unknown schema is refused, not guessed at", async () => {
     const store = make();
     await store.put("desired", JSON.stringify({ ...emptyDesired, schema: 99 }), 0);
-    await expect(DesiredStore.open(store)).rejects.toThrow("schema 99");
+    await expect(DesiredStore.open(store, MESH)).rejects.toThrow("schema 99");
     store.close();
   });
 });
+
+const MESH = { state: "mesh", again: false } as const;
 
 describe("the file", () => {
   it("survives closing, is locked while open, and a newer layout is refused", async () => {

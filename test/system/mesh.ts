@@ -90,7 +90,7 @@ export class SystemMesh {
   static async start(settings: MeshSettings = {}): Promise<SystemMesh> {
     const mesh = new SystemMesh(settings, settings.compiled === true ? await compiledPrograms() : null);
     try {
-      await mesh.startCoordinator(true);
+      await mesh.startCoordinator();
       for (let i = 0; i < (settings.workers ?? 1); i += 1) await mesh.startAgent(i);
       return mesh;
     } catch (error) {
@@ -100,14 +100,15 @@ export class SystemMesh {
   }
 
   /** Again, with what it had stored and on the ports that it had: what its parent does when it has died. */
-  async startCoordinator(fresh = false): Promise<void> {
+  async startCoordinator(): Promise<void> {
     const before = this.coordinator as Started<CoordinatorReady> | undefined;
     const options: CoordinatorOptions = {
       dataDir: join(this.folder, "data"),
       operators: { host: "127.0.0.1", port: portOf(before?.ready.operatorsUrl) },
       mesh: { host: "127.0.0.1", port: portOf(before?.ready.meshUrl), advertise: [], insecure: false },
       appDir: this.#settings.appDir ?? join(ROOT, "examples"),
-      fresh,
+      state: "mesh",
+      again: before !== undefined,
       insecureLocalApi: false,
       requireApproval: false,
       http: null,
