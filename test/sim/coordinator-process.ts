@@ -94,7 +94,11 @@ export class CoordinatorProcess {
 
   static async start(scene: Scene): Promise<CoordinatorProcess> {
     const process = scene.spawn("coordinator", HEAD_HOST);
-    const coordinator = new CoordinatorProcess(scene, process, await DesiredStore.open(scene.store, { state: "mesh", again: false }));
+    const coordinator = new CoordinatorProcess(
+      scene,
+      process,
+      await DesiredStore.open(scene.store, { state: "mesh", again: false }),
+    );
     const tick = (): void => {
       process.after(TICK_MS, "tick", tick);
       coordinator.#sessions.tick();
