@@ -66,6 +66,8 @@ export const MESSAGE_MAX = 16 * KIB;
 export const REPLICA_LOG_MAX = 8 * MIB;
 /** WebSocket message of a client (upgradeWebSocket), bytes. */
 export const CLIENT_MESSAGE_MAX = 16 * MIB;
+/** Pieces that a caller of a batched generator may lag behind: one that stops reading holds its batch, not the memory. */
+export const BATCH_PIECES_AHEAD = 256;
 /** gRPC message, bytes. */
 export const GRPC_MESSAGE_MAX = 64 * MIB;
 /** Descriptors of an application's gRPC services, base64 characters: they travel in the manifest and in every routing table. */
