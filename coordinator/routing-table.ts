@@ -52,6 +52,7 @@ function routedDeployment(state: State, app: DesiredApp, deployment: DesiredDepl
     name: deployment.name,
     maxOngoingRequests: maxOngoing(deployment, replicas),
     maxQueuedRequests: deployment.settings.maxQueuedRequests,
+    backpressure: deployment.settings.backpressure,
     retry: deployment.settings.retry,
     unavailable: story?.status === "DEPLOY_FAILED" && !replicas.some((r) => r.phase === "running"),
     replicas: replicas.flatMap((r) => routedReplica(state, r) ?? []).sort((a, b) => (a.replica < b.replica ? -1 : 1)),

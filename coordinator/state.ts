@@ -6,6 +6,7 @@ import type { Manifest } from "../protocol/artefact.ts";
 import type {
   ApplicationConfig,
   AutoscalingConfig,
+  BackpressureConfig,
   GrpcOptions,
   HttpOptions,
   LoggingConfig,
@@ -47,11 +48,13 @@ export interface Settings {
   /** False: an engine may derive it from its slots. */
   readonly maxOngoingGiven: boolean;
   readonly maxQueuedRequests: number;
+  readonly backpressure: BackpressureConfig;
   readonly gracefulShutdownTimeoutS: number;
   readonly gracefulShutdownWaitLoopS: number;
   readonly healthCheckPeriodS: number;
   readonly healthCheckTimeoutS: number;
   readonly rollingUpdatePercentage: number;
+  readonly maxSurgePercent: number;
   readonly maxConstructorRetryCount: number;
   readonly retry: "none" | "no-output";
   readonly loggingConfig: LoggingConfig | null;

@@ -57,6 +57,11 @@ export class Pool {
     return this.#config.retry === "no-output";
   }
 
+  /** What clients are told when the queue is full. */
+  get backpressure(): RoutedDeployment["backpressure"] {
+    return this.#config.backpressure;
+  }
+
   configure(config: RoutedDeployment, peers: readonly Peer[]): void {
     this.#config = config;
     this.#peers = peers;

@@ -3,7 +3,7 @@
  * A replica is used when the table lists it as ready and its link is up.
  */
 import * as z from "zod";
-import { grpcOptionsSchema, httpOptionsSchema, loggingConfigSchema } from "./config.ts";
+import { backpressureConfigSchema, grpcOptionsSchema, httpOptionsSchema, loggingConfigSchema } from "./config.ts";
 
 export const versionSchema = z.strictObject({ term: z.number().int(), revision: z.number().int() });
 
@@ -20,6 +20,8 @@ export const routedDeploymentSchema = z.strictObject({
   name: z.string(),
   maxOngoingRequests: z.number(),
   maxQueuedRequests: z.number(),
+  /** Absent: 503. */
+  backpressure: backpressureConfigSchema.optional(),
   retry: z.enum(["none", "no-output"]),
   /** Set when it failed to deploy and no replica runs: requests are answered 503 at once. */
   unavailable: z.boolean(),

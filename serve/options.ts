@@ -5,6 +5,7 @@ import type * as z from "zod";
 import {
   ACTOR_OPTION_NAMES,
   AUTOSCALING_OPTION_NAMES,
+  BACKPRESSURE_OPTION_NAMES,
   OPTION_NAMES,
   deploymentSchema,
   pathText,
@@ -35,6 +36,13 @@ export interface AutoscalingOptions {
   readonly aggregationFunction?: "mean" | "max" | "min";
 }
 
+export interface BackpressureOptions {
+  /** Status of the answer to a request that finds the queue full. Default 503. */
+  readonly statusCode?: number;
+  /** s; sent with it as `retry-after`. */
+  readonly retryAfterS?: number | null;
+}
+
 export interface DeploymentOptions {
   /** Default: the name of the class or function. */
   readonly name?: string;
@@ -54,6 +62,10 @@ export interface DeploymentOptions {
   readonly maxReplicasPerNode?: number | null;
   /** Share of the replicas that an update replaces at a time. */
   readonly rollingUpdatePercentage?: number;
+  /** Replicas that an update may start beyond `numReplicas`, in percent of it, before it stops old ones. Default 0: none. */
+  readonly maxSurgePercent?: number;
+  /** What clients are told when `maxQueuedRequests` wait already. */
+  readonly backpressureConfig?: BackpressureOptions | null;
   readonly maxConstructorRetryCount?: number;
   readonly loggingConfig?: Readonly<Record<string, unknown>> | null;
   /** "no-output": a request that produced nothing yet is run again when its replica dies. Only for work without side effects. */
@@ -98,6 +110,12 @@ export function toWireOptions(deployment: string, options: DeploymentOptions): R
       wire["autoscaling_config"],
       AUTOSCALING_OPTION_NAMES,
       `${where}: autoscalingConfig`,
+    );
+  if (wire["backpressure_config"] != null)
+    wire["backpressure_config"] = rename(
+      wire["backpressure_config"],
+      BACKPRESSURE_OPTION_NAMES,
+      `${where}: backpressureConfig`,
     );
   const checked = deploymentSchema.safeParse({ name: deployment, ...wire });
   if (!checked.success) throw new SkeinError("INVALID_ARGUMENT", `${where}: ${firstIssue(checked.error)}`);

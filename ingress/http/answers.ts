@@ -1,13 +1,24 @@
 /** What the ingress itself answers, in Ray Serve's words (ray-serve.md 1.11; recorded). Pure. */
 import { OUTSIDE } from "../../protocol/errors.ts";
 import type { FailHead } from "../../protocol/heads.ts";
+import type { RoutedDeployment } from "../../protocol/routes.ts";
 import type { Mesh } from "../mesh.ts";
 
 export interface Answer {
   readonly status: number;
   readonly type: string;
   readonly body: string;
+  readonly retryAfterS?: number | null | undefined;
 }
+
+/** Header lines of an answer of the ingress's own. */
+export const answerLines = ({ type, retryAfterS }: Answer, requestId: string): string[] => [
+  "content-type",
+  type,
+  "x-request-id",
+  requestId,
+  ...(retryAfterS == null ? [] : ["retry-after", String(Math.ceil(retryAfterS))]),
+];
 
 const TEXT = "text/plain; charset=utf-8";
 const text = (status: number, body: string): Answer => ({ status, type: TEXT, body });
@@ -33,7 +44,14 @@ export function systemAnswer(mesh: Mesh, path: string): Answer | null {
 const seconds = (s: number): string => (Number.isInteger(s) ? s.toFixed(1) : String(s));
 
 /** What a failed request is answered. The details of a 500 stay inside. */
-export function failAnswer(fail: FailHead, requestId: string, timeoutS: number | null): Answer {
+export function failAnswer(
+  fail: FailHead,
+  requestId: string,
+  timeoutS: number | null,
+  backpressure: RoutedDeployment["backpressure"],
+): Answer {
+  if (fail.code === "BACKPRESSURE" && backpressure !== undefined)
+    return { ...text(backpressure.status_code, fail.message), retryAfterS: backpressure.retry_after_s };
   if (fail.code === "TIMEOUT" && timeoutS !== null)
     return text(408, `Request ${requestId} timed out after ${seconds(timeoutS)}s.`);
   const status = OUTSIDE[fail.code].http;

@@ -2,12 +2,12 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Duplex } from "node:stream";
 import { HTTP_HEADERS_MAX } from "../../protocol/limits.ts";
-import { notFound, refused, systemAnswer, TOO_MANY_HEADERS, type Answer } from "./answers.ts";
+import { answerLines, notFound, refused, systemAnswer, TOO_MANY_HEADERS, type Answer } from "./answers.ts";
 import { targetOf, type HttpContext } from "./context.ts";
 import { Exchange } from "./exchange.ts";
 import { judge, preflight } from "./guard.ts";
 import { readHeaders, type RequestHeaders } from "./headers.ts";
-import { answerLines, answerRaw, SocketExchange } from "./websocket.ts";
+import { answerRaw, SocketExchange } from "./websocket.ts";
 
 const pathOf = (target: string): string => {
   const question = target.indexOf("?");

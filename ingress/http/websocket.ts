@@ -11,7 +11,7 @@ import type { ChunkType } from "../../protocol/stream.ts";
 import { Forward, type Reply } from "../forward.ts";
 import type { Pool } from "../pool.ts";
 import type { Match } from "../routes.ts";
-import { failAnswer, type Answer } from "./answers.ts";
+import { answerLines, failAnswer } from "./answers.ts";
 import { remoteOf, type HttpContext } from "./context.ts";
 import { responseHeaders, type RequestHeaders } from "./headers.ts";
 import { nodeHttp } from "./node-http.ts";
@@ -45,13 +45,6 @@ export function answerRaw(
   socket.end(answer.body);
 }
 
-export const answerLines = ({ type }: Answer, requestId: string): string[] => [
-  "content-type",
-  type,
-  "x-request-id",
-  requestId,
-];
-
 export class SocketExchange implements Reply {
   readonly #context: HttpContext;
   readonly #request: IncomingMessage;
@@ -59,6 +52,7 @@ export class SocketExchange implements Reply {
   readonly #firstBytes: Buffer;
   readonly #headers: RequestHeaders;
   readonly #match: Match;
+  readonly #pool: Pool;
   readonly #forward: Forward;
   readonly #startedAt: number;
   #client: WebSocket | null = null;
@@ -83,6 +77,7 @@ export class SocketExchange implements Reply {
     this.#firstBytes = firstBytes;
     this.#headers = headers;
     this.#match = match;
+    this.#pool = pool;
     this.#startedAt = context.now();
     const { app, deployment } = match.route;
     const head: OpenHttp = {
@@ -142,7 +137,7 @@ export class SocketExchange implements Reply {
   onFail(fail: FailHead): void {
     if (this.#client !== null)
       return this.#close(1011, fail.code === "APPLICATION_ERROR" ? "Internal Server Error" : fail.code);
-    const answer = failAnswer(fail, this.#headers.requestId, null);
+    const answer = failAnswer(fail, this.#headers.requestId, null, this.#pool.backpressure);
     answerRaw(this.#socket, {
       status: answer.status,
       lines: answerLines(answer, this.#headers.requestId),

@@ -108,7 +108,9 @@ export const GROUPS: readonly Group[] = [
       ...prefixes,
       app("slow", "ct_slow:app"),
       app("conc", "ct_over:conc"),
-      app("over429", "ct_over:over"),
+      app("over429", "ct_over:over", {
+        deployments: [{ name: "Over", backpressure_config: { status_code: 429, retry_after_s: 7 } }],
+      }),
       app("health", "ct_over:health"),
     ],
     cases: {

@@ -185,12 +185,6 @@ export const DIFFERENCES: readonly Difference[] = [
     why: "the upgrade asked for the end of the connection too",
   },
   {
-    in: ["X-OVER-01"],
-    what: /^(status|header retry-after)$/,
-    skein: /503|absent/,
-    why: "backpressure_config is not supported yet",
-  },
-  {
     in: ["C006", "C169"],
     what: "status",
     ray: "200",
@@ -214,7 +208,7 @@ export const DIFFERENCES: readonly Difference[] = [
   { in: ["C066", "C171"], what: "refusal.count", why: "all errors are told at once" },
   {
     in: ["X-REST-04", "C088-b"],
-    what: /deployment_config\.(backpressure_config|request_router_config|max_surge_percent)$/,
+    what: /deployment_config\.request_router_config$/,
     skein: NONE,
     why: "not supported yet",
   },
