@@ -3,6 +3,8 @@ import type { AppConfig } from "./recording.ts";
 import { replayRequests, type Replay } from "./replay.ts";
 import { chunkedBodies, expectContinue, keepAlive, unusualRequests } from "./scripts/connections.ts";
 import { apiRequests, applications, scaling, shutdown } from "./scripts/operators.ts";
+import { leastRecentlyUsed, leavingABatch, oneModel, sideBySide } from "./scripts/batches.ts";
+import { closing, echoes, refusedHandshakes } from "./scripts/websockets.ts";
 import {
   backpressure,
   globalTimeout,
@@ -100,6 +102,9 @@ export const GROUPS: readonly Group[] = [
       "X-CONN-03": chunkedBodies,
       "X-CONN-04": expectContinue,
       "X-CONN-05": unusualRequests,
+      C046: echoes,
+      C047: closing,
+      "X-WS-01": refusedHandshakes,
     },
   },
   {
@@ -124,6 +129,23 @@ export const GROUPS: readonly Group[] = [
       C079: applications(["dia"]),
       C012: sickness("exit"),
       C117: sickness("hang"),
+    },
+  },
+  {
+    name: "batches and models",
+    applications: [
+      app("batch", "ct_batch:app", { route_prefix: "/b" }),
+      app("mux", "ct_batch:mux"),
+      app("mux1", "ct_batch:mux1"),
+    ],
+    cases: {
+      C132: sideBySide,
+      C136: leavingABatch,
+      C134: sideBySide,
+      C135: sideBySide,
+      "X-BAT-01": sideBySide,
+      C137: oneModel,
+      C138: leastRecentlyUsed,
     },
   },
   {
@@ -211,10 +233,7 @@ const REASONS: readonly (readonly [why: string, ids: string])[] = [
   ],
   ["handlers of one replica share one thread: there is nothing to compare", "X-OVER-02"],
   ["Python's own router; a router is the user's choice here", "X-FA-01 X-FA-02 X-FA-04 X-FA-05"],
-  [
-    "later capability: autoscaling, batching, multiplexing have unit tests with Skein's own expectations",
-    "C142 C143 C132 C134 C135 C136 X-BAT-01 C137 C138",
-  ],
+  ["later capability: autoscaling, batching, multiplexing have unit tests with Skein's own expectations", "C142 C143"],
   [
     "the command line is tested in test/cli with its own words",
     "X-TXT-03 C084 C092 C098 X-CLI-01 X-CLI-02 X-CLI-03 X-CLI-04 X-CLI-07 X-CLI-08",
@@ -226,7 +245,6 @@ const REASONS: readonly (readonly [why: string, ids: string])[] = [
   ["the imperative API runs in Python's driver process", "C015 C069"],
   ["logs have a form of their own", "C181 X-LOG-01"],
   ["metrics have names of their own", "C175 C178 C179 X-MET-01 X-MET-02 X-MET-03 X-MET-04 X-MET-05 X-MET-06"],
-  ["WebSockets are tested in test/ingress/websocket.test.ts; not replayed yet", "C046 C047 X-WS-01"],
 ];
 
 export const OPEN: Readonly<Record<string, string>> = Object.fromEntries(

@@ -51,8 +51,8 @@ export class Replay {
     this.findings.push(...findings.map((finding) => ({ step, ...finding })));
   }
 
-  send(request: HttpRequest): Promise<RawAnswer | "closed"> {
-    return exchange(this.port, bytesOf(request), request.method);
+  send(request: HttpRequest, connection?: string): Promise<RawAnswer | "closed"> {
+    return exchange(this.port, bytesOf(request, connection), request.method);
   }
 
   get(path: string, headers: readonly string[] = []): Promise<RawAnswer | "closed"> {
