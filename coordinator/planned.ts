@@ -91,11 +91,13 @@ function targetChanged(d: DeploymentState, event: Extract<PlannedEvent, { type: 
     event.target === d.target
   )
     return next;
+  const up = event.target > d.target;
+  const auto = event.cause === "autoscaling";
   return {
     ...next,
-    status: event.target > d.target ? "UPSCALING" : "DOWNSCALING",
-    trigger: event.cause === "autoscaling" ? "AUTOSCALING" : "CONFIG_UPDATE_STARTED",
-    message: "",
+    status: up ? "UPSCALING" : "DOWNSCALING",
+    trigger: auto ? "AUTOSCALING" : "CONFIG_UPDATE_STARTED",
+    message: auto ? `${up ? "Upscaling" : "Downscaling"} from ${d.target} to ${event.target} replicas.` : "",
   };
 }
 
