@@ -1,8 +1,8 @@
 /** A mesh for the recordings: `skein start` from compiled programs, on free ports, with the fixtures as its application folder. */
 import { spawn, type ChildProcess } from "node:child_process";
-import { cpSync, mkdtempSync, readFileSync, realpathSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, mkdtempSync, readFileSync, readdirSync, realpathSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import type { ApplicationDetails, InstanceDetails } from "../../protocol/status.ts";
@@ -125,6 +125,15 @@ export class CommandMesh {
     const app = (await this.status()).applications[name];
     if (app === undefined) throw new Error(`There is no application ${name}.`);
     return app;
+  }
+
+  /** What replicas of an application have written, those that are gone too. */
+  logsOf(app: string): string {
+    const files = readdirSync(join(this.folder, "data"), { recursive: true, encoding: "utf8" });
+    return files
+      .filter((file) => basename(file).startsWith(`${app}_`) && file.endsWith(".log"))
+      .map((file) => readFileSync(join(this.folder, "data", file), "utf8"))
+      .join("");
   }
 
   async clientPort(): Promise<number> {

@@ -3,7 +3,9 @@ import type { AppConfig } from "./recording.ts";
 import { replayRequests, type Replay } from "./replay.ts";
 import { chunkedBodies, expectContinue, keepAlive, unusualRequests } from "./scripts/connections.ts";
 import { apiRequests, applications, scaling, shutdown } from "./scripts/operators.ts";
+import { fromZero, upAndDown } from "./scripts/autoscaling.ts";
 import { leastRecentlyUsed, leavingABatch, oneModel, sideBySide } from "./scripts/batches.ts";
+import { failing, healed, hopeless, onePerNode, waves } from "./scripts/rollouts.ts";
 import { closing, echoes, refusedHandshakes } from "./scripts/websockets.ts";
 import {
   backpressure,
@@ -53,6 +55,23 @@ const prefixes = [
   app("dia", "ct_auto:diamond"),
 ];
 const ok = (name: string, route: string): AppConfig => app(name, "ct_fail:ok", { route_prefix: route });
+
+const scaled = (name: string, bounds: object): AppConfig =>
+  app(name, "ct_auto:app", {
+    deployments: [
+      {
+        name: "Auto",
+        autoscaling_config: {
+          ...bounds,
+          upscale_delay_s: 1,
+          downscale_delay_s: 2,
+          look_back_period_s: 1,
+          metrics_interval_s: 0.2,
+          target_ongoing_requests: 2,
+        },
+      },
+    ],
+  });
 
 /** In this order, on one mesh: each deploys what it needs over the one before. */
 export const GROUPS: readonly Group[] = [
@@ -149,6 +168,14 @@ export const GROUPS: readonly Group[] = [
     },
   },
   {
+    name: "autoscaling",
+    applications: [
+      scaled("a13", { min_replicas: 1, max_replicas: 3 }),
+      scaled("a02", { min_replicas: 0, max_replicas: 2 }),
+    ],
+    cases: { C142: upAndDown, C143: fromZero },
+  },
+  {
     name: "prefixes and /",
     applications: [...prefixes, app("two", "ct_echo:app2", { route_prefix: "/" })],
     cases: { C002: replayRequests, "C005 (with an application on /)": phase(false) },
@@ -197,6 +224,12 @@ export const GROUPS: readonly Group[] = [
       "X-UPD-03": updates,
       C113: updateUnderLoad,
       C105: dropped,
+      "X-UPD-04": failing({ deployments: [{ name: "U", num_replicas: 2, user_config: { v: 1 } }] }, 5),
+      "X-UPD-05": healed,
+      "X-UPD-06": failing({ import_path: "ct_upd:app", deployments: [{ name: "U", num_replicas: 3 }] }, 8),
+      C164: waves,
+      C129: onePerNode,
+      C121: hopeless,
     },
   },
   {
@@ -227,13 +260,8 @@ export const GROUPS: readonly Group[] = [
 
 /** Not replayed here, and why. */
 const REASONS: readonly (readonly [why: string, ids: string])[] = [
-  [
-    "no script yet: takes a minute or more of constructor failures or replica starts",
-    "C121 C129 C164 X-UPD-04 X-UPD-05 X-UPD-06",
-  ],
   ["handlers of one replica share one thread: there is nothing to compare", "X-OVER-02"],
   ["Python's own router; a router is the user's choice here", "X-FA-01 X-FA-02 X-FA-04 X-FA-05"],
-  ["later capability: autoscaling, batching, multiplexing have unit tests with Skein's own expectations", "C142 C143"],
   [
     "the command line is tested in test/cli with its own words",
     "X-TXT-03 C084 C092 C098 X-CLI-01 X-CLI-02 X-CLI-03 X-CLI-04 X-CLI-07 X-CLI-08",

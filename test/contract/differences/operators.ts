@@ -81,6 +81,19 @@ export const OPERATORS: readonly Difference[] = [
     why: "esbuild's words, with file, line and column",
   },
   {
+    in: ["C142"],
+    what: "story",
+    skein:
+      /Upscaling from 1 to 3 replicas\.; HEALTHY UPSCALE_COMPLETED 3; DOWNSCALING AUTOSCALING 1 Downscaling from 3 to 1 replicas\./,
+    why: "replicas start in a fraction of a second: the first change is complete before the second",
+  },
+  {
+    in: ["C129"],
+    what: "deployments.U.message",
+    skein: /^No worker has room\./,
+    why: "said at once, and which worker lacks what",
+  },
+  {
     in: ["C122"],
     what: /^deployments\.\w+\.message$/,
     skein: /^No worker has room\. .*: needs (1 GPU, has 0 free of 0|100 CPU, has 4 free of 4)\.$/,
