@@ -11,6 +11,7 @@ import { SkeinError } from "../protocol/errors.ts";
 import type { EndHead, FailHead, OpenHead, ResponseHead } from "../protocol/heads.ts";
 import { REPLAY_BODY_MAX, STREAM_WINDOW } from "../protocol/limits.ts";
 import type { ChunkType, Stream, StreamEvents } from "../protocol/stream.ts";
+import type { Reader } from "./backlog.ts";
 import type { Peer } from "./peer.ts";
 import type { Pool, Waiter } from "./pool.ts";
 import { mayRetry } from "./retry.ts";
@@ -26,6 +27,8 @@ export interface Reply {
   onFail(fail: FailHead): void;
   /** The body may go on. */
   onWritable(): void;
+  /** Too much is held for too many, and this reader has taken nothing for longest: drop the client, and what is held for it, now. */
+  onCut(reason: string): void;
 }
 
 export interface ForwardRequest {
@@ -46,13 +49,16 @@ interface Piece {
 }
 
 let arrivals = 0;
+const CUT = "The reader stood still while others waited: what is held for slow readers has reached its bound.";
 
-export class Forward implements Waiter {
+export class Forward implements Waiter, Reader {
   readonly arrival = ++arrivals;
   readonly model: string;
   tried: Set<Peer> | null = null;
   /** Over: answered, failed, cancelled or out of time. */
   done = false;
+  backlog = 0;
+  late = false;
 
   readonly #pool: Pool;
   readonly #request: ForwardRequest;
@@ -99,7 +105,22 @@ export class Forward implements Waiter {
 
   /** The receiver of the answer is done with `charge` bytes. */
   consumed(charge: number): void {
-    this.#attempt?.stream.consumed(charge);
+    this.#pool.context.backlog.taken(this, charge);
+    this.granted(charge);
+  }
+
+  /** As `consumed`, of bytes that are still held: the rest of a message is needed. They are `taken` later. */
+  granted(charge: number): void {
+    this.#attempt?.stream.consumed(charge, this.#pool.context.backlog.window);
+  }
+
+  /** Bytes have left our memory: those that were `granted`, or all that is left once nobody can take it any more. */
+  taken(bytes = this.backlog): void {
+    this.#pool.context.backlog.taken(this, bytes);
+  }
+
+  cut(): void {
+    this.#reply.onCut(CUT);
   }
 
   /** Whoever asked is gone. No event follows. */
@@ -178,6 +199,7 @@ export class Forward implements Waiter {
     this.#output(attempt);
     // Whoever asked may be slow, or never read at all: that is between it and its own stream.
     attempt.stream.parked(charge);
+    this.#pool.context.backlog.hold(this, charge);
     this.#reply.onChunk(payload, type, more, charge);
   }
 

@@ -5,6 +5,7 @@
 import path from "node:path";
 import { compareVersions } from "../protocol/ids.ts";
 import type { IngressReport, IngressSpec } from "../protocol/control.ts";
+import { BACKLOG_MAX, MIB } from "../protocol/limits.ts";
 import type { IngressOptions } from "../protocol/local.ts";
 import type { RoutingTable } from "../protocol/routes.ts";
 import type { PublicKey } from "../protocol/ticket.ts";
@@ -60,6 +61,8 @@ export class Ingress {
   #bindAgainAt = 0;
   #binding: Promise<void> = Promise.resolve();
   #stopping = false;
+  /** Readers cut off that were told of. */
+  #cutsTold = 0;
 
   constructor(options: IngressOptions, environment: IngressEnvironment) {
     const { now, random } = environment;
@@ -145,7 +148,17 @@ export class Ingress {
     this.#sessions.tick(now);
     this.#control.tick();
     void this.#accessLog.flush();
+    this.#tellCuts();
     if (this.report().state === "failed" && now >= this.#bindAgainAt) void this.#applySpec();
+  }
+
+  #tellCuts(): void {
+    const { cuts } = this.mesh.backlog;
+    if (cuts === this.#cutsTold) return;
+    this.#environment.log(
+      `${cuts - this.#cutsTold} clients that had stopped reading were cut off: ${BACKLOG_MAX / MIB} MiB were held for slow readers, which is the bound.`,
+    );
+    this.#cutsTold = cuts;
   }
 
   /** Stops accepting, lets what runs finish, says goodbye to replicas and coordinator. */

@@ -6,6 +6,7 @@ import type { IngressStats } from "../protocol/control.ts";
 import { compareVersions, deploymentId } from "../protocol/ids.ts";
 import type { ReplicaTicket } from "../protocol/ticket.ts";
 import type { RoutingTable } from "../protocol/routes.ts";
+import { Backlog } from "./backlog.ts";
 import { Peer, type Opener } from "./peer.ts";
 import { Pool, type PoolContext } from "./pool.ts";
 import { Routes } from "./routes.ts";
@@ -29,13 +30,14 @@ export class Mesh {
   populated = false;
   /** Called when a queue began or ended: the coordinator wants to know at once. */
   onQueueEdge: () => void = () => {};
+  readonly backlog = new Backlog();
   readonly #context: PoolContext;
   #pools = new Map<string, Pool>();
   readonly #peers = new Map<string, Peer>();
   readonly #links = new Map<string, Linked>();
 
   constructor(context: MeshContext) {
-    this.#context = { ...context, onQueueEdge: () => this.onQueueEdge() };
+    this.#context = { ...context, backlog: this.backlog, onQueueEdge: () => this.onQueueEdge() };
   }
 
   /** Takes a table that is not older than the one in force. False: it was older. */

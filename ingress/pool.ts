@@ -5,6 +5,7 @@
 import type { FailHead } from "../protocol/heads.ts";
 import { QUEUE_MAX } from "../protocol/limits.ts";
 import type { RoutedDeployment } from "../protocol/routes.ts";
+import type { Backlog } from "./backlog.ts";
 import type { Peer } from "./peer.ts";
 import { pick, type PickRequest } from "./pick.ts";
 import { Queue, type Queued } from "./queue.ts";
@@ -18,6 +19,8 @@ export interface Waiter extends Queued, PickRequest {
 
 export interface PoolContext {
   readonly host: string;
+  /** Of the whole ingress. */
+  readonly backlog: Backlog;
   now(): number;
   random(): number;
   /** The queue became empty or is no longer empty. */

@@ -92,6 +92,10 @@ class Passage implements Reply {
   onWritable(): void {
     this.fromCaller.bodyWritable();
   }
+  onCut(reason: string): void {
+    this.fromCaller.onCancel(reason);
+    this.#caller.cancel(reason);
+  }
 
   /** The caller has taken what was written to it. */
   callerWritable(): void {
@@ -135,6 +139,9 @@ class FromCaller implements StreamEvents {
   }
   onWritable(): void {
     this.#passage.callerWritable();
+  }
+  onClosed(): void {
+    this.#forward.taken();
   }
 
   bodyWritable(): void {

@@ -15,6 +15,11 @@ export const STREAM_WINDOW = 256 * KIB;
  * alone, else 16 stopped readers would silence a link. A WebSocket has no flow control: `ws` buffered 61 MB for one paused peer.
  */
 export const LINK_WINDOW = 4 * MIB;
+/**
+ * What one ingress holds for all who read slowly, bytes: a thousand full windows. Without it 10,000 clients that stop reading would hold
+ * 2.5 GiB. Above half of it streams get a chunk at a time, above it those who stand still for longest are cut off.
+ */
+export const BACKLOG_MAX = 256 * MIB;
 /** Streams open at one time on a link; above it a replica answers busy, an ingress picks another. */
 export const LINK_STREAMS_MAX = 4096;
 /** Hello must come within this, ms, else the connection is closed. */

@@ -28,6 +28,8 @@ export interface StreamEvents {
   onCancel?(reason: string): void;
   /** Everything written so far has been sent; write on. */
   onWritable?(): void;
+  /** The stream is over, whoever ended it, and holds nothing any more: what was written has been sent or dropped. */
+  onClosed?(): void;
 }
 
 /** What a stream needs of its link. */
@@ -171,8 +173,11 @@ export class Stream {
     this.#link.returned(charge);
   }
 
-  /** The owner is done with `charge` bytes: the peer may send as many again. Granted in halves of the window. */
-  consumed(charge: number): void {
+  /**
+   * The owner is done with `charge` bytes: the peer may send as many again, granted in halves of the window. With a smaller `window` (of one
+   * chunk with its header at least) the rest is kept back until a call with a larger one.
+   */
+  consumed(charge: number, window = STREAM_WINDOW): void {
     if (this.closed || charge === 0) return;
     const unparked = Math.max(0, charge - this.#parked);
     this.#parked -= charge - unparked;
@@ -180,10 +185,12 @@ export class Stream {
     if (unparked > 0) this.#link.returned(unparked);
     if (this.#remoteEnded) return;
     this.#ungranted += charge;
-    if (this.#ungranted >= STREAM_WINDOW / 2) {
-      this.#link.emit(KIND.credit, 0, this.epoch, this.id, this.#ungranted);
-      this.#receiveWindow += this.#ungranted;
-      this.#ungranted = 0;
+    const grant = this.#ungranted - (STREAM_WINDOW - window);
+    // A small window is granted whole, else no chunk might fit what is left of it.
+    if (grant >= Math.max(1, window - STREAM_WINDOW / 2)) {
+      this.#link.emit(KIND.credit, 0, this.epoch, this.id, grant);
+      this.#receiveWindow += grant;
+      this.#ungranted -= grant;
     }
   }
 
@@ -313,6 +320,7 @@ export class Stream {
     this.#link.returned(this.#held);
     this.#held = 0;
     this.#link.forget(this);
+    events.onClosed?.();
     return events;
   }
 }

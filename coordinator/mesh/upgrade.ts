@@ -41,8 +41,11 @@ export function meshUpgrade(mesh: MeshSockets): Upgrade {
   });
   return (request, socket, head) => {
     socket.on("error", () => socket.destroy());
+    // Nobody reads it any more: without the second step a client that doesn't close would keep it for ever.
     const refuse = (status: string): void =>
-      void socket.end(`HTTP/1.1 ${status}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n`);
+      void socket
+        .once("finish", () => socket.destroy())
+        .end(`HTTP/1.1 ${status}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n`);
     if (isForeign({ host: request.headers.host, origin: request.headers.origin }, mesh.listensOn, mesh.advertised()))
       return refuse("403 Forbidden");
     if (control.clients.size + links.clients.size >= SOCKETS_MAX) return refuse("503 Service Unavailable");

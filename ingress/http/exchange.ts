@@ -148,6 +148,11 @@ export class Exchange implements Reply {
     this.#request.resume();
   }
 
+  /** Not the response alone: one that waits for another on the same connection has no socket yet. */
+  onCut(): void {
+    this.#request.socket.destroy();
+  }
+
   // --- to the client ---
 
   #answerFor(fail: FailHead): Answer {
@@ -315,6 +320,8 @@ export class Exchange implements Reply {
   }
 
   #closed(): void {
+    // Whatever the socket still had is gone: sent, or dropped with it.
+    this.#forward.taken();
     if (this.#over) return;
     this.#clientGone = true;
     this.#pieces = [];

@@ -3,6 +3,7 @@
  * then messages pass both ways with credit and the close code goes through.
  */
 import type { IncomingMessage } from "node:http";
+import { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { WebSocketServer, type RawData, type WebSocket } from "ws";
 import type { EndHead, FailHead, OpenHttp, ResponseHead } from "../../protocol/heads.ts";
@@ -33,7 +34,10 @@ const server = new WebSocketServer({
   handleProtocols: () => false,
 });
 
-/** Writes a whole HTTP answer to a socket that is not node:http's any more. */
+/** A client that was answered and doesn't close is closed when nothing has come for this long, ms. */
+const LINGER_MS = 5_000;
+
+/** Writes a whole HTTP answer to a socket that is not node:http's any more, and sees to its end. */
 export function answerRaw(
   socket: Duplex,
   answer: { status: number; lines: readonly string[]; body: Uint8Array | string },
@@ -43,6 +47,9 @@ export function answerRaw(
   for (let i = 0; i + 1 < answer.lines.length; i += 2) head += `${answer.lines[i]}: ${answer.lines[i + 1]}\r\n`;
   socket.write(`${head}content-length: ${Buffer.byteLength(answer.body)}\r\nconnection: close\r\n\r\n`, "latin1");
   socket.end(answer.body);
+  // Nobody else reads it: unread bytes would hide the client's end, and the socket would stay for ever.
+  socket.resume();
+  if (socket instanceof Socket) socket.setTimeout(LINGER_MS, () => socket.destroy());
 }
 
 export class SocketExchange implements Reply {
@@ -148,6 +155,12 @@ export class SocketExchange implements Reply {
 
   onWritable(): void {
     this.#client?.resume();
+  }
+
+  /** A closing frame would wait behind what isn't read. */
+  onCut(reason: string): void {
+    this.#forward.cancel(reason);
+    this.#client?.terminate();
   }
 
   // --- from and to the client ---

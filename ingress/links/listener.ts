@@ -48,7 +48,10 @@ export async function listenMesh(host: string, port: number, context: MeshListen
     // First of all: an error before anyone listens would end the process.
     socket.on("error", () => {});
     if (pathOf(request) !== "/link")
-      return void socket.end("HTTP/1.1 404 Not Found\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
+      // As in the coordinator's upgrade.ts: a client that doesn't close would keep the socket for ever.
+      return void socket
+        .once("finish", () => socket.destroy())
+        .end("HTTP/1.1 404 Not Found\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
     sockets.handleUpgrade(request, socket, firstBytes, (connection) => join(context, connection, socket));
   });
   const bound = await bind(http, host, port);

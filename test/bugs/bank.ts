@@ -28,7 +28,7 @@ export const BANK: readonly Bug[] = [
     name: "stream-credit-is-not-granted",
     file: "protocol/stream.ts",
     seed: 1,
-    text: "this.#link.emit(KIND.credit, 0, this.epoch, this.id, this.#ungranted);",
+    text: "this.#link.emit(KIND.credit, 0, this.epoch, this.id, grant);",
     replacement: "",
     breaks: "a stream stops for ever when its first window is used up",
   },
