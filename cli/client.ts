@@ -19,6 +19,16 @@ export interface JoinToken {
   readonly uses_left: number;
 }
 
+export interface ApiKey {
+  readonly id: string;
+  readonly app: string;
+  readonly name: string;
+  readonly created_at_ms: number;
+  /** Null: it doesn't expire. */
+  readonly expires_at_ms: number | null;
+  readonly expired: boolean;
+}
+
 interface Call {
   readonly method?: string;
   readonly json?: unknown;
@@ -124,6 +134,34 @@ export class Client {
 
   async revokeJoinToken(id: string): Promise<void> {
     await (await this.#call(`/api/skein/join-tokens/${encodeURIComponent(id)}`, { method: "DELETE" })).text();
+  }
+
+  /** The answer holds the only copy of the key. */
+  async createApiKey(wish: {
+    app: string;
+    name?: string;
+    expires_in_s?: number;
+  }): Promise<{ key: string; deployed: boolean } & ApiKey> {
+    return (await (await this.#call("/api/skein/api-keys", { method: "POST", json: wish })).json()) as {
+      key: string;
+      deployed: boolean;
+    } & ApiKey;
+  }
+
+  /** `unreachable`: applications that need a key and have none that is valid. */
+  async apiKeys(): Promise<{ keys: ApiKey[]; unreachable: string[] }> {
+    return (await (await this.#call("/api/skein/api-keys")).json()) as { keys: ApiKey[]; unreachable: string[] };
+  }
+
+  async revokeApiKey(id: string): Promise<void> {
+    await (await this.#call(`/api/skein/api-keys/${encodeURIComponent(id)}`, { method: "DELETE" })).text();
+  }
+
+  /** Takes all keys of an application away and lets everyone call it. */
+  async openApplication(name: string): Promise<void> {
+    await (
+      await this.#call(`/api/skein/applications/${encodeURIComponent(name)}/api-keys`, { method: "DELETE" })
+    ).text();
   }
 
   /** Whether a mesh answers at all, credentials apart. Another program may have taken the port of one that is gone. */

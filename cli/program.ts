@@ -9,7 +9,7 @@ const BINARY = "skein";
 
 const EXIT_CODES = `
 Exit codes: 0 ok, 1 failed, 2 usage, 3 bad configuration, 4 not found, 5 unreachable, 6 not allowed, 7 timeout, 130 interrupted.
-Environment: SKEIN_ADDRESS (or RAY_DASHBOARD_ADDRESS), SKEIN_DATA_DIR, SKEIN_ADMIN_TOKEN, SKEIN_JOIN_TOKEN, NO_COLOR.`;
+Environment: SKEIN_ADDRESS (or RAY_DASHBOARD_ADDRESS), SKEIN_DATA_DIR, SKEIN_ADMIN_TOKEN, SKEIN_JOIN_TOKEN, SKEIN_API_KEY, NO_COLOR.`;
 
 type Verb = (shell: Shell) => Promise<number>;
 
@@ -154,6 +154,29 @@ export function program(done: (verb: Verb) => void): Command {
       done(async (shell) => (await import("./verbs/join-token.ts")).revokeToken(id, flags, shell)),
     );
 
+  const key = skein.command("api-key").description("who may call an application").helpCommand(false);
+  reading(key.command("create"))
+    .description("make a key, which is shown once; from the first one on the application can't be called without")
+    .requiredOption("--app <name>", "application that it opens")
+    .option("--name <label>", "what it is called in lists")
+    .option("--expires <time>", "until it expires: 30d, 12h, 15m or seconds (default: never)", duration)
+    .action((flags) => done(async (shell) => (await import("./verbs/api-key.ts")).createKey(flags, shell)));
+  reading(key.command("list"))
+    .description("keys of all applications, without the keys themselves")
+    .action((flags) => done(async (shell) => (await import("./verbs/api-key.ts")).listKeys(flags, shell)));
+  addressOptions(key.command("revoke"))
+    .description("make a key invalid; its application stays closed, also when it was the last one")
+    .argument("<id>", "id of the key, from the list or from the key itself")
+    .action((id: string, flags) =>
+      done(async (shell) => (await import("./verbs/api-key.ts")).revokeKey(id, flags, shell)),
+    );
+  addressOptions(key.command("open"))
+    .description("take all keys of an application away and let everyone call it")
+    .argument("<app>", "name of the application")
+    .action((app: string, flags) =>
+      done(async (shell) => (await import("./verbs/api-key.ts")).openApplication(app, flags, shell)),
+    );
+
   skein
     .command("version")
     .description("versions of Skein, its protocol and Node")
@@ -247,6 +270,14 @@ function positive(text: string): number {
   const value = Number(text);
   if (!Number.isInteger(value) || value < 1) throw new InvalidArgumentError("Expected a whole number, 1 or more.");
   return value;
+}
+
+/** Seconds of `30d`, `12h`, `15m`, `45s` or a plain number. */
+function duration(text: string): number {
+  const [, digits = "", unit = "s"] = /^(\d+)([smhd]?)$/.exec(text) ?? [];
+  const seconds = Number(digits) * ({ m: 60, h: 3_600, d: 86_400 }[unit] ?? 1);
+  if (digits === "" || seconds < 1) throw new InvalidArgumentError("Expected a time such as 30d, 12h, 15m or 60.");
+  return seconds;
 }
 
 const collect = (text: string, before: readonly string[] | undefined): string[] => [...(before ?? []), text];

@@ -13,6 +13,7 @@ import type { HostId } from "../protocol/ids.ts";
 import { RECOVERY_MS } from "../protocol/limits.ts";
 import type { CoordinatorOptions, CoordinatorReady } from "../protocol/local.ts";
 import { isLoopbackHost } from "./api/guard.ts";
+import { ApiKeys } from "./api-keys.ts";
 import { LogReaders } from "./api/logs.ts";
 import { operatorApi } from "./api/operators.ts";
 import { FolderBlobs } from "./blobs.ts";
@@ -150,6 +151,7 @@ export async function startCoordinator(options: CoordinatorOptions, around: Surr
     fetch: operatorApi({
       service: new Service(loop, blobs, () => around.now(), after),
       tokens,
+      keys: new ApiKeys(loop, () => around.now()),
       logs,
       adminToken,
       insecure: options.insecureLocalApi,

@@ -14,6 +14,9 @@ export function reduce(state: State, event: Event): State {
     case "buildFailed":
     case "deleteRequested":
     case "scaled":
+    case "apiKeyCreated":
+    case "apiKeyRevoked":
+    case "applicationOpened":
       return reduceOperator(state, event);
     case "joined":
     case "disconnected":

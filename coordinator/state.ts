@@ -15,8 +15,8 @@ import type { Capabilities, IngressReport, ReplicaReport } from "../protocol/con
 import type { AppName, DeploymentId, HostId, IngressId, ReplicaId, WorkerId } from "../protocol/ids.ts";
 import type { DeploymentStatus, DeploymentTrigger } from "../protocol/status.ts";
 
-/** Changes of this shape need a migration (store/schema.ts). */
-export const DESIRED_SCHEMA = 1;
+/** Changes of this shape need a migration (store/desired.ts). */
+export const DESIRED_SCHEMA = 2;
 
 export interface Resources {
   readonly cpus: number;
@@ -116,12 +116,27 @@ export interface MeshOptions {
   readonly warnings: readonly string[];
 }
 
+/** What is kept of a key with which an application is called. */
+export interface ApiKey {
+  /** Public: the second part of the key's text. */
+  readonly id: string;
+  readonly app: string;
+  /** What the operator calls it. */
+  readonly name: string;
+  /** SHA-256 of the whole text, hex. */
+  readonly hash: string;
+  readonly createdAtMs: number;
+  readonly expiresAtMs: number | null;
+}
+
 export interface DesiredState {
   readonly schema: typeof DESIRED_SCHEMA;
   /** Rises with every deploy; the source of code and config numbers, so that a number is never used twice. */
   readonly generation: number;
   readonly options: MeshOptions;
   readonly apps: Readonly<Record<string, DesiredApp>>;
+  /** By application, whether it is deployed or not: one that is listed is closed to callers without a key, with an empty list to all. */
+  readonly apiKeys: Readonly<Record<string, readonly ApiKey[]>>;
   /** Workers that had joined and not left: recovery waits for them. */
   readonly knownWorkers: readonly WorkerId[];
 }
@@ -225,6 +240,7 @@ export const emptyDesired: DesiredState = {
   generation: 0,
   options: emptyOptions,
   apps: {},
+  apiKeys: {},
   knownWorkers: [],
 };
 

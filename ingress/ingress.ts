@@ -63,6 +63,8 @@ export class Ingress {
   #stopping = false;
   /** Readers cut off that were told of. */
   #cutsTold = 0;
+  #saidOpen = "";
+  readonly #meshTime = (): number => this.#environment.wallTime() + this.#clockOffset;
 
   constructor(options: IngressOptions, environment: IngressEnvironment) {
     const { now, random } = environment;
@@ -82,7 +84,7 @@ export class Ingress {
       now,
       after: environment.after,
       pool: (app, deployment) => this.mesh.pool(app, deployment),
-      meshTime: () => environment.wallTime() + this.#clockOffset,
+      meshTime: this.#meshTime,
       keys: () => this.#keys,
     });
     this.#control = new ControlLink(
@@ -211,12 +213,9 @@ export class Ingress {
       },
     });
     const { now, after, freshId, log } = this.#environment;
-    const around = { mesh: this.mesh, now, after, freshId };
-    const old = this.#http.listener;
+    const around = { mesh: this.mesh, now, after, freshId, meshTime: this.#meshTime };
     await this.#http.use(http, null, (options) => listenHttp(options, { ...around, ...told(this.#metrics.http) }));
-    const { address } = this.#http;
-    if (address !== null && this.#http.listener !== old && !isLoopback(address.host))
-      log(`Clients of other machines can reach ${address.host}:${address.port}, and no API key is set.`);
+    this.#sayWhatIsOpen();
     const wantsGrpc = http !== null && grpc !== null && grpc.grpc_servicer_functions.length > 0;
     await this.#grpc.use(wantsGrpc ? grpc : null, http, async (options) => {
       const { listenGrpc } = await import("./grpc/listener.ts");
@@ -224,6 +223,21 @@ export class Ingress {
     });
     this.#remember();
     if (JSON.stringify(this.report()) !== before) this.#environment.onReport(this.report());
+  }
+
+  /** Whenever it changes: which applications clients of other machines can call without a key. */
+  #sayWhatIsOpen(): void {
+    const { address } = this.#http;
+    const apps = address === null || isLoopback(address.host) ? [] : (this.mesh.table?.apps ?? []);
+    const open = apps.filter(
+      (app) => app.apiKeys === undefined && (app.routePrefix !== null || app.grpcServices.length > 0),
+    );
+    const said =
+      address === null || open.length === 0
+        ? ""
+        : `Clients of other machines can reach ${address.host}:${address.port}, and no API key is set for ${open.map((app) => app.name).join(", ")}.`;
+    if (said !== "" && said !== this.#saidOpen) this.#environment.log(said);
+    this.#saidOpen = said;
   }
 
   // --- table ---
@@ -236,6 +250,7 @@ export class Ingress {
     const logging = table.loggingConfig;
     this.#accessLog.encoding = logging?.encoding ?? "TEXT";
     this.#sessions.enforce();
+    this.#sayWhatIsOpen();
     if (isNew) this.#remember();
   }
 

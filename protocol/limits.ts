@@ -65,6 +65,10 @@ export const DEPLOYMENTS_MAX = 200;
 export const REPLICAS_MAX = 4_096;
 /** Names of applications and deployments, characters. */
 export const NAME_MAX = 128;
+/** What an operator calls a key or a token, characters. */
+export const LABEL_MAX = 100;
+/** API keys of all applications: their hashes travel in every routing table. */
+export const API_KEYS_MAX = 1_000;
 /** Error messages that travel, characters: a traceback is useful, a dump isn't. */
 export const MESSAGE_MAX = 16 * KIB;
 /** Log of one replica on its host, bytes (two files of half this size), and what a reader may lag. */

@@ -3,6 +3,7 @@
  * A replica is used when the table lists it as ready and its link is up.
  */
 import * as z from "zod";
+import { apiKeySchema } from "./api-key.ts";
 import { backpressureConfigSchema, grpcOptionsSchema, httpOptionsSchema, loggingConfigSchema } from "./config.ts";
 
 export const versionSchema = z.strictObject({ term: z.number().int(), revision: z.number().int() });
@@ -37,6 +38,8 @@ export const routedAppSchema = z.strictObject({
   grpcDescriptors: z.string().optional(),
   /** `package.Service` names that it serves. */
   grpcServices: z.array(z.string()).default([]),
+  /** Callers need one of these; none of them left: nobody can call it. Absent: anybody can. */
+  apiKeys: z.array(apiKeySchema).optional(),
 });
 
 export const routingTableSchema = z.strictObject({

@@ -10,8 +10,10 @@ const TERM = "term";
 /** An older coordinator that still writes may come in between this often. */
 const TAKE_OVER_ATTEMPTS = 10;
 
-/** From an older schema number to the next, as JSON values. None yet: this is the first. */
-const MIGRATIONS: Readonly<Record<number, (old: Record<string, unknown>) => Record<string, unknown>>> = {};
+/** From an older schema number to the next, as JSON values. */
+const MIGRATIONS: Readonly<Record<number, (old: Record<string, unknown>) => Record<string, unknown>>> = {
+  1: (old) => ({ ...old, schema: 2, apiKeys: {} }),
+};
 
 export class DesiredStore {
   readonly #store: StateStore;
@@ -38,8 +40,10 @@ export class DesiredStore {
     await store.put(TERM, String(term), before?.revision ?? 0);
     for (let attempt = 1; ; attempt += 1) {
       const entry = await store.get(key);
-      const before = entry === null || (state === "run" && !again) ? emptyDesired : migrated(entry.value);
-      const desired = { ...before, generation: await lastGeneration(store) };
+      const before = entry === null ? emptyDesired : migrated(entry.value);
+      // What callers must show outlives a run: nothing opens by a restart.
+      const kept = state === "run" && !again ? { ...emptyDesired, apiKeys: before.apiKeys } : before;
+      const desired = { ...kept, generation: await lastGeneration(store) };
       try {
         const revision = await store.put(key, JSON.stringify(desired), entry?.revision ?? 0);
         return { desired, term, stored: new DesiredStore(store, key, revision) };

@@ -40,6 +40,7 @@ describe("help", () => {
       "chat",
       "doctor",
       "join-token",
+      "api-key",
       "version",
       "help",
     ]);

@@ -90,6 +90,14 @@ describe.each<[string, () => StateStore]>([
     store.close();
   });
 
+  it("takes over what an older Skein has stored: applications without keys stay open", async () => {
+    const store = make();
+    const { apiKeys: _later, ...first } = emptyDesired;
+    await store.put("desired", JSON.stringify({ ...first, schema: 1, generation: 7 }), 0);
+    expect((await DesiredStore.open(store, MESH)).desired).toEqual({ ...emptyDesired, generation: 7 });
+    store.close();
+  });
+
   it("a state of an unknown schema is refused, not guessed at", async () => {
     const store = make();
     await store.put("desired", JSON.stringify({ ...emptyDesired, schema: 99 }), 0);

@@ -53,6 +53,7 @@ export interface RunOptions {
   readonly grpc?: Record<string, unknown>;
   readonly dataDir?: string;
   readonly reachable?: boolean;
+  readonly log?: (message: string) => void;
   readonly keys?: Awaited<ReturnType<typeof generateKeys>>;
 }
 
@@ -109,7 +110,7 @@ export async function run(options: RunOptions = {}): Promise<Running> {
         };
       },
       onReport: (report) => reports.push(report),
-      log: () => {},
+      log: options.log ?? (() => {}),
     },
   );
   const report = await ingress.start();

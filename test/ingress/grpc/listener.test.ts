@@ -1,7 +1,5 @@
 /** The gRPC listener of a real ingress, called by grpc-js, with a replica that the test plays: bytes, status, metadata, deadline, cancellation, pressure. */
 import { createServer } from "node:net";
-import { create, toBinary } from "@bufbuild/protobuf";
-import { FileDescriptorSetSchema } from "@bufbuild/protobuf/wkt";
 import { Client, credentials, Metadata, status, type ClientDuplexStream, type StatusObject } from "@grpc/grpc-js";
 import { afterEach, expect, test } from "vitest";
 import { BACKLOG_MAX, STREAM_WINDOW } from "../../../protocol/limits.ts";
@@ -9,41 +7,10 @@ import type { OpenGrpc } from "../../../protocol/heads.ts";
 import type { Stream } from "../../../protocol/stream.ts";
 import { routed } from "../harness.ts";
 import { until } from "../opened.ts";
+import { ECHO } from "./echo-descriptors.ts";
 import { run, type Handler, type Running, type RunOptions } from "../running.ts";
 
 const SERVICE = "ray.serve.RayServeAPIService";
-/** user.Echo: Say (unary) and Talk (both ways). What messages are is no matter here: the ingress passes bytes. */
-const ECHO = Buffer.from(
-  toBinary(
-    FileDescriptorSetSchema,
-    create(FileDescriptorSetSchema, {
-      file: [
-        {
-          name: "x.proto",
-          package: "user",
-          syntax: "proto3",
-          messageType: [{ name: "M" }],
-          service: [
-            {
-              name: "Echo",
-              method: [
-                { name: "Say", inputType: ".user.M", outputType: ".user.M" },
-                {
-                  name: "Talk",
-                  inputType: ".user.M",
-                  outputType: ".user.M",
-                  clientStreaming: true,
-                  serverStreaming: true,
-                },
-              ],
-            },
-          ],
-        },
-      ],
-    }),
-  ),
-).toString("base64");
-
 let running: Running;
 let client: Client;
 afterEach(async () => {
