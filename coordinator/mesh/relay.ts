@@ -19,14 +19,20 @@ export function relay(outer: WebSocket, target: string | null, gate: Gate): void
   outer.on("error", () => outer.terminate());
   outer.once("message", (data: RawData, binary: boolean) => {
     clearTimeout(timer);
-    if (!binary || target === null || !admitted(bytesOf(data), gate)) return outer.close(1008, "refused");
+    // The ticket first: a stranger must not learn from the delay which ingresses there are.
+    if (!binary || !admitted(bytesOf(data), gate) || target === null) return outer.close(1008, "refused");
     outer.pause();
     const inner = new WebSocket(target, {
       perMessageDeflate: false,
       maxPayload: LINK_MESSAGE_MAX,
       skipUTF8Validation: true,
     });
-    inner.on("error", () => outer.close(1013, "ingress not reached"));
+    // A paused socket would not read the answer to its close, and the replica would wait for ours until a timer ends it.
+    const end = (code: number, reason = ""): void => {
+      outer.resume();
+      outer.close(code, reason);
+    };
+    inner.on("error", () => end(1013, "ingress not reached"));
     inner.on("open", () => {
       pipe(outer, inner);
       pipe(inner, outer);
@@ -34,7 +40,7 @@ export function relay(outer: WebSocket, target: string | null, gate: Gate): void
       outer.resume();
     });
     outer.on("close", () => inner.terminate());
-    inner.on("close", (code) => outer.close(code >= 3000 || code === 1000 || code === 1008 ? code : 1011));
+    inner.on("close", (code) => end(code >= 3000 || code === 1000 || code === 1008 ? code : 1011));
   });
 }
 

@@ -36,9 +36,12 @@ export const INTERNAL: Answer = text(500, "Internal Server Error");
 export const TOO_MANY_HEADERS: Answer = text(431, "Too many header lines.");
 export const MALFORMED = "Invalid HTTP request received.";
 
+/** Open to everyone, whatever applications ask of their callers. */
+export const SYSTEM_PATHS = ["/-/healthz", "/-/routes"] as const;
+
 /** Any method; null: not a path of the system. `path` without query and root path. */
 export function systemAnswer(mesh: Mesh, path: string): Answer | null {
-  if (path !== "/-/healthz" && path !== "/-/routes") return null;
+  if (!(SYSTEM_PATHS as readonly string[]).includes(path)) return null;
   const why = mesh.notReady();
   if (why !== null) return text(503, why);
   return path === "/-/healthz"

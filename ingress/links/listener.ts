@@ -14,6 +14,9 @@ import type { Sessions } from "./session.ts";
 /** Connections of replicas at one ingress. */
 const LINKS_MAX = 8_192;
 
+/** A replica's hello carries its ticket; the numbers are for this machine only. */
+export const MESH_PATHS = { link: "/link", metrics: "/metrics" } as const;
+
 /** For the answer to an orderly close, ms. */
 const CLOSE_ANSWER_MS = 500;
 
@@ -47,7 +50,7 @@ export async function listenMesh(host: string, port: number, context: MeshListen
   http.on("upgrade", (request, socket: Duplex, firstBytes) => {
     // First of all: an error before anyone listens would end the process.
     socket.on("error", () => {});
-    if (pathOf(request) !== "/link")
+    if (pathOf(request) !== MESH_PATHS.link)
       // As in the coordinator's upgrade.ts: a client that doesn't close would keep the socket for ever.
       return void socket
         .once("finish", () => socket.destroy())
@@ -92,7 +95,8 @@ async function serveOwn(
 ): Promise<void> {
   const from = request.socket.remoteAddress ?? "";
   const local = from === "::1" || /^(::ffff:)?127\./.test(from);
-  if (pathOf(request) !== "/metrics" || request.method !== "GET" || !local) return void response.writeHead(404).end();
+  if (pathOf(request) !== MESH_PATHS.metrics || request.method !== "GET" || !local)
+    return void response.writeHead(404).end();
   const text = await context.metrics();
   response.writeHead(200, { "content-type": "text/plain; version=0.0.4; charset=utf-8" }).end(text);
 }

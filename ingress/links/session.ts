@@ -74,6 +74,8 @@ export class Sessions {
   }
 }
 
+const REFUSED = "The ticket is not valid here: broken, expired, revoked, or not a replica's of this mesh.";
+
 export class Session {
   readonly link: Link;
   ticket: ReplicaTicket | null = null;
@@ -83,9 +85,8 @@ export class Session {
     const check = async (text: string | undefined): Promise<void> => {
       try {
         const ticket = await verifyTicket(text ?? "", context.keys(), context.meshTime());
-        if (ticket.use !== "replica") throw new SkeinError("PERMISSION_DENIED", "This ticket is not a replica's.");
-        if (context.mesh.isRevoked(ticket.replica))
-          throw new SkeinError("PERMISSION_DENIED", "The ticket was revoked.");
+        if (ticket.use !== "replica" || context.mesh.isRevoked(ticket.replica))
+          throw new SkeinError("UNAUTHENTICATED", "Not a replica's, or revoked.");
         if (this.link.state === "closed") return;
         callees = new Set(ticket.callees);
         this.ticket = ticket;
@@ -93,7 +94,9 @@ export class Session {
         if (!sessions.admit(this, ticket))
           this.link.close(CLOSE.notAllowed, "A newer incarnation of this replica is linked.");
       } catch (thrown) {
-        this.link.close(CLOSE.notAllowed, SkeinError.from(thrown).message);
+        // Whoever is refused learns nothing about which part was wrong.
+        const why = SkeinError.from(thrown);
+        this.link.close(CLOSE.notAllowed, why.code === "UNAUTHENTICATED" ? REFUSED : why.message);
       }
     };
     this.link = new Link(

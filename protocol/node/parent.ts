@@ -18,6 +18,11 @@ export interface SpawnOptions {
   readonly output: "inherit" | "pipe" | "ignore";
 }
 
+/** What a person gives the command in its environment. Children get what they need by message: code of others may read what processes inherit. */
+const SECRETS: readonly string[] = ["SKEIN_ADMIN_TOKEN", "SKEIN_JOIN_TOKEN", "SKEIN_API_KEY"];
+const withoutSecrets = (env: NodeJS.ProcessEnv): NodeJS.ProcessEnv =>
+  Object.fromEntries(Object.entries(env).filter(([name]) => !SECRETS.includes(name)));
+
 /**
  * Starts `module` as a child in a process group of its own (so that a terminal's Ctrl-C reaches only the parent, which stops children in order).
  * The caller sends `start` and waits with `childReady`.
@@ -28,7 +33,7 @@ export function spawnChild(module: string | URL, options: SpawnOptions): ChildPr
     stdio: ["ignore", out, out, "ipc", "pipe"],
     serialization: "advanced",
     detached: process.platform !== "win32",
-    env: options.env ?? process.env,
+    env: options.env ?? withoutSecrets(process.env),
     ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
     ...(options.execArgv === undefined ? {} : { execArgv: [...options.execArgv] }),
   });
