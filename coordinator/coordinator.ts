@@ -105,6 +105,7 @@ export async function startCoordinator(options: CoordinatorOptions, around: Surr
     keys: signer.keys,
     sign: (claims) => signer.sign(claims),
     ticket: (text) => signer.verify(text, around.now()),
+    isGood: (token, host) => tokens.isGood(token, host, around.now()),
     redeem: (token, host) => tokens.redeem(token, host, around.now()),
     approval: (worker, peer) => tokens.approval(worker, { host: peer.host, name: peer.capabilities?.name ?? "" }),
   };

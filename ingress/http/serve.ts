@@ -3,15 +3,7 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Duplex } from "node:stream";
 import { HTTP_HEADERS_MAX } from "../../protocol/limits.ts";
 import { withoutKey, type Keyring } from "../api-keys.ts";
-import {
-  answerLines,
-  NEEDS_KEY,
-  notFound,
-  refused,
-  systemAnswer,
-  TOO_MANY_HEADERS,
-  type Answer,
-} from "./answers.ts";
+import { answerLines, NEEDS_KEY, notFound, refused, systemAnswer, TOO_MANY_HEADERS, type Answer } from "./answers.ts";
 import { targetOf, type HttpContext } from "./context.ts";
 import { Exchange } from "./exchange.ts";
 import { judge, preflight } from "./guard.ts";

@@ -7,6 +7,7 @@ import type { Duplex } from "node:stream";
 import { WebSocketServer, type WebSocket } from "ws";
 import { HTTP_HEAD_MAX, HELLO_TIMEOUT_MS, LINK_MESSAGE_MAX } from "../../protocol/limits.ts";
 import { writeMessage } from "../../protocol/node/link-socket.ts";
+import { isLoopback } from "../http/guard.ts";
 import { bind } from "../http/listener.ts";
 import { nodeHttp } from "../http/node-http.ts";
 import type { Sessions } from "./session.ts";
@@ -94,7 +95,8 @@ async function serveOwn(
   response: ServerResponse,
 ): Promise<void> {
   const from = request.socket.remoteAddress ?? "";
-  const local = from === "::1" || /^(::ffff:)?127\./.test(from);
+  // A foreign name that points to this machine is a page's way to read what is for this machine only.
+  const local = (from === "::1" || /^(::ffff:)?127\./.test(from)) && isLoopback(request.headers.host ?? "");
   if (pathOf(request) !== MESH_PATHS.metrics || request.method !== "GET" || !local)
     return void response.writeHead(404).end();
   const text = await context.metrics();

@@ -151,6 +151,25 @@ function hello(ticket: string): Uint8Array {
   return batch.take();
 }
 
+it("a worker that waits for approval comes in with the token that it came with first, which then has been used", async () => {
+  const mesh = await startReal({ requireApproval: true });
+  const { token } = (await (await mesh.call("/api/skein/join-tokens", { method: "POST", body: "{}" })).json()) as {
+    token: string;
+  };
+  const join = async (id: string): Promise<unknown> => {
+    const peer = new Peer(mesh.ready.meshUrl);
+    await peer.open();
+    peer.join(token, { id, host: "elsewhere", incarnation: Date.now() });
+    const [{ type, code }] = await Promise.race(["welcome", "refused"].map(async (t) => [await peer.next(t)] as const));
+    peer.socket.close();
+    return code ?? type;
+  };
+  expect([await join("w1"), await join("w1")]).toEqual(["UNAVAILABLE", "UNAVAILABLE"]);
+  expect((await mesh.call("/api/skein/workers/w1/approve", { method: "POST" })).status).toBe(200);
+  expect([await join("w1"), await join("w1")]).toEqual(["welcome", "UNAUTHENTICATED"]);
+  await mesh.stop();
+});
+
 it("the relay pipes both ways for a replica with a ticket", async () => {
   const ingress = new WebSocketServer({ port: 0, host: "127.0.0.1" });
   await new Promise((resolve) => ingress.on("listening", resolve));

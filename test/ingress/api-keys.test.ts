@@ -1,10 +1,14 @@
 /** API keys at the client listener: who is let in, what a refusal says (always the same), and what the replica sees of a key (nothing). */
 import { createHash } from "node:crypto";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { WebSocket } from "ws";
 import { Keyring } from "../../ingress/api-keys.ts";
 import { apiKeyId, apiKeyText, type RoutedApiKey } from "../../protocol/api-key.ts";
 import type { OpenHttp } from "../../protocol/heads.ts";
+import { generateKeys } from "../../protocol/ticket.ts";
 import { routed } from "./harness.ts";
 import { bodyOf, get, none, stopped, until } from "./opened.ts";
 import { answering, raw, run, type Handler, type Running } from "./running.ts";
@@ -161,6 +165,25 @@ describe("an application with a key", () => {
     }
     expect(statuses).toEqual(["200", "200", "200", "401", "401", "401", "401", "401", "200", "200"]);
   });
+});
+
+it("an ingress that starts again while the coordinator is away asks for the keys that it remembers", async () => {
+  const dataDir = await mkdtemp(join(tmpdir(), "skein-ingress-"));
+  const keys = await generateKeys("k1");
+  const first = await run({ dataDir, keys });
+  first.route({
+    apps: [{ name: "app", routePrefix: "/", ingress: "D", grpcServices: [], apiKeys: [GOOD.kept, OLD.kept] }],
+    deployments: [{ replicas: [routed("app#D#a")] }],
+  });
+  await until(() => first.ingress.mesh.table !== null);
+  await first.stop();
+  const second = stopped(await run({ dataDir, keys, reachable: false }));
+  await second.replica("app#D#a", echo);
+  const statuses = [];
+  for (const text of [GOOD.text, OLD.text, WRONG])
+    statuses.push((await raw(second.port, get("/", `authorization: Bearer ${text}`))).slice(9, 12));
+  expect(statuses).toEqual(["200", "401", "401"]);
+  await rm(dataDir, { recursive: true, force: true, maxRetries: 5 });
 });
 
 describe("a keyring", () => {

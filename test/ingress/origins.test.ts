@@ -87,3 +87,12 @@ it("addresses and names that mean this machine, and those that don't", () => {
   for (const name of ["", "0.0.0.0", "::", "[::]", "10.0.0.1", "example.org", "::1:8000x", ...hostileHosts("8000")])
     expect([name, isLoopback(name)]).toEqual([name, false]);
 });
+
+it("an ingress's numbers are for programs of this machine, not for pages under a foreign name", async () => {
+  const running = await one(handler);
+  const { port } = new URL(running.meshUrl);
+  const at = async (host: string): Promise<number> =>
+    Number((await raw(Number(port), `GET /metrics HTTP/1.1\r\nhost: ${host}\r\n\r\n`, "\r\n\r\n")).slice(9, 12));
+  expect([await at(`127.0.0.1:${port}`), await at(`localhost:${port}`)]).toEqual([200, 200]);
+  for (const host of hostileHosts(port)) expect([host, await at(host)]).toEqual([host, 404]);
+});

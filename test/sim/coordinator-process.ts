@@ -56,6 +56,7 @@ export class CoordinatorProcess {
       () => this.loop,
       {
         ticket: (text) => readFake(text, now()),
+        isGood: (token) => token === JOIN_TOKEN,
         redeem: (token) => token === JOIN_TOKEN,
         approval: () => null,
         sign: signFake,
