@@ -100,6 +100,11 @@ export async function startCoordinator(options: CoordinatorOptions, around: Surr
   const blobs = new FolderBlobs(join(folder, "blobs"));
   mkdirSync(blobs.folder, { recursive: true, mode: 0o700 });
 
+  /** By the token of the first time, later by a ticket: who only says that it is on this host has not shown it. */
+  const isOwn = (credential: string): boolean => {
+    const ticket = signer.verify(credential, around.now());
+    return tokens.isLocal(credential) || (ticket?.use === "worker" && ticket.host === hostId);
+  };
   const gate: Gate = {
     kid: signer.kid,
     keys: signer.keys,
@@ -107,7 +112,8 @@ export async function startCoordinator(options: CoordinatorOptions, around: Surr
     ticket: (text) => signer.verify(text, around.now()),
     isGood: (token, host) => tokens.isGood(token, host, around.now()),
     redeem: (token, host) => tokens.redeem(token, host, around.now()),
-    approval: (worker, peer) => tokens.approval(worker, { host: peer.host, name: peer.capabilities?.name ?? "" }),
+    approval: (worker, join) =>
+      tokens.approval(worker, { host: join.host, name: join.capabilities?.name ?? "", own: isOwn(join.credential) }),
   };
   let meshUrls: readonly string[] = [];
   const sessions: Sessions = new Sessions(

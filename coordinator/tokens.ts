@@ -120,8 +120,7 @@ export class JoinTokens {
   /** Compares with every token in constant time, so that an answer's delay says nothing. */
   #find(text: string, host: string, nowMs: number): Token | "local" | null {
     const hash = hashOf(text);
-    if (this.#local !== null && timingSafeEqual(hash, this.#local.hash))
-      return host === this.#local.host ? "local" : null;
+    if (this.isLocal(text)) return host === this.#local?.host ? "local" : null;
     let found: Token | null = null;
     for (const token of this.#tokens) if (timingSafeEqual(hash, Buffer.from(token.hash, "hex"))) found = token;
     const good =
@@ -129,9 +128,14 @@ export class JoinTokens {
     return good ? found : null;
   }
 
-  /** Null when the worker may come in, else the sentence that it is told. The coordinator's own host needs no approval. */
-  approval(worker: string, join: { host: string; name: string }): string | null {
-    if (!this.#requireApproval || this.#approved.has(worker) || this.#local?.host === join.host) return null;
+  /** The token of the worker that this coordinator's parent starts. */
+  isLocal(text: string): boolean {
+    return this.#local !== null && timingSafeEqual(hashOf(text), this.#local.hash);
+  }
+
+  /** Null when the worker may come in, else the sentence that it is told. `own`: it was started with this coordinator, and needs no approval. */
+  approval(worker: string, join: { host: string; name: string; own: boolean }): string | null {
+    if (!this.#requireApproval || join.own || this.#approved.has(worker)) return null;
     this.#waiting.delete(worker);
     this.#waiting.set(worker, { name: join.name, host: join.host });
     for (const oldest of this.#waiting.keys()) if (this.#waiting.size > WAITING_MAX) this.#waiting.delete(oldest);

@@ -170,6 +170,27 @@ it("a worker that waits for approval comes in with the token that it came with f
   await mesh.stop();
 });
 
+it("whoever says that it is on the coordinator's host waits for approval like everyone; the worker that was started with it doesn't", async () => {
+  const mesh = await startReal({ requireApproval: true });
+  const { token } = (await (await mesh.call("/api/skein/join-tokens", { method: "POST", body: "{}" })).json()) as {
+    token: string;
+  };
+  const join = async (credential: string, id: string): Promise<Record<string, unknown>> => {
+    const peer = new Peer(mesh.ready.meshUrl);
+    await peer.open();
+    peer.join(credential, { id, host: mesh.ready.hostId, incarnation: Date.now() });
+    const answer = await Promise.race(["welcome", "refused"].map((type) => peer.next(type)));
+    peer.socket.close();
+    return answer;
+  };
+  expect(await join(token, "stranger")).toMatchObject({ code: "UNAVAILABLE" });
+  const welcome = await join(mesh.ready.localJoinToken, "own");
+  expect(welcome).toHaveProperty("ticket");
+  // It comes back by its ticket.
+  expect(await join(String(welcome["ticket"]), "own")).toHaveProperty("ticket");
+  await mesh.stop();
+});
+
 it("the relay pipes both ways for a replica with a ticket", async () => {
   const ingress = new WebSocketServer({ port: 0, host: "127.0.0.1" });
   await new Promise((resolve) => ingress.on("listening", resolve));

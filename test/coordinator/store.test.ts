@@ -208,14 +208,15 @@ describe("join tokens", () => {
     expect(tokens.local("here")).not.toBe(local);
     expect(tokens.redeem(local, "here", 0)).toBe(false);
   });
-  it("approval is waited for where it is required, but not on the coordinator's own host", async () => {
+  it("approval is waited for where it is required, but not by the coordinator's own worker", async () => {
     const tokens = await JoinTokens.open(new MemoryStore(), true);
-    tokens.local("here");
-    expect(tokens.approval("w0", { host: "here", name: "n" })).toBeNull();
-    expect(tokens.approval("w1", { host: "there", name: "laptop" })).toMatch("approval");
-    expect(tokens.waiting()).toEqual([{ worker: "w1", name: "laptop", host: "there" }]);
+    const local = tokens.local("here");
+    expect([tokens.isLocal(local), tokens.isLocal(`${local}x`), tokens.isLocal("")]).toEqual([true, false, false]);
+    expect(tokens.approval("w0", { host: "here", name: "n", own: true })).toBeNull();
+    expect(tokens.approval("w1", { host: "here", name: "laptop", own: false })).toMatch("approval");
+    expect(tokens.waiting()).toEqual([{ worker: "w1", name: "laptop", host: "here" }]);
     expect(await tokens.approve("w1")).toBe(true);
-    expect(tokens.approval("w1", { host: "there", name: "laptop" })).toBeNull();
+    expect(tokens.approval("w1", { host: "here", name: "laptop", own: false })).toBeNull();
     expect(await tokens.approve("w1")).toBe(false);
   });
 });
