@@ -73,7 +73,8 @@ export class LinkCaller implements Caller {
       onBusy: () => failed(new SkeinError("BACKPRESSURE", `No replica of '${target.deployment}' took the call.`)),
       onChunk: (payload, type, more, charge) => messages?.onChunk(payload, type, more, charge),
       onEnd: () => messages?.end(),
-      onFail: (fail, lost) => failed(errorOf(fail, lost, call)),
+      // What a generator yielded before it failed is still read.
+      onFail: (fail, lost) => messages?.end(errorOf(fail, lost, call)),
       onCancel: (reason) => failed(new SkeinError("CANCELLED", reason)),
     });
     messages = new IncomingMessages(opened, false);
@@ -107,7 +108,7 @@ export class LinkCaller implements Caller {
       if (left <= 0)
         throw new SkeinError(
           "UNAVAILABLE",
-          `'${call.target.deployment}' can't be called: this replica has no link to an ingress.`,
+          `'${call.target.deployment}' can't be called: there is no link to an ingress.`,
         );
       await this.#links.changed(left);
     }
