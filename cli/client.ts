@@ -3,6 +3,7 @@
  * Knows routes, status codes and the admin token; knows nothing of builds, terminals or processes.
  */
 import { readFile } from "node:fs/promises";
+import type { IngressAddress } from "../protocol/control.ts";
 import { EXIT } from "../protocol/errors.ts";
 import type { InstanceDetails } from "../protocol/status.ts";
 import { CommandFailed, Interrupted } from "./failure.ts";
@@ -126,6 +127,14 @@ export class Client {
     return (await (await this.#call("/api/skein/join-tokens", { method: "POST", json: options })).json()) as {
       token: string;
     } & JoinToken;
+  }
+
+  /** For handle calls of a script: a ticket that lasts for minutes, and where ingresses can be dialled. */
+  async createCaller(): Promise<{ ticket: string; ingresses: IngressAddress[] }> {
+    return (await (await this.#call("/api/skein/callers", { method: "POST" })).json()) as {
+      ticket: string;
+      ingresses: IngressAddress[];
+    };
   }
 
   async joinTokens(): Promise<JoinToken[]> {

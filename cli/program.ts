@@ -134,6 +134,15 @@ export function program(done: (verb: Verb) => void): Command {
       done(async (shell) => (await import("./verbs/chat.ts")).chat(prompt, flags, shell)),
     );
 
+  addressOptions(skein.command("exec"))
+    .description("run a script that uses a mesh: run(), status(), getAppHandle() of `skein`")
+    .argument("<script>", "TypeScript or JavaScript file, anywhere")
+    .argument("[arguments...]", "arguments of the script")
+    .passThroughOptions()
+    .action((file: string, args: string[], flags) =>
+      done(async (shell) => (await import("./verbs/exec.ts")).exec(file, args, flags, shell)),
+    );
+
   reading(skein.command("doctor"))
     .description("what this machine can do, and what to mend")
     .action((flags) => done(async (shell) => (await import("./verbs/doctor.ts")).doctor(flags, shell)));

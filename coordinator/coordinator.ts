@@ -10,7 +10,8 @@ import type { HttpOptions } from "../protocol/config.ts";
 import { httpOptionsSchema } from "../protocol/config.ts";
 import { EXIT, SkeinError } from "../protocol/errors.ts";
 import type { HostId } from "../protocol/ids.ts";
-import { RECOVERY_MS } from "../protocol/limits.ts";
+import { CALLER_TICKET_LIFETIME_MS, RECOVERY_MS } from "../protocol/limits.ts";
+import { ingressAddresses } from "./project.ts";
 import type { CoordinatorOptions, CoordinatorReady } from "../protocol/local.ts";
 import { isLoopbackHost } from "./api/guard.ts";
 import { ApiKeys } from "./api-keys.ts";
@@ -137,6 +138,8 @@ export async function startCoordinator(options: CoordinatorOptions, around: Surr
         .dispatch(event)
         .catch((error: unknown) => around.log("error", "A build's result could not be stored.", error)),
   );
+  const relays = (ingress: string): string[] =>
+    meshUrls.map((url) => `${url.replace(/^http/, "ws")}/relay/${encodeURIComponent(ingress)}`);
   const loop: Loop = new Loop(
     { ...initialState(start), deployments: deploymentsAtStart(desired) },
     {
@@ -146,7 +149,7 @@ export async function startCoordinator(options: CoordinatorOptions, around: Surr
       kid: signer.kid,
       keys: signer.keys,
       save: (next) => saved.save(next),
-      relays: (ingress) => meshUrls.map((url) => `${url.replace(/^http/, "ws")}/relay/${encodeURIComponent(ingress)}`),
+      relays,
       build: (app, generation, config, servicers) => builds.start(app, generation, config, servicers),
       problem: (message, cause) => around.log("error", message, cause),
     },
@@ -169,6 +172,14 @@ export async function startCoordinator(options: CoordinatorOptions, around: Surr
         () => sessions.size,
       ),
       meshUrls: () => meshUrls,
+      caller: () => ({
+        ticket: signer.sign({
+          use: "caller",
+          kid: signer.kid,
+          notAfter: around.now() + CALLER_TICKET_LIFETIME_MS,
+        }),
+        ingresses: ingressAddresses(loop.state, relays),
+      }),
       shutdown: () => around.shutdown(),
       version: around.version,
       now: () => around.now(),

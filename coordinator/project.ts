@@ -48,6 +48,15 @@ export const headHost = (
 const hasReplica = (state: State, host: HostId): boolean =>
   Object.values(state.replicas).some((r) => r.worker !== null && state.workers[r.worker]?.host === host);
 
+/** Ingresses that answer, with every URL that may lead there: whoever dials is somewhere that nobody here knows. */
+export function ingressAddresses(state: State, relays: (ingress: IngressId) => readonly string[]): IngressAddress[] {
+  return [...ingressHosts(state)].flatMap(([host, { ingress }]) =>
+    ingress?.state === "ready"
+      ? { ingress: ingress.ingress, host, urls: [...ingress.urls, ...relays(ingress.ingress as IngressId)] }
+      : [],
+  );
+}
+
 /** @param relays URLs of this coordinator's relay for an ingress, tried last */
 export function assignmentFor(
   state: State,

@@ -49,6 +49,8 @@ export const WORKER_LOST_AFTER_MS = 5_000;
 export const RECOVERY_MS = 10_000;
 /** Ticket lifetime, ms: at most a day; revoked earlier through the routing table. */
 export const TICKET_LIFETIME_MS = 24 * 3600_000;
+/** Ticket of a script, ms: it asks for one whenever it dials. */
+export const CALLER_TICKET_LIFETIME_MS = 10 * 60_000;
 /** HTTP request head at the client listener, bytes, and number of header lines. */
 export const HTTP_HEAD_MAX = 16 * KIB;
 export const HTTP_HEADERS_MAX = 100;

@@ -8,6 +8,19 @@ export type { GrpcCall, MetadataValue } from "./grpc.ts";
 export type { DeploymentHandle, HandleOptions } from "./handle.ts";
 export { localTesting } from "./local.ts";
 export { multiplexed, type MultiplexedOptions } from "./multiplexed.ts";
+export {
+  deleteApplication,
+  deleteApplication as delete,
+  getAppHandle,
+  getDeploymentHandle,
+  run,
+  shutdown,
+  status,
+  type ApplicationState,
+  type DeploymentState,
+  type MeshState,
+  type RunOptions,
+} from "./script.ts";
 export type { ActorOptions, AutoscalingOptions, BackpressureOptions, DeploymentOptions } from "./options.ts";
 export { upgradeWebSocket, type ClientSocket, type Message, type WebSocketHandlers } from "./websocket.ts";
 export { SkeinError } from "../protocol/errors.ts";

@@ -5,6 +5,7 @@
 import { Hono, type Context } from "hono";
 import type { ContentfulStatusCode } from "hono/utils/http-status";
 import { bodyLimit } from "hono/body-limit";
+import type { IngressAddress } from "../../protocol/control.ts";
 import { parseDeployConfig } from "../../protocol/config.ts";
 import { OUTSIDE, SkeinError } from "../../protocol/errors.ts";
 import type { Sha256 } from "../../protocol/ids.ts";
@@ -37,6 +38,8 @@ export interface OperatorApi {
   readonly info: () => ControllerInfo;
   readonly metrics: () => Promise<{ type: string; text: string }>;
   readonly meshUrls: () => readonly string[];
+  /** For a script that calls deployments: a ticket, and where ingresses can be dialled. */
+  readonly caller: () => { readonly ticket: string; readonly ingresses: readonly IngressAddress[] };
   readonly shutdown: () => void;
   readonly version: string;
   readonly now: () => number;
@@ -166,6 +169,7 @@ export function operatorApi(api: OperatorApi): Hono {
     const stream = api.logs.open(c.req.param("app"), c.req.param("deployment") ?? null, follow, c.req.raw.signal);
     return c.body(stream, 200, { "content-type": "text/plain; charset=utf-8", "cache-control": "no-store" });
   });
+  app.post("/api/skein/callers", (c) => c.json(api.caller(), 200, { "cache-control": "no-store" }));
   app.post("/api/skein/shutdown", async (c) => {
     await service.deleteAll();
     api.shutdown();

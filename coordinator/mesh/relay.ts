@@ -1,6 +1,6 @@
 /**
  * The relay: a replica that can't reach an ingress dials us, we dial the ingress and pipe both ways, with back-pressure.
- * The first message must be a hello with a replica's ticket: strangers get no further than our port.
+ * The first message must be a hello with a replica's (or a script's) ticket: strangers get no further than our port.
  */
 import { WebSocket, type RawData } from "ws";
 import { KIND, decodeFrames } from "../../protocol/frame.ts";
@@ -56,7 +56,8 @@ function admitted(message: Uint8Array, gate: Gate): boolean {
   } catch {
     return false;
   }
-  return ticket !== undefined && gate.ticket(ticket)?.use === "replica";
+  const use = ticket === undefined ? undefined : gate.ticket(ticket)?.use;
+  return use === "replica" || use === "caller";
 }
 
 function pipe(from: WebSocket, to: WebSocket): void {

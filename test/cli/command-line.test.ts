@@ -38,6 +38,7 @@ describe("help", () => {
       "shutdown",
       "logs",
       "chat",
+      "exec",
       "doctor",
       "join-token",
       "api-key",

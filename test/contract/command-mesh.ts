@@ -22,6 +22,13 @@ export interface ApiAnswer {
   readonly text: string;
 }
 
+/** What a command printed, and how it ended. */
+export interface Said {
+  readonly exit: number | string | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
 export class CommandMesh {
   readonly folder: string;
   readonly #child: ChildProcess;
@@ -125,6 +132,25 @@ export class CommandMesh {
     const app = (await this.status()).applications[name];
     if (app === undefined) throw new Error(`There is no application ${name}.`);
     return app;
+  }
+
+  /** `skein <args>` in the folder of the applications, against this mesh. */
+  async command(
+    args: readonly string[],
+    more: { input?: string; env?: Readonly<Record<string, string>> } = {},
+  ): Promise<Said> {
+    const child = spawn(process.execPath, [COMMAND, ...args], {
+      cwd: join(this.folder, "apps"),
+      env: { ...process.env, ...more.env, SKEIN_DATA_DIR: join(this.folder, "data"), SKEIN_TEST_MESH: this.folder },
+    });
+    const said = { stdout: "", stderr: "" };
+    child.stdout.setEncoding("utf8").on("data", (text: string) => (said.stdout += text));
+    child.stderr.setEncoding("utf8").on("data", (text: string) => (said.stderr += text));
+    child.stdin.end(more.input ?? "");
+    const exit = await new Promise<number | string | null>((resolve) =>
+      child.once("close", (code, signal) => resolve(code ?? signal)),
+    );
+    return { exit, ...said };
   }
 
   /** What replicas of an application have written, those that are gone too. */

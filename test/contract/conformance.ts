@@ -4,6 +4,7 @@ import { replayRequests, type Replay } from "./replay.ts";
 import { chunkedBodies, expectContinue, keepAlive, unusualRequests } from "./scripts/connections.ts";
 import { apiRequests, applications, scaling, shutdown } from "./scripts/operators.ts";
 import { fromZero, upAndDown } from "./scripts/autoscaling.ts";
+import { handleCalls, handlesByName, imperative, listed } from "./scripts/handles.ts";
 import { leastRecentlyUsed, leavingABatch, oneModel, sideBySide } from "./scripts/batches.ts";
 import { failing, healed, hopeless, onePerNode, waves } from "./scripts/rollouts.ts";
 import { closing, echoes, refusedHandshakes } from "./scripts/websockets.ts";
@@ -168,6 +169,23 @@ export const GROUPS: readonly Group[] = [
     },
   },
   {
+    name: "handles, and scripts that use a mesh",
+    applications: [app("handle", "ct_handle:app", { route_prefix: "/h" })],
+    cases: {
+      "X-HDL-02": handleCalls,
+      "X-HDL-03": handleCalls,
+      "X-HDL-04": handleCalls,
+      "X-HDL-05": handleCalls,
+      "X-HDL-06": handleCalls,
+      "X-HDL-11": handlesByName,
+    },
+  },
+  {
+    name: "a script's applications",
+    applications: [app("e", "ct_echo:app")],
+    cases: { C015: imperative, C069: listed },
+  },
+  {
     name: "autoscaling",
     applications: [
       scaled("a13", { min_replicas: 1, max_replicas: 3 }),
@@ -266,11 +284,7 @@ const REASONS: readonly (readonly [why: string, ids: string])[] = [
     "the command line is tested in test/cli with its own words",
     "X-TXT-03 C084 C092 C098 X-CLI-01 X-CLI-02 X-CLI-03 X-CLI-04 X-CLI-07 X-CLI-08",
   ],
-  [
-    "handles are tested in test/serve and test/worker; Python's exception classes are the recording's subject",
-    "X-HDL-02 X-HDL-03 X-HDL-04 X-HDL-05 X-HDL-06 X-HDL-08 X-HDL-11",
-  ],
-  ["the imperative API runs in Python's driver process", "C015 C069"],
+  ["calls can't be made to wait synchronously in JavaScript: a response has no result()", "X-HDL-08"],
   ["logs have a form of their own", "C181 X-LOG-01"],
   ["metrics have names of their own", "C175 C178 C179 X-MET-01 X-MET-02 X-MET-03 X-MET-04 X-MET-05 X-MET-06"],
 ];

@@ -54,6 +54,7 @@ describe("the operators' listener", () => {
     "GET /api/skein/workers": "GET /api/skein/workers",
     "GET /metrics": "GET /metrics",
     "HEAD /api/skein/blobs/:sha": `HEAD /api/skein/blobs/${HASH}`,
+    "POST /api/skein/callers": "POST /api/skein/callers",
     "POST /api/skein/api-keys": "POST /api/skein/api-keys",
     "POST /api/skein/join-tokens": "POST /api/skein/join-tokens",
     "POST /api/skein/shutdown": "POST /api/skein/shutdown",
@@ -162,7 +163,7 @@ describe("sockets of the mesh's listener", () => {
       expect(await outcome(path, lines(credentials["worker ticket"]))).toBe("refused 404");
   });
 
-  it("relay: nobody gets further than the port without a replica's ticket, and every refusal is the same", async () => {
+  it("relay: nobody gets further than the port without a replica's or a script's ticket, and every refusal is the same", async () => {
     const peer = new Peer(real.ready.meshUrl);
     await peer.open();
     peer.join(real.ready.localJoinToken, { id: "head", host: real.ready.hostId });
@@ -176,7 +177,7 @@ describe("sockets of the mesh's listener", () => {
       expect([kind, await ROWS["relay"]!(credentials[kind])]).toEqual([
         kind,
         {
-          known: kind === "replica ticket" ? "closed 1013 ingress not reached" : refused,
+          known: kind === "replica ticket" || kind === "caller ticket" ? "closed 1013 ingress not reached" : refused,
           unknown: refused,
           "ticket in a header": refused,
         },

@@ -24,6 +24,9 @@ export const KINDS = [
   "replica ticket",
   "tampered replica ticket",
   "expired replica ticket",
+  "caller ticket",
+  "tampered caller ticket",
+  "expired caller ticket",
 ] as const;
 export type Kind = (typeof KINDS)[number];
 
@@ -44,6 +47,7 @@ export async function everyCredential(real: Real): Promise<Readonly<Record<Kind,
   const claims = {
     worker: { use: "worker", ...WORKER },
     ingress: { use: "ingress", ...INGRESS },
+    caller: { use: "caller" },
     replica: { use: "replica", replica: "a#D#x", incarnation: 1, app: "a", deployment: "D", ...WORKER, callees: [] },
   };
   const post = async (path: string, body: object): Promise<Record<string, string>> =>

@@ -30,6 +30,8 @@ const KINDS = [
   "revoked replica ticket",
   "replica ticket of a stranger",
   "replica ticket of another key",
+  "caller ticket",
+  "expired caller ticket",
 ] as const;
 type Kind = (typeof KINDS)[number];
 
@@ -99,6 +101,8 @@ beforeEach(async () => {
     "revoked replica ticket": await ticket({ ...replica, replica: "closed#D#gone" }),
     "replica ticket of a stranger": await ticket({ ...replica, replica: "closed#D#b" }, 60_000, stranger),
     "replica ticket of another key": await ticket({ ...replica, replica: "closed#D#b" }, 60_000, stranger, "k2"),
+    "caller ticket": await ticket({ use: "caller" }),
+    "expired caller ticket": await ticket({ use: "caller" }, -1),
   };
 });
 
@@ -108,7 +112,7 @@ const without = (text: string): string => text.replace(/\r\ndate: [^\r]*/i, "");
 
 describe("the mesh listener", () => {
   /** Of the machine's own: numbers without names of callers; no credential. */
-  const ROWS = { link: "a replica's ticket", metrics: "this machine only" };
+  const ROWS = { link: "a replica's or a script's ticket", metrics: "this machine only" };
 
   it("has these paths and no others", async () => {
     expect(Object.keys(ROWS)).toEqual(Object.keys(MESH_PATHS));
@@ -118,11 +122,11 @@ describe("the mesh listener", () => {
     expect(await raw(Number(port), asked(MESH_PATHS.metrics, "none"))).toMatch(/^HTTP\/1.1 200 /);
   });
 
-  it("links who has a replica's ticket, and tells everyone else the same", async () => {
+  it("links who has a replica's or a script's ticket, and tells everyone else the same", async () => {
     const reasons = new Set<string>();
     for (const kind of KINDS) {
       const { link, closed, socket } = await running.dial(shown[kind]);
-      if (kind === "replica ticket") expect([kind, link.state]).toEqual([kind, "ready"]);
+      if (kind === "replica ticket" || kind === "caller ticket") expect([kind, link.state]).toEqual([kind, "ready"]);
       else {
         const { code, reason } = await closed;
         expect([kind, link.state, code]).toEqual([kind, "closed", 4001]);

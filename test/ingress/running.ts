@@ -45,6 +45,8 @@ export interface Running {
   /** A link whose ticket is as given; resolves when it is ready or closed. */
   dial(ticket: string, handler?: Handler): Promise<RunningReplica>;
   sign(claims: Partial<ReplicaTicket>): Promise<string>;
+  /** Ticket of a script. */
+  signCaller(): Promise<string>;
   stop(): Promise<void>;
 }
 
@@ -174,6 +176,7 @@ export async function run(options: RunOptions = {}): Promise<Running> {
     stats,
     dial,
     sign,
+    signCaller: () => signTicket({ use: "caller", kid: "k1", notAfter: Date.now() + 60_000 }, keys.privateKey),
     port: report.http?.port ?? 0,
     meshUrl: report.urls[0]!,
     route: (o = {}) =>

@@ -34,9 +34,10 @@ export const FOLDERS: Readonly<Record<string, Folder>> = {
     nodeOnly: /(^|\/)(vite\.config\.ts|build[\w-]*\.ts)$/,
   },
   // The command starts the other programs, fetches models ahead of them and reads the same data directory; it calls nothing else of theirs.
+  // Scripts run in it: it fills in the SDK's registry for them, and shows them the SDK.
   cli: {
     ours: ["protocol"],
-    files: /^(\w+\/(.*\/)?(start|main|[\w-]+-main)\.ts|worker\/(node|models)\/[\w-]+\.ts)$/,
+    files: /^(\w+\/(.*\/)?(start|main|[\w-]+-main)\.ts|worker\/(node|models)\/[\w-]+\.ts|serve\/(runtime|script)\.ts)$/,
     nodeOnly: EVERYTHING,
   },
 };
