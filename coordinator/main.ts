@@ -4,7 +4,14 @@ import { fileURLToPath } from "node:url";
 import pino from "pino";
 import { SkeinError } from "../protocol/errors.ts";
 import type { CoordinatorOptions, CoordinatorReady, Failed, LocateModel, Ready } from "../protocol/local.ts";
-import { ChildFailed, childReady, spawnChild, startedByParent, tellParent } from "../protocol/node/parent.ts";
+import {
+  ChildFailed,
+  childReady,
+  spawnChild,
+  startedByParent,
+  tellAlive,
+  tellParent,
+} from "../protocol/node/parent.ts";
 import { buildInChild } from "./builds.ts";
 import { startCoordinator, startProblem, type Coordinator } from "./coordinator.ts";
 import packageJson from "../package.json" with { type: "json" };
@@ -16,6 +23,7 @@ const LOCATE_MODEL = fileURLToPath(new URL("../worker/node/locate-model-main.ts"
 const PATHS_MAX = 100;
 
 const options = await startedByParent<CoordinatorOptions>(false);
+tellAlive();
 const log = pino({ name: "coordinator", level: options.logLevel }, pino.destination({ fd: 1, sync: true }));
 
 /** Runs one of the programs that answer once and end. What it says when it fails is said on. */

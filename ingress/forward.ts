@@ -10,7 +10,7 @@
 import { SkeinError } from "../protocol/errors.ts";
 import type { EndHead, FailHead, OpenHead, ResponseHead } from "../protocol/heads.ts";
 import { REPLAY_BODY_MAX, STREAM_WINDOW } from "../protocol/limits.ts";
-import type { ChunkType, Stream, StreamEvents } from "../protocol/stream.ts";
+import type { ChunkType, Loss, Stream, StreamEvents } from "../protocol/stream.ts";
 import type { Reader } from "./backlog.ts";
 import type { Peer } from "./peer.ts";
 import type { Pool, Waiter } from "./pool.ts";
@@ -212,16 +212,17 @@ export class Forward implements Waiter, Reader {
     this.#reply.onEnd(end);
   }
 
-  failed(attempt: Attempt, fail: FailHead, lost: boolean): void {
-    if (!lost && !this.#accepted && !this.#produced && fail.code === "UNAVAILABLE")
+  failed(attempt: Attempt, fail: FailHead, lost: Loss | null): void {
+    if (lost === null && !this.#accepted && !this.#produced && fail.code === "UNAVAILABLE")
       return this.busy(attempt, attempt.peer.inFlight);
-    if (lost) {
-      this.#deaths += 1;
+    if (lost !== null) {
+      if (lost === "died") this.#deaths += 1;
       const { context, budget } = this.#pool;
       const repeatable = this.#request.repeatable || this.#pool.repeatsAnything;
       if (
         mayRetry({ repeatable, produced: this.#produced, bodyHeld: !this.#dropped, deaths: this.#deaths }) &&
-        budget.take(context.now(), this.#pool.ongoing)
+        // Where no replica is in trouble there is no outage that retries could make worse.
+        (lost === "parted" || budget.take(context.now(), this.#pool.ongoing))
       ) {
         this.#close(attempt);
         return this.#again(attempt.peer);
@@ -331,11 +332,11 @@ class Attempt implements StreamEvents {
   onEnd(end: EndHead, load: number): void {
     if (this.#forward.isCurrent(this)) this.#forward.ended(this, end, load);
   }
-  onFail(fail: FailHead, lost: boolean): void {
+  onFail(fail: FailHead, lost: Loss | null): void {
     if (this.#forward.isCurrent(this)) this.#forward.failed(this, fail, lost);
   }
   onCancel(reason: string): void {
-    this.onFail({ code: "CANCELLED", message: reason }, false);
+    this.onFail({ code: "CANCELLED", message: reason }, null);
   }
   onWritable(): void {
     if (this.#forward.isCurrent(this)) this.#forward.writable(this);

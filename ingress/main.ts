@@ -5,7 +5,7 @@ import packageJson from "../package.json" with { type: "json" };
 import { SkeinError, OUTSIDE } from "../protocol/errors.ts";
 import { CONTROL_MESSAGE_MAX } from "../protocol/limits.ts";
 import type { FromIngress, IngressOptions, ToIngress } from "../protocol/local.ts";
-import { startedByParent, tellParent } from "../protocol/node/parent.ts";
+import { startedByParent, tellAlive, tellParent } from "../protocol/node/parent.ts";
 import type { ControlConnection, ControlEvents } from "./control.ts";
 import { Ingress } from "./ingress.ts";
 
@@ -35,6 +35,7 @@ function connect(url: string, events: ControlEvents): ControlConnection {
 const report = (message: FromIngress): void => tellParent(message);
 
 const options = await startedByParent<IngressOptions>(false);
+tellAlive();
 const ingress = new Ingress(options, {
   now: () => performance.now(),
   wallTime: () => Date.now(),

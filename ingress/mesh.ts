@@ -112,6 +112,11 @@ export class Mesh {
     return this.#links.size;
   }
 
+  /** The replica's link can be relied on again. */
+  trusted(ticket: ReplicaTicket): void {
+    this.#pools.get(deploymentId(ticket.app, ticket.deployment))?.pump();
+  }
+
   /** Call about twice a second: corrects stale load reports. */
   tick(): void {
     const now = this.#context.now();

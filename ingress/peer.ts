@@ -8,6 +8,7 @@ import type { Stream, StreamEvents } from "../protocol/stream.ts";
 /** The part of a link that forwarding needs. */
 export interface Opener {
   readonly draining: boolean;
+  readonly doubted: boolean;
   readonly state: string;
   open(head: OpenHead, events: StreamEvents, ended?: boolean): Stream;
 }
@@ -59,7 +60,8 @@ export class Peer {
       !this.full &&
       this.outstanding < capacity &&
       link.state === "ready" &&
-      !link.draining
+      !link.draining &&
+      !link.doubted
     );
   }
 

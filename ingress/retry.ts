@@ -20,7 +20,7 @@ export interface Lost {
   readonly produced: boolean;
   /** All of the body that was sent is still in hand. */
   readonly bodyHeld: boolean;
-  /** Replicas lost with this request inside, this one counted. */
+  /** Replicas that died with this request inside, this one counted where it died. */
   readonly deaths: number;
 }
 

@@ -28,6 +28,21 @@ export const HELLO_TIMEOUT_MS = 2_000;
 export const PING_INTERVAL_MS = 1_000;
 /** A link from which nothing came for this long, ms, is dead: half-open links are noticed within 5 s. */
 export const LINK_SILENCE_MAX_MS = 4_000;
+/**
+ * A step of one's own clock beyond this, ms, is an absence: this process stood still (stopped, blocked, swapped out) and could hear nobody.
+ * Half of the silence bound, and several ticks and a ping: who was away for less has not missed enough to judge wrongly.
+ */
+export const AWAY_AFTER_MS = 2_000;
+/** A child process tells its parent this often, ms, that its main thread goes round. */
+export const ALIVE_MS = 1_000;
+/**
+ * A parent looks this often, ms, and takes a child for hung after so many looks without a word: it is killed and started again.
+ * Looks, not times: after the parent itself stood still every child has been silent for long, but for one look only.
+ */
+export const CHILD_LOOK_MS = 500;
+export const CHILD_SILENT_LOOKS_MAX = 16;
+/** The same before its first word: a busy machine takes its time to start a program. */
+export const CHILD_SILENT_LOOKS_STARTING_MAX = 240;
 /** Hops of a request through ingresses: a cycle of deployments that call each other ends here. */
 export const HOPS_MAX = 16;
 /** A request body that is held for a retry, bytes: beyond it a request is no longer replayed. */

@@ -23,6 +23,7 @@ import {
   type OpenHead,
 } from "./heads.ts";
 import {
+  AWAY_AFTER_MS,
   HELLO_TIMEOUT_MS,
   LINK_MESSAGE_MAX,
   LINK_SILENCE_MAX_MS,
@@ -30,13 +31,16 @@ import {
   LINK_WINDOW,
   PING_INTERVAL_MS,
 } from "./limits.ts";
-import { Stream, type StreamDecoders, type StreamEvents, type StreamLink } from "./stream.ts";
+import { Stream, type Loss, type StreamDecoders, type StreamEvents, type StreamLink } from "./stream.ts";
 
 /** Close codes of a data link's WebSocket (4000-4999 are ours). */
 export const CLOSE = {
   normal: 1000,
   goingAway: 1001,
   protocol: 1002,
+  /** No close frame came: the socket's own word for it. */
+  broken: 1006,
+  internal: 1011,
   notAllowed: 4001,
   silent: 4002,
   incompatible: 4003,
@@ -59,8 +63,13 @@ export interface LinkEvents {
   onLoad?(load: number): void;
   /** The peer wants no new streams; those that run go on. */
   onGoaway?(reason: string): void;
+  /** `doubted` no longer. */
+  onTrusted?(): void;
   onClose(code: number, reason: string): void;
 }
+
+/** Closed by this side because of these, the peer is at fault. */
+const FAULTS: ReadonlySet<number> = new Set([CLOSE.silent, CLOSE.protocol, CLOSE.internal]);
 
 type State = "waiting" | "greeting" | "ready" | "closed";
 
@@ -79,6 +88,8 @@ export class Link implements StreamLink {
   readonly role: "dialler" | "listener";
   /** The peer has sent goaway: open no streams. */
   draining = false;
+  /** This side was away, and the peer has not answered a ping since: its socket may be closed and we have not read it yet. */
+  doubted = false;
   /** Requests in hand on this side, sent with accept, busy, end. Set by the owner. */
   localLoad = 0;
 
@@ -95,16 +106,20 @@ export class Link implements StreamLink {
   #ungranted = 0;
   /** Streams held back by the link's window, served in turn. */
   readonly #blocked = new Set<Stream>();
+  /** When this side last ran, as far as it was told. */
+  #ranAt: number;
   #bornAt: number;
   #heardAt: number;
   #pingedAt: number;
+  /** The ping, by its nonce, whose answer ends the doubt. */
+  #trustFrom = 0;
 
   constructor(role: "dialler" | "listener", io: LinkIo, events: LinkEvents, now: number) {
     this.role = role;
     this.#io = io;
     this.#events = events;
     this.#nextId = role === "dialler" ? 1 : 2;
-    this.#bornAt = this.#heardAt = this.#pingedAt = now;
+    this.#ranAt = this.#bornAt = this.#heardAt = this.#pingedAt = now;
   }
 
   get state(): State {
@@ -147,6 +162,7 @@ export class Link implements StreamLink {
   /** A message from the socket. Never throws: what breaks the rules closes the link. */
   receive(message: Uint8Array, now: number): void {
     if (this.#state === "closed") return;
+    this.#ran(now);
     this.#heardAt = now;
     try {
       decodeFrames(message, (frame) => this.#frame(frame));
@@ -154,7 +170,7 @@ export class Link implements StreamLink {
       const error = SkeinError.from(thrown);
       const code = error.code === "INCOMPATIBLE" ? CLOSE.incompatible : CLOSE.protocol;
       if (error.code !== "PROTOCOL" && error.code !== "INCOMPATIBLE")
-        this.close(1011, `Internal error: ${error.message}`);
+        this.close(CLOSE.internal, `Internal error: ${error.message}`);
       else this.close(code, error.message);
     }
   }
@@ -162,6 +178,7 @@ export class Link implements StreamLink {
   /** Call about twice a second: liveness. The listening side pings; both notice silence. */
   tick(now: number): void {
     if (this.#state === "closed") return;
+    this.#ran(now);
     if (this.#state !== "ready") {
       if (now - this.#bornAt > HELLO_TIMEOUT_MS) this.close(CLOSE.silent, "No hello in time.");
       return;
@@ -170,10 +187,7 @@ export class Link implements StreamLink {
       this.close(CLOSE.silent, `Nothing heard for ${LINK_SILENCE_MAX_MS} ms.`);
       return;
     }
-    if (this.role === "listener" && now - this.#pingedAt >= PING_INTERVAL_MS) {
-      this.#pingedAt = now;
-      this.emit(KIND.ping, 0, 0, 0, now >>> 0);
-    }
+    if (this.role === "listener" && now - this.#pingedAt >= PING_INTERVAL_MS) this.#ping(now);
   }
 
   /** Tells the peer this side's load outside of any stream. */
@@ -190,17 +204,14 @@ export class Link implements StreamLink {
     if (this.#state === "closed") return;
     this.flush();
     this.#io.close(code, reason.slice(0, 120));
-    this.closed(code, reason);
+    this.#end(code, reason, FAULTS.has(code) ? "died" : "parted");
   }
 
-  /** The socket is gone (also called by `close`). */
-  closed(code: number, reason: string): void {
+  /** The socket is gone. `now`: when that was read, ms. */
+  closed(code: number, reason: string, now: number = this.#ranAt): void {
     if (this.#state === "closed") return;
-    this.#state = "closed";
-    this.#blocked.clear();
-    for (const stream of [...this.#streams.values()])
-      stream.lose({ code: "REPLICA_DIED", message: reason || "The link is gone." });
-    this.#events.onClose(code, reason);
+    this.#ran(now);
+    this.#end(code, reason, code === CLOSE.broken && !this.doubted ? "died" : "parted");
   }
 
   /** Sends what this turn has made so far. */
@@ -256,6 +267,36 @@ export class Link implements StreamLink {
     return this.localLoad;
   }
 
+  // --- life ---
+
+  /**
+   * This side runs. Where it had not for long, the peer was not silent: nobody listened, and our own silence may have made it close.
+   * So what came of the link meanwhile is nobody's death, and a listener asks before it relies on the link again.
+   */
+  #ran(now: number): void {
+    const away = now - this.#ranAt > AWAY_AFTER_MS;
+    this.#ranAt = now;
+    if (!away) return;
+    this.#bornAt = this.#heardAt = now;
+    if (this.role === "dialler" || this.#state !== "ready") return;
+    this.doubted = true;
+    this.#trustFrom = now >>> 0;
+    this.#ping(now);
+  }
+
+  #ping(now: number): void {
+    this.#pingedAt = now;
+    this.emit(KIND.ping, 0, 0, 0, now >>> 0);
+  }
+
+  #end(code: number, reason: string, how: Loss): void {
+    this.#state = "closed";
+    this.#blocked.clear();
+    for (const stream of [...this.#streams.values()])
+      stream.lose({ code: "REPLICA_DIED", message: reason || "The link is gone." }, how);
+    this.#events.onClose(code, reason);
+  }
+
   // --- frames ---
 
   #hello(hello: Omit<Hello, "min" | "max">): void {
@@ -301,6 +342,10 @@ export class Link implements StreamLink {
         this.emit(KIND.pong, 0, 0, 0, frame.value);
         return;
       case KIND.pong:
+        // Nonces wrap around: later is less than half a turn ahead.
+        if (!this.doubted || (frame.value - this.#trustFrom) >>> 0 >= 2 ** 31) return;
+        this.doubted = false;
+        this.#events.onTrusted?.();
         return;
       case KIND.load:
         this.#events.onLoad?.(frame.value);

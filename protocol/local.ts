@@ -25,6 +25,11 @@ export interface Failed {
   readonly message: string;
 }
 
+/** From the coordinator, agents and ingresses every ALIVE_MS: their parent kills and starts again what is silent. (A replica's says more.) */
+export interface Alive {
+  readonly type: "alive";
+}
+
 // --- coordinator (started by the command) ---
 
 export interface CoordinatorOptions {
@@ -104,8 +109,11 @@ export interface IngressOptions {
 export type ToIngress =
   | { readonly type: "spec"; readonly spec: IngressSpec }
   | { readonly type: "stop"; readonly drainMs: number };
-/** Ingress to agent: whenever it changes, and after `ready`. */
-export type FromIngress = { readonly type: "report"; readonly report: IngressReport } | { readonly type: "stopped" };
+/** Ingress to agent: a report whenever it changes, and after `ready`. */
+export type FromIngress =
+  | { readonly type: "report"; readonly report: IngressReport }
+  | Alive
+  | { readonly type: "stopped" };
 
 // --- replica (started by the agent; process or dedicated Web Worker) ---
 
@@ -144,7 +152,7 @@ export type FromReplica =
       readonly ongoing: number;
       readonly maxOngoingRequests?: number;
     }
-  /** Sent every second from the main thread: a replica that is silent is checked and then replaced. */
+  /** Sent every ALIVE_MS from the main thread: a replica that is silent is checked and then replaced. */
   | { readonly type: "alive"; readonly ongoing: number }
   | {
       readonly type: "needModel";

@@ -12,6 +12,9 @@ export type ChunkType = "bytes" | "text" | "value";
 const TYPE_FLAG: Readonly<Record<ChunkType, number>> = { bytes: FLAG.bytes, text: FLAG.text, value: FLAG.value };
 export const CHUNK_TYPES: readonly ChunkType[] = ["bytes", "text", "value"];
 
+/** How a link was lost: `died`, its peer went without a word or was silent; `parted`, one of the two ended it, or this side was away. */
+export type Loss = "died" | "parted";
+
 /**
  * What a stream tells its owner. Payloads are views that are valid for good, but hold the whole message alive: copy small pieces you keep.
  * After onEnd (from the acceptor), onBusy, onFail or onCancel nothing more comes.
@@ -23,8 +26,8 @@ export interface StreamEvents {
   /** `charge` must be given back by `stream.consumed(charge)` once the piece has left our memory. `more`: the piece goes on. */
   onChunk?(payload: Uint8Array, type: ChunkType, more: boolean, charge: number): void;
   onEnd?(end: EndHead, load: number): void;
-  /** `lost`: the link broke, as opposed to the peer saying so. */
-  onFail?(fail: FailHead, lost: boolean): void;
+  /** `lost`: how the link broke; null: the peer said so. */
+  onFail?(fail: FailHead, lost: Loss | null): void;
   onCancel?(reason: string): void;
   /** Everything written so far has been sent; write on. */
   onWritable?(): void;
@@ -237,7 +240,7 @@ export class Stream {
       }
       case KIND.fail: {
         const fail = decode.fail(payload);
-        this.#close().onFail?.(fail, false);
+        this.#close().onFail?.(fail, null);
         return;
       }
       case KIND.cancel:
@@ -276,8 +279,8 @@ export class Stream {
   }
 
   /** The link is gone. */
-  lose(fail: FailHead): void {
-    if (!this.closed) this.#close().onFail?.(fail, true);
+  lose(fail: FailHead, how: Loss): void {
+    if (!this.closed) this.#close().onFail?.(fail, how);
   }
 
   #fromAcceptor(what: string): void {

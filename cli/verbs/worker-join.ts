@@ -2,11 +2,12 @@
 import { hostname } from "node:os";
 import { mkdir } from "node:fs/promises";
 import { EXIT } from "../../protocol/errors.ts";
+import type { AgentReady } from "../../protocol/local.ts";
 import { dataDirOf } from "../connect.ts";
 import { CommandFailed, Interrupted } from "../failure.ts";
 import { workerOptions, type WorkerFlags } from "../mesh/options.ts";
 import { launchAgent } from "../mesh/programs.ts";
-import { Supervisor } from "../mesh/supervisor.ts";
+import { Supervisor, supervisorIo, type Life } from "../mesh/supervisor.ts";
 import type { Shell } from "../shell.ts";
 
 /** As in mesh.ts: replicas drain. */
@@ -35,11 +36,8 @@ export async function join(urls: readonly string[], flags: JoinFlags, shell: She
     hostId: flags.host ?? null,
     ingressMesh: { ...options.ingressMesh, disabled: flags.dialOut ?? false },
   };
-  const worker = new Supervisor("The worker", () => launchAgent(agent, flags.browser === true ? "browser" : "agent"), {
-    now: shell.now,
-    sleep: (ms) => shell.sleep(ms, shell.kill),
-    note: shell.note,
-  });
+  const launch = (): Life<AgentReady> => launchAgent(agent, flags.browser === true ? "browser" : "agent");
+  const worker = new Supervisor("The worker", launch, supervisorIo(shell));
   shell.kill.addEventListener("abort", () => worker.kill(), { once: true });
   const stopped = new Promise<never>((_, reject) =>
     shell.stop.addEventListener("abort", () => reject(new Interrupted()), { once: true }),

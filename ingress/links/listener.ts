@@ -86,7 +86,9 @@ function join(context: MeshListenerContext, connection: WebSocket, socket: Duple
   });
   connection.on("error", () => {});
   connection.on("message", (data) => session.link.receive(data as Buffer, context.now()));
-  connection.on("close", (code, reason) => session.link.closed(code, reason.toString() || "The connection broke."));
+  connection.on("close", (code, reason) =>
+    session.link.closed(code, reason.toString() || "The connection broke.", context.now()),
+  );
 }
 
 async function serveOwn(

@@ -111,6 +111,9 @@ export class Session {
           if (this.ticket !== null) context.mesh.reported(this.ticket, load);
         },
         onGoaway: () => {},
+        onTrusted: () => {
+          if (this.ticket !== null) context.mesh.trusted(this.ticket);
+        },
         onClose: () => sessions.closed(this),
       },
       context.now(),

@@ -8,7 +8,8 @@ import { fork, type ChildProcess } from "node:child_process";
 import { Socket } from "node:net";
 import { Worker } from "node:worker_threads";
 import { SkeinError } from "../errors.ts";
-import { PARENT_FD, type Failed, type Ready, type Start } from "../local.ts";
+import { ALIVE_MS } from "../limits.ts";
+import { PARENT_FD, type Alive, type Failed, type Ready, type Start } from "../local.ts";
 
 export interface SpawnOptions {
   readonly env?: NodeJS.ProcessEnv;
@@ -102,6 +103,13 @@ export function startedByParent<Options>(busy: boolean): Promise<Options> {
     };
     process.on("message", onMessage);
   });
+}
+
+/** In a child: tells the parent from now on that its main thread goes round. */
+export function tellAlive(): void {
+  const alive = { type: "alive" } satisfies Alive;
+  tellParent(alive);
+  setInterval(() => tellParent(alive), ALIVE_MS).unref();
 }
 
 /** In a child: answers the parent. */

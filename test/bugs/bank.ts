@@ -108,8 +108,8 @@ export const BANK: readonly Bug[] = [
     name: "nothing-is-retried",
     file: "ingress/forward.ts",
     seed: 150,
-    text: "&& budget.take(context.now(), this.#pool.ongoing)",
-    replacement: "&& false",
+    text: '(lost === "parted" || budget.take(context.now(), this.#pool.ongoing))',
+    replacement: "false",
     breaks: "a GET fails when its replica dies",
   },
   {
@@ -272,5 +272,14 @@ export const BANK: readonly Bug[] = [
     text: "link.retire();",
     replacement: 'link.close(CLOSE.goingAway, "This ingress is no longer used.");',
     breaks: "an ingress that drains loses the requests that it drains (once in shipping code)",
+  },
+  {
+    name: "every-close-is-a-death",
+    file: "protocol/link.ts",
+    seed: 63,
+    text: 'code === CLOSE.broken && !this.doubted ? "died" : "parted"',
+    replacement: '"died"',
+    breaks:
+      "an ingress that stood still takes the links that replicas closed meanwhile for their deaths (once in shipping code)",
   },
 ];

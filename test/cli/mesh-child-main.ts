@@ -1,7 +1,7 @@
 /** Stands for the coordinator and the agent in tests of their parent: starts, stops when told. */
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
-import { startedByParent, tellParent } from "../../protocol/node/parent.ts";
+import { startedByParent, tellAlive, tellParent } from "../../protocol/node/parent.ts";
 
 interface Options {
   readonly operators?: { readonly port: number };
@@ -12,6 +12,7 @@ interface Options {
 }
 
 const options = await startedByParent<Options>(false);
+tellAlive();
 const server = createServer((_, response) => response.end("ok"));
 server.listen(options.operators?.port ?? 0, "127.0.0.1", () => {
   const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;

@@ -3,7 +3,7 @@ import { REPLAY_BODY_MAX, STREAM_WINDOW } from "../../protocol/limits.ts";
 import { Forward } from "../../ingress/forward.ts";
 import { repeatable } from "../../ingress/retry.ts";
 import { answer, bytes, Client, httpHead } from "./client.ts";
-import { routed, table, TestMesh, type TableOptions } from "./harness.ts";
+import { routed, table, TestMesh, type PlayedReplica, type TableOptions } from "./harness.ts";
 
 function ask(
   t: TestMesh,
@@ -228,6 +228,28 @@ describe("when a replica is lost", () => {
     t.settle();
     // 10 always, and 20 % of 50.
     expect(clients.filter((c) => c.failed === null)).toHaveLength(20);
+  });
+
+  it("an ingress that was away itself counts no deaths and no retries, and asks before it relies on a link again", () => {
+    const t = mesh(["a", "b", "c"], { maxOngoingRequests: 100 });
+    const clients = Array.from({ length: 150 }, () => ask(t, { method: "POST", key: true }));
+    const plain = ask(t, { method: "POST" });
+    t.settle();
+    t.now = 9_000;
+    const [a, b, c] = t.replicas as [PlayedReplica, PlayedReplica, PlayedReplica];
+    for (const { pair } of t.replicas) pair.listener.tick((pair.now = t.now));
+    a.die();
+    // b and c are not asked before they have answered; b never does.
+    expect([b, c].map((r) => r.taken.length)).toEqual([50, 50]);
+    b.die();
+    t.settle();
+    expect(plain.failed).toMatchObject({ code: "REPLICA_DIED" });
+    expect(clients.filter((client) => client.failed !== null)).toEqual([]);
+    expect(c.taken.filter((taken) => taken.head.epoch === 1)).toHaveLength(50);
+    // From here on a death is a death.
+    c.die();
+    t.settle();
+    expect(clients.filter((client) => client.failed === null).length).toBeLessThan(100);
   });
 });
 

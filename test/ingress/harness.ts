@@ -136,6 +136,7 @@ export class TestMesh {
         onStream: (stream, head, ended) => this.onStream(stream, head, ended),
         onLoad: (load) => this.mesh.reported(ticket, load),
         onClose: () => this.mesh.unlinked(ticket, pair.listener),
+        onTrusted: () => this.mesh.trusted(ticket),
       },
     );
     this.mesh.linked(ticket, pair.listener);
@@ -145,7 +146,7 @@ export class TestMesh {
       taken,
       link: pair.dialler,
       die: () => {
-        pair.listener.closed(1006, "The connection broke.");
+        pair.listener.closed(1006, "The connection broke.", this.now);
         pair.dialler.closed(1006, "The connection broke.");
       },
     };

@@ -138,6 +138,7 @@ describe("pick", () => {
       { ready: false },
       { link: null },
       { link: { ...link, draining: true } },
+      { link: { ...link, doubted: true } },
       { link: { ...link, state: "closed" } },
     ]) {
       const [bad] = peers([{}]) as [Peer];

@@ -158,6 +158,7 @@ export class Agent {
       this.#tick();
       this.#link.tick();
       for (const replica of this.#replicas.values()) replica.tick();
+      this.#ingress?.tick();
       this.#reconcile();
       if (this.#platform.now() - this.#reportedAt >= REPORT_INTERVAL_MS) this.#report();
     });

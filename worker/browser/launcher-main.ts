@@ -6,7 +6,7 @@ import { join } from "node:path";
 import puppeteer, { type Browser, type Page } from "puppeteer";
 import { isErrorCode, OUTSIDE, SkeinError } from "../../protocol/errors.ts";
 import type { AgentOptions, AgentReady, Failed, Ready } from "../../protocol/local.ts";
-import { startedByParent, tellParent } from "../../protocol/node/parent.ts";
+import { startedByParent, tellAlive, tellParent } from "../../protocol/node/parent.ts";
 import { chromeFlags, findChrome } from "../node/chrome.ts";
 import { meshOrigin } from "../node/control-socket.ts";
 import { hostIdOf, takeHome } from "../node/identity.ts";
@@ -164,7 +164,9 @@ async function closeBrowser(browser: Browser): Promise<void> {
 }
 
 try {
-  await run(await startedByParent<AgentOptions>(false));
+  const options = await startedByParent<AgentOptions>(false);
+  tellAlive();
+  await run(options);
 } catch (thrown) {
   fail(thrown);
 }

@@ -4,7 +4,7 @@
  */
 import { OUTSIDE, SkeinError } from "../../protocol/errors.ts";
 import type { AgentOptions, AgentReady, Failed, Ready } from "../../protocol/local.ts";
-import { startedByParent, tellParent } from "../../protocol/node/parent.ts";
+import { startedByParent, tellAlive, tellParent } from "../../protocol/node/parent.ts";
 import { Agent } from "../agent/agent.ts";
 import { capabilitiesOf, likely, probe, remembered } from "./capabilities.ts";
 import { meshOrigin, socketUrl } from "./control-socket.ts";
@@ -99,7 +99,9 @@ function run(options: AgentOptions): void {
 }
 
 try {
-  run(await startedByParent<AgentOptions>(false));
+  const options = await startedByParent<AgentOptions>(false);
+  tellAlive();
+  run(options);
 } catch (thrown) {
   fail(thrown);
 }

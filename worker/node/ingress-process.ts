@@ -43,7 +43,7 @@ export class IngressStarter {
         });
         // It has said why; whatever keeps it is not worth waiting for.
         setTimeout(() => killGroup(child), FAILED_EXIT_MS).unref();
-      } else if (message.type === "report" || message.type === "stopped") {
+      } else if (message.type !== "ready") {
         if (message.type === "report" && message.report.state === "ready") this.#last = message.report;
         events.onMessage(message);
       }

@@ -5,7 +5,7 @@
 import { SkeinError } from "../../protocol/errors.ts";
 import { pack, unpack, type FailHead, type OpenCall } from "../../protocol/heads.ts";
 import type { Link } from "../../protocol/link.ts";
-import type { Stream } from "../../protocol/stream.ts";
+import type { Loss, Stream } from "../../protocol/stream.ts";
 import type { Call, Caller } from "../../serve/handle.ts";
 import { IncomingMessages } from "./incoming.ts";
 
@@ -115,7 +115,7 @@ export class LinkCaller implements Caller {
   }
 }
 
-function errorOf(fail: FailHead, lost: boolean, call: Call): SkeinError {
+function errorOf(fail: FailHead, lost: Loss | null, call: Call): SkeinError {
   return lost
     ? new SkeinError("REPLICA_DIED", `The link broke while '${call.target.deployment}.${call.method}' was running.`)
     : new SkeinError(fail.code, fail.message);
