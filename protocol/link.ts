@@ -22,15 +22,8 @@ import {
   type Hello,
   type OpenHead,
 } from "./heads.ts";
-import {
-  AWAY_AFTER_MS,
-  HELLO_TIMEOUT_MS,
-  LINK_MESSAGE_MAX,
-  LINK_SILENCE_MAX_MS,
-  LINK_STREAMS_MAX,
-  LINK_WINDOW,
-  PING_INTERVAL_MS,
-} from "./limits.ts";
+import { HELLO_TIMEOUT_MS, LINK_MESSAGE_MAX, LINK_SILENCE_MAX_MS, LINK_STREAMS_MAX, LINK_WINDOW } from "./limits.ts";
+import { Liveness } from "./liveness.ts";
 import { Stream, type Loss, type StreamDecoders, type StreamEvents, type StreamLink } from "./stream.ts";
 
 /** Close codes of a data link's WebSocket (4000-4999 are ours). */
@@ -88,8 +81,6 @@ export class Link implements StreamLink {
   readonly role: "dialler" | "listener";
   /** The peer has sent goaway: open no streams. */
   draining = false;
-  /** This side was away, and the peer has not answered a ping since: its socket may be closed and we have not read it yet. */
-  doubted = false;
   /** Requests in hand on this side, sent with accept, busy, end. Set by the owner. */
   localLoad = 0;
 
@@ -106,20 +97,16 @@ export class Link implements StreamLink {
   #ungranted = 0;
   /** Streams held back by the link's window, served in turn. */
   readonly #blocked = new Set<Stream>();
-  /** When this side last ran, as far as it was told. */
-  #ranAt: number;
   #bornAt: number;
-  #heardAt: number;
-  #pingedAt: number;
-  /** The ping, by its nonce, whose answer ends the doubt. */
-  #trustFrom = 0;
+  readonly #life: Liveness;
 
   constructor(role: "dialler" | "listener", io: LinkIo, events: LinkEvents, now: number) {
     this.role = role;
     this.#io = io;
     this.#events = events;
     this.#nextId = role === "dialler" ? 1 : 2;
-    this.#ranAt = this.#bornAt = this.#heardAt = this.#pingedAt = now;
+    this.#bornAt = now;
+    this.#life = new Liveness(now);
   }
 
   get state(): State {
@@ -127,6 +114,10 @@ export class Link implements StreamLink {
   }
   get streams(): number {
     return this.#streams.size;
+  }
+  /** This side was away, and whether the peer still holds the link is not known yet: open no streams. */
+  get doubted(): boolean {
+    return this.#life.doubted;
   }
 
   /** Dialler: the first frame. */
@@ -161,9 +152,8 @@ export class Link implements StreamLink {
 
   /** A message from the socket. Never throws: what breaks the rules closes the link. */
   receive(message: Uint8Array, now: number): void {
-    if (this.#state === "closed") return;
-    this.#ran(now);
-    this.#heardAt = now;
+    if (this.#gone(now)) return;
+    this.#life.heard(now);
     try {
       decodeFrames(message, (frame) => this.#frame(frame));
     } catch (thrown) {
@@ -177,17 +167,16 @@ export class Link implements StreamLink {
 
   /** Call about twice a second: liveness. The listening side pings; both notice silence. */
   tick(now: number): void {
-    if (this.#state === "closed") return;
-    this.#ran(now);
+    if (this.#gone(now)) return;
     if (this.#state !== "ready") {
       if (now - this.#bornAt > HELLO_TIMEOUT_MS) this.close(CLOSE.silent, "No hello in time.");
       return;
     }
-    if (now - this.#heardAt > LINK_SILENCE_MAX_MS) {
+    if (this.#life.silent(now)) {
       this.close(CLOSE.silent, `Nothing heard for ${LINK_SILENCE_MAX_MS} ms.`);
       return;
     }
-    if (this.role === "listener" && now - this.#pingedAt >= PING_INTERVAL_MS) this.#ping(now);
+    if (this.role === "listener") this.#ping(now);
   }
 
   /** Tells the peer this side's load outside of any stream. */
@@ -208,9 +197,8 @@ export class Link implements StreamLink {
   }
 
   /** The socket is gone. `now`: when that was read, ms. */
-  closed(code: number, reason: string, now: number = this.#ranAt): void {
-    if (this.#state === "closed") return;
-    this.#ran(now);
+  closed(code: number, reason: string, now: number = this.#life.ranAt): void {
+    if (this.#gone(now)) return;
     this.#end(code, reason, code === CLOSE.broken && !this.doubted ? "died" : "parted");
   }
 
@@ -270,23 +258,27 @@ export class Link implements StreamLink {
   // --- life ---
 
   /**
-   * This side runs. Where it had not for long, the peer was not silent: nobody listened, and our own silence may have made it close.
-   * So what came of the link meanwhile is nobody's death, and a listener asks before it relies on the link again.
+   * This side runs. A listener that was away asks before it relies on the link again. A dialler that was away for so long that it was given up
+   * ends the link unread: what still waits in its socket has been sent to another replica. True: the link is closed.
    */
-  #ran(now: number): void {
-    const away = now - this.#ranAt > AWAY_AFTER_MS;
-    this.#ranAt = now;
-    if (!away) return;
-    this.#bornAt = this.#heardAt = now;
-    if (this.role === "dialler" || this.#state !== "ready") return;
-    this.doubted = true;
-    this.#trustFrom = now >>> 0;
-    this.#ping(now);
+  #gone(now: number): boolean {
+    if (this.#state === "closed") return true;
+    const away = this.#life.ran(now);
+    if (away === 0) return false;
+    this.#bornAt = now;
+    if (this.#state !== "ready") return false;
+    if (this.role === "listener") {
+      this.#life.doubt(now);
+      this.#ping(now);
+    } else if (away > LINK_SILENCE_MAX_MS)
+      this.close(CLOSE.goingAway, `This side stood still for ${Math.round(away)} ms.`);
+    // `close` may have been called.
+    return (this.#state as State) === "closed";
   }
 
   #ping(now: number): void {
-    this.#pingedAt = now;
-    this.emit(KIND.ping, 0, 0, 0, now >>> 0);
+    const nonce = this.#life.ping(now);
+    if (nonce !== null) this.emit(KIND.ping, 0, 0, 0, nonce);
   }
 
   #end(code: number, reason: string, how: Loss): void {
@@ -342,10 +334,7 @@ export class Link implements StreamLink {
         this.emit(KIND.pong, 0, 0, 0, frame.value);
         return;
       case KIND.pong:
-        // Nonces wrap around: later is less than half a turn ahead.
-        if (!this.doubted || (frame.value - this.#trustFrom) >>> 0 >= 2 ** 31) return;
-        this.doubted = false;
-        this.#events.onTrusted?.();
+        if (this.#life.answered(frame.value)) this.#events.onTrusted?.();
         return;
       case KIND.load:
         this.#events.onLoad?.(frame.value);

@@ -162,10 +162,10 @@ export const BANK: readonly Bug[] = [
   },
   {
     name: "silence-is-not-noticed",
-    file: "protocol/link.ts",
+    file: "protocol/liveness.ts",
     seed: 8,
-    text: "if (now - this.#heardAt > LINK_SILENCE_MAX_MS) {",
-    replacement: "if (now < 0) {",
+    text: "return now - this.#heardAt > LINK_SILENCE_MAX_MS;",
+    replacement: "return now < 0;",
     breaks: "a half-open data link is used until its requests time out",
   },
   {

@@ -134,9 +134,19 @@ describe("a link", () => {
     expect([pair.listener.doubted, trusted]).toEqual([true, []]);
     pair.settle();
     expect([pair.listener.doubted, trusted]).toEqual([false, ["trusted"]]);
-    // A dialler has nobody to ask; it waits for another ping before it gives up.
-    pair.dialler.tick(9 * LINK_SILENCE_MAX_MS);
+  });
+
+  it("a dialler that was away waits for another ping; away for so long that it was given up, it reads nothing more", () => {
+    const peer = recorder();
+    const pair = linkPair(peer.events, {});
+    pair.dialler.tick(1_000);
+    pair.dialler.tick(1_000 + LINK_SILENCE_MAX_MS);
     expect([pair.closes, pair.dialler.doubted]).toEqual([[], false]);
+    pair.listener.open(call(), {}, true);
+    pair.now = 2_000 + 2 * LINK_SILENCE_MAX_MS;
+    pair.settle();
+    expect(pair.closes).toMatchObject([{ end: "dialler", code: CLOSE.goingAway }]);
+    expect(peer.log).toEqual([]);
   });
 
   it.each([
