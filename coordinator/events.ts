@@ -71,6 +71,11 @@ export type PlannedEvent =
   | { readonly type: "recovered" }
   | { readonly type: "workerLost"; readonly worker: WorkerId; readonly nowMs: number }
   | { readonly type: "appGone"; readonly app: AppName }
+  /** An ingress is no longer wanted. `over`: nobody can ask it anything, so it need not be drained. */
+  | { readonly type: "ingressDrains"; readonly host: HostId; readonly over: boolean; readonly nowMs: number }
+  | { readonly type: "ingressDrained"; readonly host: HostId }
+  /** It is wanted again, or gone. */
+  | { readonly type: "ingressSettled"; readonly host: HostId }
   | {
       readonly type: "targetChanged";
       readonly deployment: DeploymentId;

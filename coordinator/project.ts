@@ -17,12 +17,21 @@ export type UnsignedAssignment = Omit<Assignment, "type" | "version" | "replicas
 
 export const ingressIdOf = (host: HostId): IngressId => `ingress-${host}` as IngressId;
 
+/** Which worker runs its host's ingress: where one is wanted, and where one is being drained. */
+export function ingressHosts(state: State): Map<HostId, WorkerState> {
+  const hosts = wantedIngresses(state);
+  for (const worker of Object.values(state.workers))
+    if (worker.ingress !== null && !hosts.has(worker.host) && state.draining[worker.host]?.over === false)
+      hosts.set(worker.host, worker);
+  return hosts;
+}
+
 /**
- * Which worker runs its host's ingress: on the head's host always, on others where the location says EveryNode and a replica lives.
+ * Which worker should run its host's ingress: on the head's host always, on others where the location says EveryNode and a replica lives.
  * The worker that has it keeps it; before any has reported it, it is the one that joined first (the order of `workers`), so that the
  * choice doesn't move with everyone who joins.
  */
-export function ingressHosts(state: State): Map<HostId, WorkerState> {
+export function wantedIngresses(state: State): Map<HostId, WorkerState> {
   const chosen = new Map<HostId, WorkerState>();
   const nodes = Object.values(state.workers).filter((w) => w.capabilities.kind === "node");
   const head = headHost(state, nodes);

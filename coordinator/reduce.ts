@@ -28,6 +28,9 @@ export function reduce(state: State, event: Event): State {
     case "recovered":
     case "workerLost":
     case "appGone":
+    case "ingressDrains":
+    case "ingressDrained":
+    case "ingressSettled":
     case "targetChanged":
     case "autoscaleRemembered":
     case "replicaAdded":

@@ -27,7 +27,7 @@ export function routingTable(state: State, host: HostId): UnversionedTable {
     http: state.desired.options.http ?? DEFAULT_HTTP,
     grpc: state.desired.options.grpc ?? DEFAULT_GRPC,
     loggingConfig: state.desired.options.loggingConfig,
-    draining: false,
+    draining: state.draining[host] !== undefined,
     head: host === headHost(state),
   };
 }

@@ -207,6 +207,13 @@ export interface IngressStatsState {
   readonly load: Readonly<Record<string, { readonly queued: number; readonly ongoing: number }>>;
 }
 
+/** An ingress that is no longer wanted and still runs. */
+export interface Draining {
+  readonly sinceMs: number;
+  /** Nothing runs there, and whoever looks has seen it: it may go. */
+  readonly over: boolean;
+}
+
 export interface State {
   readonly term: number;
   /** State of the generator of replica suffixes: chance comes in with the start event, and is a value from then on. */
@@ -219,6 +226,8 @@ export interface State {
   readonly replicas: Readonly<Record<string, Replica>>;
   readonly deployments: Readonly<Record<string, DeploymentState>>;
   readonly stats: Readonly<Record<string, IngressStatsState>>;
+  /** By host. */
+  readonly draining: Readonly<Record<string, Draining>>;
   /** Replicas whose tickets are no longer good though a copy may still run, newest last, bounded. */
   readonly revoked: readonly ReplicaId[];
 }
@@ -264,6 +273,7 @@ export function initialState(start: {
     replicas: {},
     deployments: {},
     stats: {},
+    draining: {},
     revoked: [],
   };
 }

@@ -163,9 +163,9 @@ export class Ingress {
     this.#cutsTold = cuts;
   }
 
-  /** Stops accepting, lets what runs finish, says goodbye to replicas and coordinator. */
+  /** Stops accepting, lets what runs finish (who still has a connection hears why), says goodbye to replicas and coordinator. */
   async stop(drainMs: number): Promise<void> {
-    this.#stopping = true;
+    this.#stopping = this.mesh.ending = true;
     await this.#binding;
     await Promise.all([this.#http.listener?.close(drainMs), this.#grpc.listener?.close(drainMs)]);
     await this.#meshListener?.close();

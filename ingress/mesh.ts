@@ -28,6 +28,8 @@ export class Mesh {
   routes: Routes | null = null;
   /** An application with a route has been there once. */
   populated = false;
+  /** This ingress ends, and still has requests. */
+  ending = false;
   /** Called when a queue began or ended: the coordinator wants to know at once. */
   onQueueEdge: () => void = () => {};
   readonly backlog = new Backlog();
@@ -128,7 +130,7 @@ export class Mesh {
 
   /** Why this ingress should get no traffic, in Ray's words; null: it is ready. */
   notReady(): string | null {
-    if (this.table?.draining === true) return "This node is being drained.";
+    if (this.ending || this.table?.draining === true) return "This node is being drained.";
     if (this.table === null || !this.populated) return "Route table is not populated yet.";
     if (!this.table.head && this.#links.size === 0) return "No replicas are available yet.";
     return null;

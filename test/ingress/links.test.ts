@@ -335,6 +335,8 @@ describe("restart and ports", () => {
     const stopped = running.ingress.stop(10_000);
     await new Promise((resolve) => setTimeout(resolve, 50));
     await expect(raw(running.port, get("/"))).rejects.toThrow();
+    // Whoever still has a connection (gRPC's live long) is told why.
+    expect(running.ingress.mesh.notReady()).toBe("This node is being drained.");
     held[0]!.head({ status: 200, headers: [] });
     held[0]!.write("bytes", bytes("late"));
     held[0]!.end();
