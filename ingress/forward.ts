@@ -66,6 +66,7 @@ export class Forward implements Waiter, Reader {
   #attempt: Attempt | null = null;
   #epoch = -1;
   #deaths = 0;
+  #losses = 0;
   #produced = false;
   #accepted = false;
   /** Body pieces: those sent come first and are kept while they may be needed again. */
@@ -216,11 +217,18 @@ export class Forward implements Waiter, Reader {
     if (lost === null && !this.#accepted && !this.#produced && fail.code === "UNAVAILABLE")
       return this.busy(attempt, attempt.peer.inFlight);
     if (lost !== null) {
+      this.#losses += 1;
       if (lost === "died") this.#deaths += 1;
       const { context, budget } = this.#pool;
       const repeatable = this.#request.repeatable || this.#pool.repeatsAnything;
       if (
-        mayRetry({ repeatable, produced: this.#produced, bodyHeld: !this.#dropped, deaths: this.#deaths }) &&
+        mayRetry({
+          repeatable,
+          produced: this.#produced,
+          bodyHeld: !this.#dropped,
+          deaths: this.#deaths,
+          losses: this.#losses,
+        }) &&
         // Where no replica is in trouble there is no outage that retries could make worse.
         (lost === "parted" || budget.take(context.now(), this.#pool.ongoing))
       ) {

@@ -37,6 +37,8 @@ export const CLOSE = {
   notAllowed: 4001,
   silent: 4002,
   incompatible: 4003,
+  /** This side stood still for longer than silence is borne. */
+  away: 4004,
 } as const;
 
 export interface LinkIo {
@@ -199,7 +201,7 @@ export class Link implements StreamLink {
   /** The socket is gone. `now`: when that was read, ms. */
   closed(code: number, reason: string, now: number = this.#life.ranAt): void {
     if (this.#gone(now)) return;
-    this.#end(code, reason, code === CLOSE.broken && !this.doubted ? "died" : "parted");
+    this.#end(code, reason, (code === CLOSE.broken || code === CLOSE.away) && !this.doubted ? "died" : "parted");
   }
 
   /** Sends what this turn has made so far. */
@@ -270,8 +272,7 @@ export class Link implements StreamLink {
     if (this.role === "listener") {
       this.#life.doubt(now);
       this.#ping(now);
-    } else if (away > LINK_SILENCE_MAX_MS)
-      this.close(CLOSE.goingAway, `This side stood still for ${Math.round(away)} ms.`);
+    } else if (away > LINK_SILENCE_MAX_MS) this.close(CLOSE.away, `This side stood still for ${Math.round(away)} ms.`);
     // `close` may have been called.
     return (this.#state as State) === "closed";
   }

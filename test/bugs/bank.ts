@@ -277,7 +277,7 @@ export const BANK: readonly Bug[] = [
     name: "every-close-is-a-death",
     file: "protocol/link.ts",
     seed: 63,
-    text: 'code === CLOSE.broken && !this.doubted ? "died" : "parted"',
+    text: '(code === CLOSE.broken || code === CLOSE.away) && !this.doubted ? "died" : "parted"',
     replacement: '"died"',
     breaks:
       "an ingress that stood still takes the links that replicas closed meanwhile for their deaths (once in shipping code)",

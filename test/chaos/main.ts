@@ -11,9 +11,11 @@ import { deployed, round, type Round } from "./round.ts";
 import { FAULTS, TARGETS, type Fault, type Target } from "./verdict.ts";
 
 const ROUNDS = Number(process.env["SKEIN_CHAOS_ROUNDS"] ?? 20);
-/** A light class answers again within this after something was killed, ms, and half-open links are noticed. By the middle round: others use the machine too. */
+/** A light class answers again within this after something was killed, ms, and half-open links are noticed. */
 const BACK_MS = 2_000;
 const NOTICED_MS = 5_000;
+/** Time is judged by the middle of this many rounds or more: others use the machine, too. */
+const TIMED_ROUNDS_MIN = 10;
 /** What was killed, and what it had, is gone from the kernel's tables after this, ms. */
 const SETTLED_MS = 500;
 
@@ -91,10 +93,12 @@ function tell(
   if (!samePids) bad.push("a replica that nothing was done to has another pid");
   if (target === "coordinator" && activity !== "idle" && rounds.some((r) => r.meanwhile === 0))
     bad.push("no request flowed while the coordinator was away");
-  if (fault === "kill" && middle((r) => r.answeredMs) > BACK_MS) bad.push(`not answered again within ${BACK_MS} ms`);
-  if (fault === "kill" && target === "replica" && middle((r) => r.wholeMs) > BACK_MS)
+  const late = (of: (r: Round) => number, boundMs: number): boolean =>
+    rounds.length >= TIMED_ROUNDS_MIN && middle(of) > boundMs;
+  if (fault === "kill" && late((r) => r.answeredMs, BACK_MS)) bad.push(`not answered again within ${BACK_MS} ms`);
+  if (fault === "kill" && target === "replica" && late((r) => r.wholeMs, BACK_MS))
     bad.push(`a light class is not back within ${BACK_MS} ms`);
-  if (fault === "stop" && target === "replica" && middle((r) => r.slowestMs) > NOTICED_MS)
+  if (fault === "stop" && target === "replica" && late((r) => r.slowestMs, NOTICED_MS))
     bad.push(`a frozen replica is not noticed within ${NOTICED_MS} ms`);
   for (const line of bad) console.log(`    ${line}`);
   return bad.length === 0;

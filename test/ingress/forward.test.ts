@@ -1,7 +1,8 @@
 import { describe, expect, it } from "vitest";
 import { REPLAY_BODY_MAX, STREAM_WINDOW } from "../../protocol/limits.ts";
 import { Forward } from "../../ingress/forward.ts";
-import { repeatable } from "../../ingress/retry.ts";
+import { LOSSES_MAX, repeatable } from "../../ingress/retry.ts";
+import { CLOSE } from "../../protocol/link.ts";
 import { answer, bytes, Client, httpHead } from "./client.ts";
 import { routed, table, TestMesh, type PlayedReplica, type TableOptions } from "./harness.ts";
 
@@ -228,6 +229,21 @@ describe("when a replica is lost", () => {
     t.settle();
     // 10 always, and 20 % of 50.
     expect(clients.filter((c) => c.failed === null)).toHaveLength(20);
+  });
+
+  it("nothing is tried for ever, even where nobody dies", () => {
+    const t = mesh(["a"]);
+    const client = ask(t);
+    t.settle();
+    let sent = 1;
+    for (; client.failed === null && sent < 100; sent += 1) {
+      const { listener } = t.replicas.at(-1)!.pair;
+      t.link("a");
+      listener.close(CLOSE.notAllowed, "A newer connection of this replica has taken over.");
+      t.settle();
+    }
+    expect(client.failed).toMatchObject({ code: "REPLICA_DIED" });
+    expect(allTaken(t)).toHaveLength(LOSSES_MAX);
   });
 
   it("an ingress that was away itself counts no deaths and no retries, and asks before it relies on a link again", () => {

@@ -145,13 +145,14 @@ describe("a link", () => {
     pair.listener.open(call(), {}, true);
     pair.now = 2_000 + 2 * LINK_SILENCE_MAX_MS;
     pair.settle();
-    expect(pair.closes).toMatchObject([{ end: "dialler", code: CLOSE.goingAway }]);
+    expect(pair.closes).toMatchObject([{ end: "dialler", code: CLOSE.away }]);
     expect(peer.log).toEqual([]);
   });
 
   it.each([
     ["the socket broke", CLOSE.broken, 600, "died"],
     ["the peer said goodbye", CLOSE.silent, 600, "parted"],
+    ["the peer was blocked for too long", CLOSE.away, 600, "died"],
     ["the socket broke while this side was away", CLOSE.broken, 9_000, "parted"],
   ])("tells its streams how it was lost: %s", (_why, code, at, how) => {
     const pair = linkPair(recorder().events, {});

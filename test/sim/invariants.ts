@@ -4,7 +4,7 @@
  */
 import { freeOf } from "../../coordinator/place.ts";
 import type { State } from "../../coordinator/state.ts";
-import { DEATHS_MAX } from "../../ingress/retry.ts";
+import { DEATHS_MAX, LOSSES_MAX } from "../../ingress/retry.ts";
 import { KIND, decodeFrames } from "../../protocol/frame.ts";
 import { decodeOpen, type OpenHead } from "../../protocol/heads.ts";
 import { compareVersions, type Version } from "../../protocol/ids.ts";
@@ -128,9 +128,9 @@ export class Invariants {
     }
   }
 
-  /** What its ingress lost while it stood still are no deaths: once more for each time; more than once is rare, and not counted here. */
+  /** What its ingress lost while it stood still are no deaths. */
   #runsMax({ ingress, beganAt }: Request): number {
-    return ingress.process.thawedAt > beganAt ? Number.POSITIVE_INFINITY : DEATHS_MAX;
+    return ingress.process.thawedAt > beganAt ? LOSSES_MAX : DEATHS_MAX;
   }
 
   #concurrency(execution: Execution): void {

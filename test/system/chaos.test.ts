@@ -53,6 +53,12 @@ describe("under 32 clients", () => {
     await eventually(() => mesh.processes().size === processes, "there are as many processes as before");
   });
 
+  it("a frozen ingress: what it held is answered when it goes on, though it has lost all its links", async () => {
+    const { failed, requests } = await round(mesh, observer, base, "ingress", "stop", "unary");
+    expect(failed).toEqual([]);
+    expect(requests).toBeGreaterThan(32);
+  });
+
   it("a frozen replica: keyed and GET requests that it holds are answered by the other one once its link counts as dead", async () => {
     const { failed, requests, slowestMs } = await round(mesh, observer, base, "replica", "stop", "unary");
     expect(failed).toEqual([]);
