@@ -10,13 +10,14 @@ import type { HttpOptions } from "../protocol/config.ts";
 import { httpOptionsSchema } from "../protocol/config.ts";
 import { EXIT, SkeinError } from "../protocol/errors.ts";
 import type { HostId } from "../protocol/ids.ts";
-import { CALLER_TICKET_LIFETIME_MS, RECOVERY_MS } from "../protocol/limits.ts";
+import { CALLER_TICKET_LIFETIME_MS, MIB, RECOVERY_MS } from "../protocol/limits.ts";
 import { ingressAddresses } from "./project.ts";
 import type { CoordinatorOptions, CoordinatorReady } from "../protocol/local.ts";
 import { isLoopbackHost } from "./api/guard.ts";
 import { ApiKeys } from "./api-keys.ts";
 import { LogReaders } from "./api/logs.ts";
 import { operatorApi } from "./api/operators.ts";
+import { sweepBlobs } from "./blob-sweep.ts";
 import { FolderBlobs } from "./blobs.ts";
 import { Builds, type Build } from "./builds.ts";
 import { loadSigner, newSecret, readOrCreate } from "./keys.ts";
@@ -35,6 +36,8 @@ import { JoinTokens } from "./tokens.ts";
 
 /** How often time is looked at, ms: heartbeats, resends, autoscaling. What happens is acted on at once. */
 const TICK_MS = 250;
+/** How often blobs that nothing refers to are looked for, ms. */
+const SWEEP_MS = 60_000;
 
 const after: After = (ms, call) => {
   const timer = setTimeout(call, ms);
@@ -98,7 +101,7 @@ export async function startCoordinator(options: CoordinatorOptions, around: Surr
   const hostId = hostIdOf(options.dataDir, around.random);
   const tokens = await JoinTokens.open(store, options.requireApproval);
   const localJoinToken = tokens.local(hostId);
-  const blobs = new FolderBlobs(join(folder, "blobs"));
+  const blobs = new FolderBlobs(join(folder, "blobs"), () => around.now());
   mkdirSync(blobs.folder, { recursive: true, mode: 0o700 });
 
   /** By the token of the first time, later by a ticket: who only says that it is on this host has not shown it. */
@@ -209,6 +212,7 @@ export async function startCoordinator(options: CoordinatorOptions, around: Surr
 
   const closing = async (): Promise<void> => {
     clearInterval(timer);
+    clearInterval(sweeper);
     sessions.closeAll();
     for (const server of [operators, mesh]) {
       server.close();
@@ -221,6 +225,14 @@ export async function startCoordinator(options: CoordinatorOptions, around: Surr
     sessions.tick();
     void loop.tick().catch((error: unknown) => around.log("error", "A plan could not be stored.", error));
   }, TICK_MS);
+  const sweep = async (): Promise<void> => {
+    const freed = await sweepBlobs(blobs, loop.state, around.now());
+    if (freed > 0) around.log("info", `${Math.ceil(freed / MIB)} MiB of bundles that nothing refers to were deleted.`);
+  };
+  const sweeper = setInterval(
+    () => void sweep().catch((error: unknown) => around.log("warn", "Old bundles could not be deleted.", error)),
+    SWEEP_MS,
+  );
   try {
     const operatorsPort = await listen(operators, options.operators, "the operators' API", "--dashboard-port");
     const meshPort = await listen(mesh, options.mesh, "the mesh", "--mesh-port");

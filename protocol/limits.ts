@@ -22,6 +22,12 @@ export const LINK_WINDOW = 4 * MIB;
 export const BACKLOG_MAX = 256 * MIB;
 /** Streams open at one time on a link; above it a replica answers busy, an ingress picks another. */
 export const LINK_STREAMS_MAX = 4096;
+/**
+ * Links between a deployment's replicas and the ingresses: up to so many all are linked with all (32 replicas on 32 hosts); above, each ingress
+ * has a subset, of at least two replicas, and each replica at least two ingresses: one of them may die.
+ */
+export const LINKS_FULL_MAX = 1_024;
+export const LINKS_EACH_MIN = 2;
 /** Hello must come within this, ms, else the connection is closed. */
 export const HELLO_TIMEOUT_MS = 2_000;
 /** The listening side pings this often, ms. */
@@ -76,6 +82,8 @@ export const HTTP_HEAD_TIMEOUT_MS = 10_000;
 /** Operators' API: body of a deploy request and of an uploaded blob, bytes. */
 export const DEPLOY_BODY_MAX = 4 * MIB;
 export const BLOB_MAX = 512 * MIB;
+/** A blob that nothing refers to stays this long after its last use, ms: a day to go back to yesterday's version without an upload. */
+export const BLOB_GRACE_MS = 24 * 3600_000;
 /** Applications, deployments in an application, replicas of a deployment. */
 export const APPLICATIONS_MAX = 1_000;
 export const DEPLOYMENTS_MAX = 200;
