@@ -6,6 +6,7 @@ import type { Assignment, IngressAddress, IngressSpec, ReplicaSpec } from "../pr
 import { deploymentId, type HostId, type IngressId } from "../protocol/ids.ts";
 import type { ReplicaTicket } from "../protocol/ticket.ts";
 import type { Replica, State, WorkerState } from "./state.ts";
+import { subsets, type Subsets } from "./subset.ts";
 
 export type UnsignedReplica = Omit<ReplicaSpec, "ticket"> & {
   readonly claims: Omit<ReplicaTicket, "use" | "kid" | "notAfter">;
@@ -89,15 +90,61 @@ export function assignmentFor(
         }
       : null;
   const ingresses: IngressAddress[] = [];
-  for (const [host, holder] of [...hosts].sort(([a], [b]) => (a < b ? -1 : 1))) {
-    const id = ingressIdOf(host);
-    if (holder.ingress === null || holder.ingress.ingress !== id || holder.ingress.state !== "ready") continue;
-    const reachable = holder.ingress.urls.filter(
+  const linked = linkedIn(state);
+  for (const { id, host, urls } of readyIngresses(hosts)) {
+    const reachable = urls.filter(
       (url) => host === worker.host || worker.capabilities.kind === "browser" || !isLoopback(url),
     );
-    ingresses.push({ ingress: id, host, urls: [...reachable, ...relays(id)] });
+    const address = { ingress: id, host, urls: [...reachable, ...relays(id)] };
+    const dials = replicas.flatMap(({ replica }) => (linked(replica, id) ? [replica] : []));
+    ingresses.push(dials.length === replicas.length ? address : { ...address, replicas: dials });
   }
   return { replicas, ingress: own, ingresses };
+}
+
+interface ReadyIngress {
+  readonly id: IngressId;
+  readonly host: HostId;
+  readonly urls: readonly string[];
+}
+
+/** Those that take links, in a fixed order. */
+const readyIngresses = (hosts: ReadonlyMap<HostId, WorkerState>): ReadyIngress[] =>
+  [...hosts]
+    .flatMap(([host, { ingress }]) => {
+      const id = ingressIdOf(host);
+      return ingress?.ingress === id && ingress.state === "ready" ? [{ id, host, urls: ingress.urls }] : [];
+    })
+    .sort((a, b) => (a.host < b.host ? -1 : 1));
+
+type Linked = (replica: string, ingress: string) => boolean;
+/** The same for every worker of one state. */
+const remembered = new WeakMap<State, Linked>();
+
+function linkedIn(state: State): Linked {
+  const known = remembered.get(state) ?? linksOf(state);
+  remembered.set(state, known);
+  return known;
+}
+
+/**
+ * Deployment by deployment: an ingress must have replicas of each. Those that run are chosen apart from those that start, for a subset of
+ * the latter would serve nobody.
+ */
+function linksOf(state: State): Linked {
+  const head = headHost(state);
+  const entrances = readyIngresses(ingressHosts(state)).map(({ id, host }) => ({ id, host, head: host === head }));
+  const placed = Object.values(state.replicas).flatMap(({ id, app, deployment, phase, worker }) => {
+    const host = worker === null ? undefined : state.workers[worker]?.host;
+    const dials = host !== undefined && (phase === "running" || phase === "starting");
+    return dials ? [{ id, host, group: `${phase} ${deploymentId(app, deployment)}` }] : [];
+  });
+  const chosen = new Map<string, Subsets>();
+  for (const group of Map.groupBy(placed, (replica) => replica.group).values()) {
+    const subset = subsets(group, entrances);
+    if (subset !== null) for (const { id } of group) chosen.set(id, subset);
+  }
+  return (replica, ingress) => chosen.get(replica)?.get(ingress)?.has(replica) ?? true;
 }
 
 function specOf(state: State, worker: WorkerState, replica: Replica): UnsignedReplica | null {
