@@ -5,12 +5,12 @@
 import type { Sha256 } from "../protocol/ids.ts";
 import { BLOB_GRACE_MS } from "../protocol/limits.ts";
 import { isSha256, type FolderBlobs } from "./blobs.ts";
-import type { State } from "./state.ts";
+import type { DesiredState, State } from "./state.ts";
 
 /** Artefacts (hashes of manifests) that an application has or that replicas of it still run. Pure. */
-export function artefactsInUse(state: State): Set<string> {
+export function artefactsInUse(states: readonly DesiredState[]): Set<string> {
   const inUse = new Set<string>();
-  for (const { target } of Object.values(state.desired.apps)) {
+  for (const { target } of states.flatMap((state) => Object.values(state.apps))) {
     if (target === null) continue;
     inUse.add(target.artefact);
     for (const deployment of Object.values(target.deployments))
@@ -19,10 +19,18 @@ export function artefactsInUse(state: State): Set<string> {
   return inUse;
 }
 
-/** Deletes what may go; returns how many bytes that were. Not while recovering: what replicas run isn't known yet. */
-export async function sweepBlobs(blobs: FolderBlobs, state: State, nowMs: number): Promise<number> {
+/**
+ * Deletes what may go; returns how many bytes that were. Not while recovering: what replicas run isn't known yet.
+ * `others`: states that are kept in the same folder and not in force, a mesh's beside a run's.
+ */
+export async function sweepBlobs(
+  blobs: FolderBlobs,
+  state: State,
+  others: readonly DesiredState[],
+  nowMs: number,
+): Promise<number> {
   if (state.recovery !== null) return 0;
-  const inUse = artefactsInUse(state);
+  const inUse = artefactsInUse([state.desired, ...others]);
   for (const artefact of [...inUse]) for (const named of await namedIn(blobs, artefact)) inUse.add(named);
   return blobs.prune(inUse, nowMs, { graceMs: BLOB_GRACE_MS, bytesMax: 0 });
 }

@@ -92,7 +92,7 @@ export async function startCoordinator(options: CoordinatorOptions, around: Surr
   const folder = join(options.dataDir, "coordinator");
   mkdirSync(folder, { recursive: true, mode: 0o700 });
   const store = new SqliteStore(join(folder, "state.db"));
-  const { desired: stored, term, stored: saved } = await DesiredStore.open(store, options);
+  const { desired: stored, others, term, stored: saved } = await DesiredStore.open(store, options);
   const desired = atStart(stored, options);
   if (desired !== stored) await saved.save(desired);
   const signer = loadSigner(folder);
@@ -226,7 +226,7 @@ export async function startCoordinator(options: CoordinatorOptions, around: Surr
     void loop.tick().catch((error: unknown) => around.log("error", "A plan could not be stored.", error));
   }, TICK_MS);
   const sweep = async (): Promise<void> => {
-    const freed = await sweepBlobs(blobs, loop.state, around.now());
+    const freed = await sweepBlobs(blobs, loop.state, others, around.now());
     if (freed > 0) around.log("info", `${Math.ceil(freed / MIB)} MiB of bundles that nothing refers to were deleted.`);
   };
   const sweeper = setInterval(

@@ -33,20 +33,25 @@ export class DesiredStore {
   static async open(
     store: StateStore,
     { state, again }: Pick<CoordinatorOptions, "state" | "again">,
-  ): Promise<{ desired: DesiredState; term: number; stored: DesiredStore }> {
+  ): Promise<{ desired: DesiredState; others: readonly DesiredState[]; term: number; stored: DesiredStore }> {
     const key = KEYS[state];
     const before = await store.get(TERM);
     const term = Number(before?.value ?? "0") + 1;
     await store.put(TERM, String(term), before?.revision ?? 0);
+    const others = await stored(
+      store,
+      Object.values(KEYS).filter((other) => other !== key),
+    );
     for (let attempt = 1; ; attempt += 1) {
       const entry = await store.get(key);
-      const before = entry === null ? emptyDesired : migrated(entry.value);
+      const was = entry === null ? emptyDesired : migrated(entry.value);
       // What callers must show outlives a run: nothing opens by a restart.
-      const kept = state === "run" && !again ? { ...emptyDesired, apiKeys: before.apiKeys } : before;
-      const desired = { ...kept, generation: await lastGeneration(store) };
+      const kept = state === "run" && !again ? { ...emptyDesired, apiKeys: was.apiKeys } : was;
+      // Of both states: no number of a deploy is used twice, whoever may still hold something of it.
+      const desired = { ...kept, generation: Math.max(was.generation, ...others.map(({ generation }) => generation)) };
       try {
         const revision = await store.put(key, JSON.stringify(desired), entry?.revision ?? 0);
-        return { desired, term, stored: new DesiredStore(store, key, revision) };
+        return { desired, others, term, stored: new DesiredStore(store, key, revision) };
       } catch (error) {
         if (!(error instanceof RevisionConflict) || attempt === TAKE_OVER_ATTEMPTS) throw error;
       }
@@ -58,10 +63,9 @@ export class DesiredStore {
   }
 }
 
-/** Of both states: no number of a deploy is used twice, whoever may still hold something of it. */
-async function lastGeneration(store: StateStore): Promise<number> {
-  const entries = await Promise.all(Object.values(KEYS).map((key) => store.get(key)));
-  return Math.max(0, ...entries.map((entry) => (entry === null ? 0 : migrated(entry.value).generation)));
+async function stored(store: StateStore, keys: readonly string[]): Promise<DesiredState[]> {
+  const entries = await Promise.all(keys.map((key) => store.get(key)));
+  return entries.flatMap((entry) => (entry === null ? [] : [migrated(entry.value)]));
 }
 
 function migrated(text: string): DesiredState {

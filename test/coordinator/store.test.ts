@@ -13,7 +13,7 @@ import { generateKeys, signTicket, verifyTicket } from "../../protocol/ticket.ts
 import { sweepBlobs } from "../../coordinator/blob-sweep.ts";
 import { FolderBlobs } from "../../coordinator/blobs.ts";
 import { loadSigner, readOrCreate } from "../../coordinator/keys.ts";
-import { emptyDesired, type State } from "../../coordinator/state.ts";
+import { emptyDesired, type DesiredState, type State } from "../../coordinator/state.ts";
 import { DesiredStore } from "../../coordinator/store/desired.ts";
 import { MemoryStore } from "../../coordinator/store/memory.ts";
 import { SqliteStore } from "../../coordinator/store/sqlite.ts";
@@ -176,6 +176,7 @@ describe("blobs that nothing refers to", () => {
     const wanted = await put(blobs, JSON.stringify({ bundles: { node: bundle } }), old);
     const oldBundle = await put(blobs, "old bundle", old);
     const running = await put(blobs, JSON.stringify({ any: ["form", oldBundle] }), old);
+    const set = await put(blobs, "of the mesh that stays, while a run is in force", old);
     const unused = await put(blobs, "nobody's", old);
     const uploading = await put(blobs, "about to be named", NOW - BLOB_GRACE_MS + 1_000);
     const asked = (await put(blobs, "asked for", old)) as Sha256;
@@ -186,14 +187,17 @@ describe("blobs that nothing refers to", () => {
 
     const codes = { 1: { artefact: running }, 2: { artefact: wanted } };
     const target = { artefact: wanted, deployments: { D: { codes } } };
+    const others = [{ apps: { kept: { target: { artefact: set, deployments: {} } } } }] as unknown as DesiredState[];
     const state = {
       recovery: null,
       desired: { apps: { app: { target }, empty: { target: null } } },
     } as unknown as State;
-    expect(await sweepBlobs(blobs, { ...state, recovery: { untilMs: NOW } }, NOW)).toBe(0);
+    expect(await sweepBlobs(blobs, { ...state, recovery: { untilMs: NOW } }, others, NOW)).toBe(0);
     expect(readdirSync(blobs.folder)).toContain(unused);
-    expect(await sweepBlobs(blobs, state, NOW)).toBe("nobody's".length + "half".length);
-    expect(readdirSync(blobs.folder).sort()).toEqual([bundle, wanted, oldBundle, running, uploading, asked].sort());
+    expect(await sweepBlobs(blobs, state, others, NOW)).toBe("nobody's".length + "half".length);
+    expect(readdirSync(blobs.folder).sort()).toEqual(
+      [bundle, wanted, oldBundle, running, uploading, asked, set].sort(),
+    );
   });
 
   it("are chosen by the rule: never one in use or young, oldest first, no more than needed", () => {
