@@ -140,8 +140,9 @@ export const getMultiplexedModelId = (): string => getContext().multiplexedModel
 
 /** Who this replica is. Throws `INVALID_ARGUMENT` outside of one. */
 export function getReplicaContext(): ReplicaContext {
-  const replica = runtime().replica;
-  if (replica === null)
+  // In local testing there is one for each deployment, known from the request.
+  const replica = runtime().replica ?? ambientContext()?.replica;
+  if (replica === undefined)
     throw new SkeinError(
       "INVALID_ARGUMENT",
       "`getReplicaContext()` may only be called from within a Skein deployment.",
