@@ -222,6 +222,8 @@ export const httpOptionsSchema = z
 export const grpcOptionsSchema = z.strictObject({
   port: port.default(9000),
   grpc_servicer_functions: z.array(z.string()).default([]),
+  /** Absent: on. */
+  enable_reflection: z.boolean().optional(),
   request_timeout_s: z.number().gt(0).nullish(),
 });
 

@@ -122,8 +122,9 @@ function dispatcher(
     context.started();
     const head = readCallHead(headers[":path"] ?? "", rawHeaders, context.freshId);
     const wire = new Wire(stream);
+    const hidden = head.path.startsWith("/grpc.reflection.") && mesh.table?.grpc.enable_reflection === false;
     const local = BUILT_IN_METHODS.get(head.path);
-    if (local !== undefined) return runLocally(context, wire, head, local, around);
+    if (local !== undefined && !hidden) return runLocally(context, wire, head, local, around);
     const name = splitGrpcPath(head.path);
     const choice = around.catalogue().choose(name?.service ?? "", name?.method ?? "", head.app);
     if (choice.app === null) return refuse(context, wire, head, choice.code, choice.details);

@@ -33,7 +33,7 @@ export class CommandMesh {
   readonly folder: string;
   readonly #child: ChildProcess;
   readonly #exit: Promise<number | string | null>;
-  #operatorsUrl = "";
+  operatorsUrl = "";
   #token = "";
 
   private constructor() {
@@ -74,14 +74,14 @@ export class CommandMesh {
       throw new Error(`The mesh did not start. ${ready}`);
     }
     const { operatorsUrl, adminTokenFile } = JSON.parse(ready) as { operatorsUrl: string; adminTokenFile: string };
-    mesh.#operatorsUrl = operatorsUrl;
+    mesh.operatorsUrl = operatorsUrl;
     mesh.#token = readFileSync(adminTokenFile, "utf8").trim();
     return mesh;
   }
 
   /** A request to the operators' API. A text body goes as it is. */
   async api(method: string, path: string, body?: unknown): Promise<ApiAnswer> {
-    const answer = await fetch(new URL(path, this.#operatorsUrl), {
+    const answer = await fetch(new URL(path, this.operatorsUrl), {
       method,
       headers: { authorization: `Bearer ${this.#token}`, "content-type": "application/json" },
       body: body === undefined ? undefined : typeof body === "string" ? body : JSON.stringify(body),

@@ -3,6 +3,7 @@ import type { AppConfig } from "./recording.ts";
 import { replayRequests, type Replay } from "./replay.ts";
 import { chunkedBodies, expectContinue, keepAlive, unusualRequests } from "./scripts/connections.ts";
 import { apiRequests, applications, scaling, shutdown } from "./scripts/operators.ts";
+import { commands } from "./scripts/commands.ts";
 import { fromZero, upAndDown } from "./scripts/autoscaling.ts";
 import { handleCalls, handlesByName, imperative, listed } from "./scripts/handles.ts";
 import { leastRecentlyUsed, leavingABatch, oneModel, sideBySide } from "./scripts/batches.ts";
@@ -81,12 +82,13 @@ export const GROUPS: readonly Group[] = [
     applications: [
       {
         ...app("llm", "textbook_llm:chat", {
+          runtime_env: {},
           deployments: [{ name: "LLM", num_replicas: 1, ray_actor_options: { num_cpus: 1, num_gpus: 0 } }],
         }),
         route_prefix: "/",
       },
     ],
-    cases: plain("C051", "X-TXT-02", "C004"),
+    cases: { ...plain("C051", "X-TXT-02", "C004"), "X-TXT-03": commands },
   },
   {
     name: "echo and types",
@@ -267,6 +269,18 @@ export const GROUPS: readonly Group[] = [
       "X-REST-01": apiRequests,
     },
   },
+  {
+    name: "the command line",
+    applications: [app("one", "ct_echo:app1"), app("two", "ct_echo:app2")],
+    cases: {
+      ...Object.fromEntries(
+        ["X-CLI-02", "X-CLI-03", "X-CLI-04", "X-CLI-07", "C098", "C084", "C092", "X-CLI-01"].map((id) => [
+          id,
+          commands,
+        ]),
+      ),
+    },
+  },
   { name: "shut down", applications: [app("e", "ct_echo:app")], cases: { C067: shutdown } },
   {
     name: "a time limit for all",
@@ -281,8 +295,8 @@ const REASONS: readonly (readonly [why: string, ids: string])[] = [
   ["handlers of one replica share one thread: there is nothing to compare", "X-OVER-02"],
   ["Python's own router; a router is the user's choice here", "X-FA-01 X-FA-02 X-FA-04 X-FA-05"],
   [
-    "the command line is tested in test/cli with its own words",
-    "X-TXT-03 C084 C092 C098 X-CLI-01 X-CLI-02 X-CLI-03 X-CLI-04 X-CLI-07 X-CLI-08",
+    "`skein run` beside a mesh and Ctrl-C are tested with real processes in test/system/beside.test.ts and quickstart.test.ts",
+    "X-CLI-08",
   ],
   ["calls can't be made to wait synchronously in JavaScript: a response has no result()", "X-HDL-08"],
   ["logs have a form of their own", "C181 X-LOG-01"],

@@ -24,7 +24,8 @@ export class Replay {
   }
 
   static async of(mesh: CommandMesh, recording: Recording): Promise<Replay> {
-    return new Replay(mesh, recording, await mesh.clientPort());
+    // After a shutdown nothing listens for clients: what is sent to port 0 is refused.
+    return new Replay(mesh, recording, await mesh.clientPort().catch(() => 0));
   }
 
   step(index: number): Step {

@@ -14,6 +14,7 @@ export interface TableOptions {
   readonly deployments?: readonly (Partial<RoutedDeployment> & { replicas?: RoutedDeployment["replicas"] })[];
   readonly apps?: Partial<RoutingTable>["apps"];
   readonly http?: Record<string, unknown>;
+  readonly grpc?: Record<string, unknown>;
   readonly revision?: number;
   readonly keys?: RoutingTable["keys"];
   readonly revoked?: string[];
@@ -39,7 +40,7 @@ export function table(options: TableOptions = {}): RoutingTable {
       ...d,
     })),
     http: options.http ?? {},
-    grpc: {},
+    grpc: options.grpc ?? {},
     draining: options.draining ?? false,
     head: options.head ?? true,
   });

@@ -361,3 +361,12 @@ test("a client that does not read is cut with a status of its own when too much 
   call.resume();
   expect((await done).status.code).toBe(status.RESOURCE_EXHAUSTED);
 });
+
+test("reflection is there unless grpc_options.enable_reflection is false", async () => {
+  await start(playing({}));
+  const ask = async (): Promise<number> =>
+    (await unary("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", Buffer.alloc(0))).status.code;
+  expect(await ask()).toBe(status.OK);
+  running.route({ grpc: { enable_reflection: false } });
+  expect(await ask()).toBe(status.UNIMPLEMENTED);
+});
