@@ -2,12 +2,13 @@
  * Checkpoint to what a provider loads: a graph, its weights, the tokenizer's metadata. Weights are made one tensor at a time, so that
  * no second copy of the model exists. Platform-neutral: sources and sinks are arguments.
  */
-import { readTokenizerMetadata, type TokenizerMetadata } from "./gguf/config.ts";
+import { ggufCheckpoint } from "./gguf/checkpoint.ts";
 import { readGgufHeader } from "./gguf/header.ts";
 import type { ByteSource } from "./gguf/source.ts";
 import type { WeightLayout, WeightPart } from "./onnx/graph.ts";
-import { emitLlama, type EmitOptions, type EmittedModel } from "./onnx/llama.ts";
+import { emitDecoder, type EmitOptions, type EmittedModel } from "./onnx/decoder.ts";
 import type { Target } from "./onnx/target.ts";
+import type { TokenizerDescription } from "./tokenizer/description.ts";
 import type { ModelConfig } from "./types.ts";
 
 /**
@@ -28,15 +29,14 @@ export interface PreparedModel {
   /** ONNX ModelProto; its large tensors lie in `weights` under the name WEIGHTS_FILE. */
   readonly graph: Uint8Array;
   readonly weights: Weights;
-  /** GGUF's `tokenizer.*` entries by their full keys. */
-  readonly tokenizer: TokenizerMetadata;
+  readonly tokenizer: TokenizerDescription;
   /** Where graph and weights lie as `model.onnx` and `weights.bin`, for providers that load from disk by themselves. */
   readonly directory?: string;
 }
 
 /** A plan: everything but the weights' bytes. */
 export interface Preparation extends EmittedModel {
-  readonly tokenizer: TokenizerMetadata;
+  readonly tokenizer: TokenizerDescription;
 }
 
 /** Bytes of weights made so far, of `total`. */
@@ -44,8 +44,8 @@ export type PrepareProgress = (progress: { readonly done: number; readonly total
 
 /** Reads the checkpoint's header and plans the conversion. Throws CheckpointError for files that can't be used. */
 export async function planPreparation(source: ByteSource, options: EmitOptions): Promise<Preparation> {
-  const header = await readGgufHeader(source);
-  return { ...emitLlama(header, options), tokenizer: readTokenizerMetadata(header) };
+  const checkpoint = ggufCheckpoint(await readGgufHeader(source));
+  return { ...emitDecoder(checkpoint, options), tokenizer: checkpoint.tokenizer };
 }
 
 /** Makes one tensor of the weights. */

@@ -3,9 +3,12 @@
  * Knows nothing of the mesh, of threads or of files.
  */
 
-/** Hyper-parameters of a decoder, read from the checkpoint's metadata. Sizes are element counts. */
+/** Kinds of decoders that can be run; `engine/architectures.ts` says what sets them apart. */
+export type ArchitectureName = "llama" | "qwen2" | "qwen3" | "gemma3" | "phi3";
+
+/** Hyper-parameters of a decoder, read from the checkpoint's metadata. Sizes are element counts. JSON-safe. */
 export interface ModelConfig {
-  readonly architecture: "llama";
+  readonly architecture: ArchitectureName;
   readonly layers: number;
   readonly heads: number;
   readonly kvHeads: number;
@@ -16,6 +19,28 @@ export interface ModelConfig {
   readonly contextLength: number;
   readonly ropeTheta: number;
   readonly normEpsilon: number;
+  /** The rotary angle of pair i is divided by the i-th of these `headDim / 2` numbers; not in layers with a window of their own base. */
+  readonly ropeFactors?: readonly number[];
+  /** What attention scores are multiplied by; `1 / sqrt(headDim)` where absent. */
+  readonly attentionScale?: number;
+  /** What embeddings are multiplied by; 1 where absent. */
+  readonly embeddingScale?: number;
+  readonly window?: AttentionWindow;
+}
+
+/** Layers that see the latest tokens only. */
+export interface AttentionWindow {
+  /** Tokens that a token sees, itself included. */
+  readonly length: number;
+  /** Every n-th layer sees everything; none does where absent. */
+  readonly globalEvery?: number;
+  /** Rotary base of the layers with the window, where it is another. */
+  readonly ropeTheta?: number;
+}
+
+/** Whether a layer sees everything. */
+export function isGlobalLayer({ window }: ModelConfig, layer: number): boolean {
+  return window === undefined || (window.globalEvery !== undefined && (layer + 1) % window.globalEvery === 0);
 }
 
 export type ProviderName = "native" | "wasm" | "webgpu";

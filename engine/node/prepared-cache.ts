@@ -12,7 +12,7 @@ import { planPreparation, type PreparedModel, streamWeights } from "../prepare.t
 import { sourceOfFile, weightsOfFile } from "./file-source.ts";
 
 /** Rises whenever the emitter or the layout changes, so that an older conversion is not taken for a new one. */
-const FORMAT_VERSION = 1;
+const FORMAT_VERSION = 2;
 
 const GRAPH_FILE = "model.onnx";
 const TOKENIZER_FILE = "tokenizer.json";

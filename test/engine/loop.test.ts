@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { EngineLoop, type GenerationListener } from "../../engine/loop.ts";
-import { createReferenceRunner } from "../../engine/reference/llama.ts";
+import { createReferenceRunner } from "../../engine/reference/decoder.ts";
 import { GREEDY } from "../../engine/sampler.ts";
 import type { GenerationRequest, Usage } from "../../engine/sequence.ts";
 import { Tokenizer } from "../../engine/tokenizer/tokenizer.ts";

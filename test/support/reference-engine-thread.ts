@@ -3,7 +3,7 @@
  * `slots` and `slotLength` come from the spec; `threads` 99 makes the thread hang at the first step, 98 makes it crash.
  */
 import { parentPort } from "node:worker_threads";
-import { createReferenceRunner } from "../../engine/reference/llama.ts";
+import { createReferenceRunner } from "../../engine/reference/decoder.ts";
 import { type EnginePlatform, serveEngine } from "../../engine/thread.ts";
 import { Tokenizer } from "../../engine/tokenizer/tokenizer.ts";
 import { makeTinyGguf } from "./tiny-gguf.ts";
