@@ -7,14 +7,19 @@ export {
   type GenerateRequest,
 } from "./client.ts";
 export { EngineGeneration, type GenerationEnd, type GenerationPiece } from "./generation.ts";
+export { CHOICES_MAX } from "./limits.ts";
+export { choiceSeed } from "./prf.ts";
 export { GREEDY } from "./sampler.ts";
+export type { EngineStats, Histogram } from "./stats.ts";
 export type {
+  ChosenScore,
   GpuFacts,
   LoadedModel,
   LoadProgress,
   LoadSpec,
   PreparedReference,
   ProbeResult,
+  TokenScore,
 } from "./thread-messages.ts";
 export type { ChatMessage } from "./tokenizer/tokenizer.ts";
 export type { FinishReason, ModelConfig, ProviderName, SamplingParameters } from "./types.ts";

@@ -2,9 +2,10 @@
  * What the engine's thread and its client say to each other. Plain structured-cloneable values; order is kept by the port.
  */
 import type { PreparedModel } from "./prepare.ts";
-import type { Usage } from "./sequence.ts";
+import type { GenerationRequest, Usage } from "./sequence.ts";
+import type { EngineStats } from "./stats.ts";
 import type { ChatMessage } from "./tokenizer/tokenizer.ts";
-import type { FinishReason, ModelConfig, ProviderName, SamplingParameters } from "./types.ts";
+import type { FinishReason, ModelConfig, ProviderName } from "./types.ts";
 
 /** Which provider a model runs on, and with how much room. */
 export interface LoadSpec {
@@ -60,10 +61,21 @@ export type PromptInput =
   | { readonly prompt: string }
   | { readonly promptTokens: readonly number[] };
 
-export interface GenerateOptions {
-  readonly sampling: SamplingParameters;
-  readonly maxTokens: number | undefined;
-  readonly stop: readonly string[];
+/** A request but for its prompt, which is tokenised in the thread. */
+export type GenerateOptions = Omit<GenerationRequest, "promptTokens">;
+
+/** A token's logprob with what the token says: `bytes` may be part of a character, of which `text` then has U+FFFD. */
+export interface TokenScore {
+  readonly token: number;
+  readonly text: string;
+  readonly bytes: Uint8Array;
+  /** In nats, by the model itself: before bias, penalties, temperature and filters. */
+  readonly logprob: number;
+}
+
+/** Of a chosen token; `top` are the best ones there, best first. */
+export interface ChosenScore extends TokenScore {
+  readonly top: readonly TokenScore[];
 }
 
 export interface ErrorValue {
@@ -77,12 +89,15 @@ export type ToEngine =
   | ({ readonly type: "generate"; readonly id: number; readonly input: PromptInput } & GenerateOptions)
   | { readonly type: "acknowledge"; readonly id: number; readonly tokens: number }
   | { readonly type: "cancel"; readonly id: number }
+  | { readonly type: "stats" }
   | { readonly type: "close" };
 
 export interface OutputItem {
   readonly id: number;
   readonly text: string;
   readonly tokens: readonly number[];
+  /** One for each token, where asked for. */
+  readonly logprobs?: readonly ChosenScore[];
   /** With the last item of a generation. */
   readonly end: (Usage & { readonly finishReason: FinishReason }) | undefined;
 }
@@ -98,6 +113,8 @@ export type FromEngine =
   | { readonly type: "refused"; readonly id: number; readonly error: ErrorValue }
   /** One step ran; sent for each, so that silence means trouble. */
   | { readonly type: "step"; readonly items: readonly OutputItem[] }
+  /** Undefined before a model is loaded. */
+  | { readonly type: "stats"; readonly stats: EngineStats | undefined }
   /** The model is broken; the thread serves nothing any more. */
   | { readonly type: "broken"; readonly reason: string }
   | { readonly type: "closed" };

@@ -68,17 +68,43 @@ export interface Runner {
   decode(tokens: Int32Array, positions: Int32Array): Promise<Float32Array>;
   /** Copies the first `length` positions of slot `from` to slot `to` (compaction when a row leaves; prefix reuse). */
   copySlot(from: number, to: number, length: number): Promise<void>;
+  /** Resolves with a reason when the device is gone, though nothing runs; absent where there is none to lose. */
+  readonly lost?: Promise<string>;
   release(): Promise<void>;
 }
 
-/** How the next token is chosen. Temperature 0 is greedy and ignores the rest but penalties. */
+/** How the next token is chosen. Temperature 0 is greedy: of the rest only bias and penalties count. */
 export interface SamplingParameters {
+  /** From 0 to 100. */
   readonly temperature: number;
+  /** Only the best so many tokens; 0 for no limit. */
   readonly topK: number;
+  /** Only the best tokens that together have this probability, above 0 and at most 1. */
   readonly topP: number;
+  /** Only tokens at least this likely, as a part of the best one's probability, from 0 to 1. */
   readonly minP: number;
+  /** Divides the scores of tokens seen in prompt or answer; 1 for none. */
   readonly repetitionPenalty: number;
+  /** Taken from the score of a token that the answer has, from -2 to 2. */
+  readonly presencePenalty: number;
+  /** Taken from the score of a token for each time that the answer has it, from -2 to 2. */
+  readonly frequencyPenalty: number;
+  /** Added to the score of a token, by its id, from -100 to 100. */
+  readonly logitBias: Readonly<Record<number, number>>;
+  /** A non-negative safe integer. Equal seeds give equal answers. */
   readonly seed: number;
+}
+
+/** What the model itself thought of a token, before bias, penalties, temperature and filters. */
+export interface TokenLogprob {
+  readonly token: number;
+  /** In nats. */
+  readonly logprob: number;
+}
+
+export interface ChosenLogprob extends TokenLogprob {
+  /** The best tokens there, best first. */
+  readonly top: readonly TokenLogprob[];
 }
 
 export type FinishReason = "stop" | "length" | "cancelled";

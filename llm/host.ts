@@ -2,7 +2,7 @@
  * What `LanguageModel` needs of the process it runs in: an engine in a thread of its own, and somebody who knows where models are.
  * The replica's shell sets it in the runtime registry before user code is imported; tests set a fake.
  */
-import type { EngineGeneration, GenerateRequest } from "../engine/index.ts";
+import type { EngineGeneration, EngineStats, GenerateRequest, GenerationPiece } from "../engine/index.ts";
 
 export type Device = "auto" | "webgpu" | "native" | "wasm";
 
@@ -16,14 +16,15 @@ export interface ModelRequest {
 }
 
 /** What user code sees of a generation in the engine; the engine's own class in production. */
-export type EngineOutput = Pick<EngineGeneration, "end" | "promptTokens" | "cancel"> &
-  AsyncIterable<{ readonly text: string; readonly tokens: readonly number[] }>;
+export type EngineOutput = Pick<EngineGeneration, "end" | "promptTokens" | "cancel"> & AsyncIterable<GenerationPiece>;
 
 export interface EngineModel {
   readonly provider: string;
   readonly slots: number;
   readonly slotLength: number;
   generate(request: GenerateRequest): EngineOutput;
+  /** Undefined before anything was asked of it. */
+  stats(): Promise<EngineStats | undefined>;
   close(): Promise<void>;
 }
 

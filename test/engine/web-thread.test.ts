@@ -30,6 +30,7 @@ async function oracle(): Promise<number[][]> {
     runner: createReferenceRunner(config, weights, { slots: 3, slotLength: 448 }),
     text: tokenizer,
     yieldTurn: () => Promise.resolve(),
+    now: () => performance.now(),
   });
   const answers = PROMPTS.map((): number[] => []);
   PROMPTS.forEach((prompt, id) =>

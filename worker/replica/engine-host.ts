@@ -94,6 +94,7 @@ export class ReplicaEngineHost implements EngineHost {
         slots: loaded.slots,
         slotLength: loaded.slotLength,
         generate: (generation) => client.generate(generation),
+        stats: () => client.stats(),
         close,
       };
     } catch (error) {

@@ -40,6 +40,7 @@ async function expected({ config, weights }: TinyModel, request: GenerateRequest
     runner: createReferenceRunner(config, weights, { slots: 1, slotLength: 448 }),
     text: tokenizer,
     yieldTurn: () => Promise.resolve(),
+    now: () => performance.now(),
   });
   const tokens: number[] = [];
   loop.submit(
