@@ -98,7 +98,7 @@ function compare(replay: Replay, step: number, observed: ObservedCommand, said: 
     return;
   }
   // A traceback says its last line.
-  const ray = sentences(/^Traceback/.test(stderr) ? (stderr.trim().split("\n").at(-1) ?? "") : stdout + stderr);
+  const ray = sentences(stderr.startsWith("Traceback") ? (stderr.trim().split("\n").at(-1) ?? "") : stdout + stderr);
   const skein = sentences(said.stdout + said.stderr);
   for (const sentence of ray)
     if (!skein.some((line) => line.includes(sentence) || matches(sentence, line)))
