@@ -68,10 +68,11 @@ export function program(done: (verb: Verb) => void): Command {
   const worker = skein.command("worker").description("workers of a mesh").helpCommand(false);
   workerOptions(dataDir(worker.command("join")))
     .description("let this machine join a mesh as one more worker, until Ctrl-C")
-    .argument("<url...>", "URL of the mesh port, such as http://192.168.1.10:8266, or a join link")
+    .argument("<url...>", "join link, or URL of the mesh port such as https://192.168.1.10:8266")
     .option("--token <token>", "join token (or SKEIN_JOIN_TOKEN, which no process list shows)")
     .option("--browser", "run the worker in a headless Chrome or Chromium")
     .option("--dial-out", "no listener of its own: for a machine that nobody can dial")
+    .option("--insecure", "allow a plain connection to another machine")
     .option("--host <id>", "id of this machine, shared by workers on it")
     .addOption(jsonReady())
     .action((urls: string[], flags) =>
@@ -233,7 +234,10 @@ const workerOptions = (command: Command): Command =>
     .option("--resources <json>", "custom resources to offer, for example '{\"scanner\": 1}'")
     .addOption(new Option("--device <device>", "what models run on").choices(["auto", "webgpu", "native", "wasm"]))
     .option("--allow-software-gpu", "let a software adapter (SwiftShader) count as a GPU")
-    .option("--ingress-host <host>", "where this host's ingress listens for replicas (default: 127.0.0.1)")
+    .option(
+      "--ingress-host <host>",
+      "where this host's ingress listens for replicas (default: where other machines of the mesh reach this one)",
+    )
     .option("--ingress-port <port>", "its port (default: any free one)", port)
     .option(
       "--ingress-advertise <url>",
@@ -256,7 +260,7 @@ const meshOptions = (command: Command): Command =>
       "where HTTP clients are listened for (default: what the first deploy says, else 127.0.0.1)",
     )
     .option("--http-port <port>", "its port (default: what the first deploy says, else 8000)", port)
-    .option("--cert <file>", "TLS certificate of the mesh port (PEM)")
+    .option("--cert <file>", "TLS certificate of the mesh port (PEM); without one, off loopback: a self-signed one")
     .option("--key <file>", "its private key (PEM)")
     .option("--insecure", "allow plain connections from other machines")
     .option("--insecure-local-api", "no admin token on loopback, as in Ray")

@@ -6,11 +6,12 @@ import type { Server } from "node:http";
 import { join } from "node:path";
 import { createAdaptorServer } from "@hono/node-server";
 import { createServer as createTlsServer } from "node:https";
+import { endpoint, pinned } from "../protocol/address.ts";
 import type { HttpOptions } from "../protocol/config.ts";
 import { httpOptionsSchema } from "../protocol/config.ts";
 import { EXIT, SkeinError } from "../protocol/errors.ts";
 import type { HostId } from "../protocol/ids.ts";
-import { CALLER_TICKET_LIFETIME_MS, MIB, RECOVERY_MS } from "../protocol/limits.ts";
+import { CALLER_TICKET_LIFETIME_MS, DIAL_TIMEOUT_MS, MIB, RECOVERY_MS } from "../protocol/limits.ts";
 import { ingressAddresses } from "./project.ts";
 import type { CoordinatorOptions, CoordinatorReady } from "../protocol/local.ts";
 import { isLoopbackHost } from "./api/guard.ts";
@@ -32,6 +33,7 @@ import { Sessions, type Gate } from "./sessions.ts";
 import { initialState, type DesiredState } from "./state.ts";
 import { DesiredStore } from "./store/desired.ts";
 import { SqliteStore } from "./store/sqlite.ts";
+import { advertisedAddresses, meshTls, StartFailed } from "./tls.ts";
 import { JoinTokens } from "./tokens.ts";
 
 /** How often time is looked at, ms: heartbeats, resends, autoscaling. What happens is acted on at once. */
@@ -65,25 +67,11 @@ export interface Coordinator {
   stop(): Promise<void>;
 }
 
-/** An error whose exit code the command passes on. */
-export class StartFailed extends Error {
-  readonly exit: number;
-  constructor(exit: number, message: string) {
-    super(message);
-    this.exit = exit;
-  }
-}
-
 function checkOptions(options: CoordinatorOptions): void {
   if (options.insecureLocalApi && !isLoopbackHost(options.operators.host))
     throw new StartFailed(
       EXIT.usage,
       `--insecure-local-api is for loopback only, but the operators' API would listen on ${options.operators.host}. Leave one of the two out.`,
-    );
-  if (!isLoopbackHost(options.mesh.host) && options.mesh.cert === undefined && !options.mesh.insecure)
-    throw new StartFailed(
-      EXIT.usage,
-      `The mesh would listen on ${options.mesh.host} without encryption. Give --cert and --key, or allow it with --insecure.`,
     );
 }
 
@@ -91,6 +79,7 @@ export async function startCoordinator(options: CoordinatorOptions, around: Surr
   checkOptions(options);
   const folder = join(options.dataDir, "coordinator");
   mkdirSync(folder, { recursive: true, mode: 0o700 });
+  const tls = await meshTls(options.mesh, folder, around.now());
   const store = new SqliteStore(join(folder, "state.db"));
   const { desired: stored, others, term, stored: saved } = await DesiredStore.open(store, options);
   const desired = atStart(stored, options);
@@ -119,6 +108,7 @@ export async function startCoordinator(options: CoordinatorOptions, around: Surr
     approval: (worker, join) =>
       tokens.approval(worker, { host: join.host, name: join.capabilities?.name ?? "", own: isOwn(join.credential) }),
   };
+  /** Addresses, with fingerprints where they are needed. */
   let meshUrls: readonly string[] = [];
   const sessions: Sessions = new Sessions(
     () => loop,
@@ -142,7 +132,7 @@ export async function startCoordinator(options: CoordinatorOptions, around: Surr
         .catch((error: unknown) => around.log("error", "A build's result could not be stored.", error)),
   );
   const relays = (ingress: string): string[] =>
-    meshUrls.map((url) => `${url.replace(/^http/, "ws")}/relay/${encodeURIComponent(ingress)}`);
+    meshUrls.map((url) => endpoint(url, "ws", `/relay/${encodeURIComponent(ingress)}`));
   const loop: Loop = new Loop(
     { ...initialState(start), deployments: deploymentsAtStart(desired) },
     {
@@ -188,10 +178,6 @@ export async function startCoordinator(options: CoordinatorOptions, around: Surr
       now: () => around.now(),
     }).fetch,
   }) as Server;
-  const tls =
-    options.mesh.cert !== undefined && options.mesh.key !== undefined
-      ? { cert: readFileSync(options.mesh.cert), key: readFileSync(options.mesh.key) }
-      : null;
   const guardedBy = { listensOn: options.mesh.host, advertised: () => meshUrls };
   const meshFetch = meshHttp({
     gate,
@@ -203,7 +189,12 @@ export async function startCoordinator(options: CoordinatorOptions, around: Surr
   const mesh = createAdaptorServer({
     overrideGlobalObjects: false,
     fetch: meshFetch,
-    ...(tls === null ? {} : { createServer: createTlsServer, serverOptions: tls }),
+    ...(tls === null
+      ? {}
+      : {
+          createServer: createTlsServer,
+          serverOptions: { cert: tls.cert, key: tls.key, handshakeTimeout: DIAL_TIMEOUT_MS },
+        }),
   }) as Server;
   mesh.on(
     "upgrade",
@@ -237,11 +228,11 @@ export async function startCoordinator(options: CoordinatorOptions, around: Surr
     const operatorsPort = await listen(operators, options.operators, "the operators' API", "--dashboard-port");
     const meshPort = await listen(mesh, options.mesh, "the mesh", "--mesh-port");
     const scheme = tls === null ? "http" : "https";
-    meshUrls = advertised(options, scheme, meshPort, around.addresses());
+    meshUrls = advertisedAddresses(advertised(options, scheme, meshPort, around.addresses()), tls);
     const operatorsUrl = `http://${urlHost(options.operators.host)}:${operatorsPort}`;
     const ready: CoordinatorReady = {
       operatorsUrl,
-      meshUrl: `${scheme}://${urlHost(options.mesh.host)}:${meshPort}`,
+      meshUrl: pinned(`${scheme}://${urlHost(options.mesh.host)}:${meshPort}`, tls?.fingerprint ?? null),
       adminTokenFile,
       localJoinToken,
       hostId,

@@ -1,9 +1,9 @@
 /** The coordinator as a process: started by the command, told to stop by it. The only place here that has a clock, chance and a terminal. */
-import { networkInterfaces } from "node:os";
 import { fileURLToPath } from "node:url";
 import pino from "pino";
 import { SkeinError } from "../protocol/errors.ts";
 import type { CoordinatorOptions, CoordinatorReady, Failed, LocateModel, Ready } from "../protocol/local.ts";
+import { ownAddresses } from "../protocol/node/own-addresses.ts";
 import {
   ChildFailed,
   childReady,
@@ -71,11 +71,6 @@ const locateModel = (name: string): Promise<string | null> =>
 const pageFolder = async (): Promise<string> =>
   (await once("page", async () => (await ask<object, { folder: string }>(BUILD_PAGE, {})).folder)) ?? "";
 
-const addresses = (): string[] =>
-  Object.values(networkInterfaces()).flatMap((list) =>
-    (list ?? []).filter((a) => !a.internal && a.family === "IPv4").map((a) => a.address),
-  );
-
 let coordinator: Coordinator | null = null;
 let stopping = false;
 async function stop(): Promise<void> {
@@ -95,7 +90,7 @@ try {
     random: Math.random,
     pid: process.pid,
     version: packageJson.version,
-    addresses,
+    addresses: ownAddresses,
     build: buildInChild,
     locateModel,
     pageFolder,

@@ -7,6 +7,7 @@ import { compareVersions } from "../protocol/ids.ts";
 import type { IngressReport, IngressSpec } from "../protocol/control.ts";
 import { BACKLOG_MAX, MIB } from "../protocol/limits.ts";
 import type { IngressOptions } from "../protocol/local.ts";
+import { keptCertificate } from "../protocol/node/certificate.ts";
 import type { RoutingTable } from "../protocol/routes.ts";
 import type { PublicKey } from "../protocol/ticket.ts";
 import { AccessLog } from "./access-log.ts";
@@ -14,7 +15,7 @@ import { ControlLink, type ControlConnection, type ControlEvents } from "./contr
 import type { Finished } from "./http/context.ts";
 import { isLoopback } from "./http/guard.ts";
 import { listenHttp } from "./http/listener.ts";
-import { listenMesh, type MeshListener } from "./links/listener.ts";
+import { listenLinks, type LinkListeners } from "./links/listeners.ts";
 import { Sessions } from "./links/session.ts";
 import { ListenerSlot } from "./listener-slot.ts";
 import { LogFile } from "./log-file.ts";
@@ -30,6 +31,8 @@ export interface IngressEnvironment {
   random(): number;
   after(ms: number, callback: () => void): () => void;
   freshId(): string;
+  /** Of this machine, as others reach it. */
+  addresses(): readonly string[];
   connect(url: string, events: ControlEvents): ControlConnection;
   readonly build: string;
   readonly pid: number;
@@ -55,7 +58,7 @@ export class Ingress {
   #keys: readonly PublicKey[] = [];
   /** Coordinator's clock minus ours. */
   #clockOffset = 0;
-  #meshListener: MeshListener | null = null;
+  #links: LinkListeners | null = null;
   readonly #http = new ListenerSlot();
   readonly #grpc = new ListenerSlot();
   #bindAgainAt = 0;
@@ -109,11 +112,11 @@ export class Ingress {
     );
   }
 
-  /** Opens the mesh listener (rejects when its port is taken), takes what is remembered, and begins to serve. */
+  /** Opens the listeners for replicas (rejects when its port is taken), takes what is remembered, and begins to serve. */
   async start(): Promise<IngressReport> {
     const remembered = await this.#file.read(this.#spec.ingress);
     if (remembered !== null) this.#recall(remembered);
-    this.#meshListener = await this.#listenMesh(remembered?.meshPort ?? 0);
+    this.#links = await this.#listenLinks(remembered);
     this.#control.tick();
     await this.#applySpec();
     this.#remember();
@@ -129,7 +132,7 @@ export class Ingress {
       ingress: this.#spec.ingress,
       state: error !== null ? "failed" : waiting ? "starting" : "ready",
       ...(error === null ? {} : { error }),
-      urls: this.#meshUrls(),
+      urls: [...(this.#links?.urls ?? [])],
       http: this.#http.address,
       grpc: this.#grpc.address,
       pid: this.#environment.pid,
@@ -168,28 +171,20 @@ export class Ingress {
     this.#stopping = this.mesh.ending = true;
     await this.#binding;
     await Promise.all([this.#http.listener?.close(drainMs), this.#grpc.listener?.close(drainMs)]);
-    await this.#meshListener?.close();
+    await this.#links?.close();
     this.#control.stop();
     await this.#accessLog.flush();
     await this.#file.settled();
   }
 
-  async #listenMesh(again: number): Promise<MeshListener> {
-    const { host, port } = this.#options.mesh;
-    const context = { sessions: this.#sessions, now: this.#environment.now, metrics: () => this.#metrics.text() };
-    if (port === 0 && again !== 0) {
-      const listener = await listenMesh(host, again, context).catch(() => null);
-      if (listener !== null) return listener;
-    }
-    return listenMesh(host, port, context);
-  }
-
-  #meshUrls(): string[] {
-    const listener = this.#meshListener;
-    if (listener === null) return [];
-    const { advertise, host } = this.#options.mesh;
-    const own = host === "0.0.0.0" || host === "::" ? "127.0.0.1" : host;
-    return [`ws://${own.includes(":") && !own.startsWith("[") ? `[${own}]` : own}:${listener.port}/link`, ...advertise];
+  #listenLinks(remembered: Remembered | null): Promise<LinkListeners> {
+    const { now, wallTime, addresses } = this.#environment;
+    return listenLinks(
+      this.#options.mesh,
+      remembered?.ports ?? null,
+      { sessions: this.#sessions, now, metrics: () => this.#metrics.text() },
+      { addresses, certificate: () => keptCertificate(path.join(this.#options.dataDir, "ingress"), wallTime()) },
+    );
   }
 
   // --- client listener ---
@@ -262,11 +257,11 @@ export class Ingress {
 
   #remember(): void {
     const { ingress } = this.#spec;
-    if (this.#meshListener === null) return;
+    if (this.#links === null) return;
     const state: Remembered = {
       schema: 1,
       ingress,
-      meshPort: this.#meshListener.port,
+      ports: this.#links.ports,
       httpPort: this.#http.lastPort,
       clockOffsetMs: this.#clockOffset,
       table: this.mesh.table,

@@ -72,6 +72,11 @@ export const RECOVERY_MS = 10_000;
 export const TICKET_LIFETIME_MS = 24 * 3600_000;
 /** Ticket of a script, ms: it asks for one whenever it dials. */
 export const CALLER_TICKET_LIFETIME_MS = 10 * 60_000;
+/** TCP and TLS handshake with a peer whose key is checked, ms, and a handshake that a stranger doesn't finish. */
+export const DIAL_TIMEOUT_MS = 4_000;
+/** Life of a self-signed certificate, ms, and how long before its end a start makes a new one. Diallers check its key, which stays. */
+export const CERTIFICATE_LIFETIME_MS = 365 * 24 * 3600_000;
+export const CERTIFICATE_RENEWED_MS = 30 * 24 * 3600_000;
 /** HTTP request head at the client listener, bytes, and number of header lines. */
 export const HTTP_HEAD_MAX = 16 * KIB;
 export const HTTP_HEADERS_MAX = 100;

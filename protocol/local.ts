@@ -40,6 +40,7 @@ export interface CoordinatorOptions {
     readonly host: string;
     readonly port: number;
     readonly advertise: readonly string[];
+    /** Files (PEM). Neither these nor `insecure`, off loopback: a certificate of its own. */
     readonly cert?: string;
     readonly key?: string;
     readonly insecure: boolean;
@@ -58,6 +59,7 @@ export interface CoordinatorOptions {
 }
 export interface CoordinatorReady {
   readonly operatorsUrl: string;
+  /** As seen from this machine, with the fingerprint where there is TLS (address.ts): a certificate for a name says nothing about 127.0.0.1. */
   readonly meshUrl: string;
   /** File that holds the admin token (0600). */
   readonly adminTokenFile: string;
@@ -70,6 +72,7 @@ export interface CoordinatorReady {
 
 export interface AgentOptions {
   readonly dataDir: string;
+  /** Addresses (address.ts) of the mesh port. */
   readonly meshUrls: readonly string[];
   readonly joinToken: string;
   readonly hostId: string | null;
@@ -81,10 +84,14 @@ export interface AgentOptions {
   readonly resources: Readonly<Record<string, number>>;
   /** "auto" or one provider only: a test's or a person's wish. */
   readonly device: "auto" | "webgpu" | "native" | "wasm";
-  /** Listener of this host's ingress for data links, should it be assigned one. Port 0: any. `disabled`: dial out only. */
+  /**
+   * Listener of this host's ingress for data links, should it be assigned one. Port 0: any. `names`: under which other machines reach that port
+   * (none: by the host itself); `advertise`: whole URLs, where a port is forwarded. `disabled`: dial out only.
+   */
   readonly ingressMesh: {
     readonly host: string;
     readonly port: number;
+    readonly names: readonly string[];
     readonly advertise: readonly string[];
     readonly disabled: boolean;
   };
@@ -101,7 +108,8 @@ export interface IngressOptions {
   readonly dataDir: string;
   readonly host: string;
   readonly coordinatorUrls: readonly string[];
-  readonly mesh: { readonly host: string; readonly port: number; readonly advertise: readonly string[] };
+  /** As the agent was told. `secure`: TLS for other machines, with a certificate of this host's own. */
+  readonly mesh: Omit<AgentOptions["ingressMesh"], "disabled"> & { readonly secure: boolean };
   readonly spec: IngressSpec;
   readonly logLevel: string;
 }

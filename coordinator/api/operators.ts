@@ -5,6 +5,7 @@
 import { Hono, type Context } from "hono";
 import type { ContentfulStatusCode } from "hono/utils/http-status";
 import { bodyLimit } from "hono/body-limit";
+import { joinLink, readAddress } from "../../protocol/address.ts";
 import type { IngressAddress } from "../../protocol/control.ts";
 import { parseDeployConfig } from "../../protocol/config.ts";
 import { OUTSIDE, SkeinError } from "../../protocol/errors.ts";
@@ -151,13 +152,13 @@ export function operatorApi(api: OperatorApi): Hono {
       maxUses,
       nowMs: api.now(),
     });
-    const url = api.meshUrls()[0];
+    const address = api.meshUrls()[0];
     return c.json({
       id,
       token,
       expires_at_ms: api.now() + lifetimeS * 1000,
       uses_left: maxUses,
-      ...(url === undefined ? {} : { url, link: `${url}/join#token=${token}` }),
+      ...(address === undefined ? {} : { url: readAddress(address).url, link: joinLink(address, token) }),
     });
   });
   app.delete("/api/skein/join-tokens/:id", async (c) => {

@@ -6,13 +6,14 @@ import { WebSocket, type RawData } from "ws";
 import { KIND, decodeFrames } from "../../protocol/frame.ts";
 import { decodeHello } from "../../protocol/heads.ts";
 import { HELLO_TIMEOUT_MS, LINK_MESSAGE_MAX, LINK_WINDOW } from "../../protocol/limits.ts";
+import { dial } from "../../protocol/node/dial.ts";
 import type { Gate } from "../sessions.ts";
 
 /** Bytes on their way to one side before the other is paused, and when it goes on. Links have flow control of their own; this bounds a liar. */
 const PAUSE_ABOVE = LINK_WINDOW;
 const RESUME_BELOW = LINK_WINDOW / 2;
 
-/** @param target URL of the ingress's mesh listener; null: there is none of that name */
+/** @param target address of the ingress's mesh listener; null: there is none of that name */
 export function relay(outer: WebSocket, target: string | null, gate: Gate): void {
   const timer = setTimeout(() => outer.close(1008, "no hello"), HELLO_TIMEOUT_MS);
   outer.on("close", () => clearTimeout(timer));
@@ -22,7 +23,9 @@ export function relay(outer: WebSocket, target: string | null, gate: Gate): void
     // The ticket first: a stranger must not learn from the delay which ingresses there are.
     if (!binary || !admitted(bytesOf(data), gate) || target === null) return outer.close(1008, "refused");
     outer.pause();
-    const inner = new WebSocket(target, {
+    const { url, options } = dial(target);
+    const inner = new WebSocket(url, {
+      ...options,
       perMessageDeflate: false,
       maxPayload: LINK_MESSAGE_MAX,
       skipUTF8Validation: true,

@@ -5,11 +5,12 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Duplex } from "node:stream";
 import { WebSocketServer, type WebSocket } from "ws";
-import { HTTP_HEAD_MAX, HELLO_TIMEOUT_MS, LINK_MESSAGE_MAX } from "../../protocol/limits.ts";
+import { DIAL_TIMEOUT_MS, HTTP_HEAD_MAX, HELLO_TIMEOUT_MS, LINK_MESSAGE_MAX } from "../../protocol/limits.ts";
+import type { Certificate } from "../../protocol/node/certificate.ts";
 import { writeMessage } from "../../protocol/node/link-socket.ts";
 import { isLoopback } from "../http/guard.ts";
 import { bind } from "../http/listener.ts";
-import { nodeHttp } from "../http/node-http.ts";
+import { nodeHttp, nodeHttps } from "../http/node-http.ts";
 import type { Sessions } from "./session.ts";
 
 /** Connections of replicas at one ingress. */
@@ -34,11 +35,23 @@ export interface MeshListenerContext {
   metrics(): Promise<string>;
 }
 
-export async function listenMesh(host: string, port: number, context: MeshListenerContext): Promise<MeshListener> {
-  const http = nodeHttp.createServer(
-    { maxHeaderSize: HTTP_HEAD_MAX, headersTimeout: HELLO_TIMEOUT_MS, noDelay: true },
-    (request, response) => void serveOwn(context, request, response),
-  );
+/** `certificate` null: plain. */
+export async function listenMesh(
+  host: string,
+  port: number,
+  context: MeshListenerContext,
+  certificate: Certificate | null,
+): Promise<MeshListener> {
+  const limits = { maxHeaderSize: HTTP_HEAD_MAX, headersTimeout: HELLO_TIMEOUT_MS, noDelay: true };
+  const onRequest = (request: IncomingMessage, response: ServerResponse): void =>
+    void serveOwn(context, request, response);
+  const http =
+    certificate === null
+      ? nodeHttp.createServer(limits, onRequest)
+      : nodeHttps().createServer(
+          { ...limits, cert: certificate.cert, key: certificate.key, handshakeTimeout: DIAL_TIMEOUT_MS },
+          onRequest,
+        );
   const sockets = new WebSocketServer({
     noServer: true,
     perMessageDeflate: false,

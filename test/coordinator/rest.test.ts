@@ -251,9 +251,6 @@ it("a second coordinator on the same data directory, and a busy port, are told i
   await expect(startReal({ operators: { host: "127.0.0.1", port } })).rejects.toThrow(
     `Port ${port} for the operators' API is in use`,
   );
-  await expect(startReal({ mesh: { host: "0.0.0.0", port: 0, advertise: [], insecure: false } })).rejects.toThrow(
-    "without encryption",
-  );
 });
 
 it("a worker joins, gets its assignment, and its log reaches a reader", async () => {

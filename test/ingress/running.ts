@@ -71,7 +71,7 @@ export async function run(options: RunOptions = {}): Promise<Running> {
       dataDir,
       host: "h",
       coordinatorUrls: ["http://coordinator"],
-      mesh: { host: "127.0.0.1", port: 0, advertise: [] },
+      mesh: { host: "127.0.0.1", port: 0, names: [], advertise: [], secure: false },
       spec: {
         ingress: "i1",
         ticket: "t",
@@ -92,6 +92,7 @@ export async function run(options: RunOptions = {}): Promise<Running> {
         const timer = setTimeout(callback, ms);
         return () => clearTimeout(timer);
       },
+      addresses: () => [],
       connect: (_url, events) => {
         if (options.reachable === false) {
           setImmediate(() => events.onClose("refused"));

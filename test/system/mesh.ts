@@ -56,6 +56,8 @@ export interface MeshSettings {
   readonly workers?: number;
   /** Folder of applications for a bare import_path. */
   readonly appDir?: string;
+  /** What is special about the mesh port. */
+  readonly mesh?: Partial<CoordinatorOptions["mesh"]>;
   /** Run the compiled programs: what users run, for tests of memory and recovery. */
   readonly compiled?: boolean;
   /** What is special about the worker of this index. */
@@ -105,7 +107,13 @@ export class SystemMesh {
     const options: CoordinatorOptions = {
       dataDir: join(this.folder, "data"),
       operators: { host: "127.0.0.1", port: portOf(before?.ready.operatorsUrl) },
-      mesh: { host: "127.0.0.1", port: portOf(before?.ready.meshUrl), advertise: [], insecure: false },
+      mesh: {
+        host: "127.0.0.1",
+        port: portOf(before?.ready.meshUrl),
+        advertise: [],
+        insecure: false,
+        ...this.#settings.mesh,
+      },
       appDir: this.#settings.appDir ?? join(ROOT, "examples"),
       state: "mesh",
       again: before !== undefined,
@@ -138,7 +146,7 @@ export class SystemMesh {
       gpus: 0,
       resources: {},
       device: "wasm",
-      ingressMesh: { host: "127.0.0.1", port: 0, advertise: [], disabled: false },
+      ingressMesh: { host: "127.0.0.1", port: 0, names: [], advertise: [], disabled: false },
       logLevel: "info",
       ...special,
     };

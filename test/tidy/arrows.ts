@@ -19,7 +19,7 @@ const EVERYTHING = /./;
 const MANIFEST = "package.json";
 
 export const FOLDERS: Readonly<Record<string, Folder>> = {
-  protocol: { ours: [], packages: ["zod", "msgpackr"], nodeOnly: NODE_FILES },
+  protocol: { ours: [], packages: ["zod", "msgpackr", "selfsigned"], nodeOnly: NODE_FILES },
   serve: { ours: ["protocol"], nodeOnly: NODE_FILES },
   engine: { ours: [], nodeOnly: EVERYTHING },
   llm: { ours: ["serve", "engine", "protocol"], nodeOnly: NODE_FILES },

@@ -32,7 +32,17 @@ function run(options: AgentOptions): void {
   let joined = false;
   let down = "";
   let stopping = false;
-  const platform = nodePlatform({ options, hostId, home, origins, environment: process.env });
+  const platform = nodePlatform({
+    options,
+    hostId,
+    home,
+    origins,
+    environment: process.env,
+    // Later it is a connection like any other that doesn't come about: replicas must not die of it.
+    onWrongKey: (error) => {
+      if (!joined && !stopping) fail(error);
+    },
+  });
   const agent = new Agent(
     {
       urls: origins.map((origin) => socketUrl(origin, "/control")),

@@ -8,10 +8,12 @@ import { mkdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { get as getHttp, type IncomingMessage } from "node:http";
 import { get as getHttps } from "node:https";
 import { join } from "node:path";
+import { endpoint } from "../../protocol/address.ts";
 import { manifestSchema, sha256Hex, type Manifest } from "../../protocol/artefact.ts";
 import { SkeinError } from "../../protocol/errors.ts";
 import { BLOB_MAX } from "../../protocol/limits.ts";
 import { prune, touch } from "../../protocol/node/blob-folder.ts";
+import { dial } from "../../protocol/node/dial.ts";
 import { BLOB_TIMEOUT_MS, BUNDLE_GRACE_MS, BUNDLES_CACHE_MAX } from "./limits.ts";
 
 const HASH = /^[0-9a-f]{64}$/;
@@ -23,7 +25,7 @@ export class BlobCache {
   /** Fetches under way, so that replicas that start together fetch once. */
   readonly #fetching = new Map<string, Promise<string>>();
 
-  /** `meshUrls`: http(s) URLs of the mesh port, tried in turn. */
+  /** `meshUrls`: http(s) addresses of the mesh port, tried in turn. */
   constructor(folder: string, meshUrls: readonly string[], bytesMax = BUNDLES_CACHE_MAX) {
     this.folder = folder;
     this.#bytesMax = bytesMax;
@@ -94,7 +96,7 @@ export class BlobCache {
     let last: unknown = new SkeinError("UNAVAILABLE", "No URL of the mesh is known.");
     for (const base of this.#meshUrls) {
       try {
-        return await download(new URL(`/blobs/${sha256}`, base), ticket);
+        return await download(endpoint(base, "http", `/blobs/${sha256}`), ticket);
       } catch (thrown) {
         last = thrown;
       }
@@ -103,14 +105,20 @@ export class BlobCache {
   }
 }
 
-function download(url: URL, ticket: string): Promise<Uint8Array> {
+function download(address: string, ticket: string): Promise<Uint8Array> {
+  const { url, options } = dial(address);
   return new Promise((resolve, reject) => {
     const fail = (why: string): void =>
-      reject(new SkeinError("UNAVAILABLE", `The application's code could not be fetched from ${url.origin}: ${why}.`));
-    const get = url.protocol === "https:" ? getHttps : getHttp;
+      reject(
+        new SkeinError(
+          "UNAVAILABLE",
+          `The application's code could not be fetched from ${new URL(url).origin}: ${why}.`,
+        ),
+      );
+    const get = url.startsWith("https:") ? getHttps : getHttp;
     const request = get(
       url,
-      { headers: { authorization: `Bearer ${ticket}` }, timeout: BLOB_TIMEOUT_MS },
+      { ...options, headers: { authorization: `Bearer ${ticket}` }, timeout: BLOB_TIMEOUT_MS },
       (response: IncomingMessage) => {
         if (response.statusCode !== 200) {
           response.resume();
