@@ -49,6 +49,11 @@ export const CHILD_LOOK_MS = 500;
 export const CHILD_SILENT_LOOKS_MAX = 16;
 /** The same before its first word: a busy machine takes its time to start a program. */
 export const CHILD_SILENT_LOOKS_STARTING_MAX = 240;
+/**
+ * A link that has answered no ping for this long, ms, gets nothing new while others have room. A cut silences many links at once: who waits for the
+ * first to be dead finds a request in a second one that is about to be.
+ */
+export const LINK_QUIET_MS = 2_000;
 /** Hops of a request through ingresses: a cycle of deployments that call each other ends here. */
 export const HOPS_MAX = 16;
 /** A request body that is held for a retry, bytes: beyond it a request is no longer replayed. */

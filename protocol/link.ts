@@ -167,6 +167,11 @@ export class Link implements StreamLink {
     }
   }
 
+  /** ms since anything came. */
+  silence(now: number): number {
+    return now - this.#heardAt;
+  }
+
   /** Call about twice a second: liveness. The listening side pings; both notice silence. */
   tick(now: number): void {
     if (this.#gone(now)) return;
