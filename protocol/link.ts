@@ -169,7 +169,7 @@ export class Link implements StreamLink {
 
   /** ms since anything came. */
   silence(now: number): number {
-    return now - this.#heardAt;
+    return this.#life.silence(now);
   }
 
   /** Call about twice a second: liveness. The listening side pings; both notice silence. */

@@ -35,8 +35,13 @@ export class Liveness {
     this.#heardAt = now;
   }
 
+  /** ms since anything was heard. */
+  silence(now: number): number {
+    return now - this.#heardAt;
+  }
+
   silent(now: number): boolean {
-    return now - this.#heardAt > LINK_SILENCE_MAX_MS;
+    return this.silence(now) > LINK_SILENCE_MAX_MS;
   }
 
   /** Until the next ping, which is due at once, is answered. */
