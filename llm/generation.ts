@@ -7,8 +7,10 @@ import type { Streamable } from "../serve/answer.ts";
 import type { GenerationPiece } from "../engine/index.ts";
 import type { EngineOutput } from "./host.ts";
 
+/** Why a generation ended: at its end of turn, at `maxTokens` or the slot's end, or because it was called off. */
 export type FinishReason = "stop" | "length" | "cancelled";
 
+/** Tokens of a finished generation. */
 export interface Usage {
   readonly promptTokens: number;
   /** Of them, those that were cached: a beginning shared with what ran lately. */

@@ -4,6 +4,7 @@
  */
 import type { EngineGeneration, EngineStats, GenerateRequest, GenerationPiece } from "../engine/index.ts";
 
+/** What a model runs on; `auto`: the best that there is. */
 export type Device = "auto" | "webgpu" | "native" | "wasm";
 
 export interface ModelRequest {

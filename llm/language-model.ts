@@ -18,6 +18,7 @@ export const SLOT_LENGTH_DEFAULT = 2_048;
 /** Tokens of an answer when the caller doesn't say: enough for a chat, not enough to hold a slot for minutes. */
 export const MAX_TOKENS_DEFAULT = 512;
 
+/** What `LanguageModel.load` may be told about the engine. */
 export interface LoadOptions {
   /** "auto": the best that this replica may use. */
   readonly device?: Device;
@@ -27,7 +28,7 @@ export interface LoadOptions {
   readonly slots?: number;
 }
 
-/** Sampling is greedy by default. What makes no sense is an `INVALID_ARGUMENT` that names it. */
+/** How an answer is sampled (greedy by default), and when it ends. What makes no sense is an `INVALID_ARGUMENT` that names it. */
 export interface GenerateOptions extends Partial<SamplingParameters> {
   /** Tokens of the answer; default 512, cut to what the slot leaves. */
   readonly maxTokens?: number;
@@ -47,6 +48,7 @@ export interface GenerateOptions extends Partial<SamplingParameters> {
   readonly signal?: AbortSignal;
 }
 
+/** A language model in an engine of this replica's: `await LanguageModel.load(name)`, then `chat` and `complete`. */
 export class LanguageModel {
   readonly name: string;
   readonly #model: EngineModel;

@@ -8,6 +8,7 @@ import { StreamCall, runStreams, type BATCH_END } from "./batch-stream.ts";
 import { ambientContext, type Context } from "./context.ts";
 import { isIterable } from "./instance.ts";
 
+/** How calls are gathered. */
 export interface BatchOptions {
   /** Default 10. */
   readonly maxBatchSize?: number;
@@ -30,6 +31,7 @@ type BatchedCall<F> = F &
     /** The same, for the request of `ctx`: it names the model and calls the item off. Without it the ambient one does, which tabs don't have. */
     within(ctx: Context): F;
   };
+/** A batched function as its callers see it: one item in, one result out. */
 export type Batched<A, R> = BatchedCall<(item: A) => Promise<R>>;
 /** The item joins a batch when its stream is first read. */
 export type BatchedStream<A, R> = BatchedCall<(item: A) => AsyncGenerator<R, void, undefined>>;

@@ -22,6 +22,7 @@ export interface ReplicaContext {
   readonly kind: "node" | "browser" | "local";
 }
 
+/** One request, as its handler sees it: the last parameter of every entry method. */
 export interface Context {
   /** Aborted when the caller is gone, the deadline has passed or the replica stops. Aborted first, then the generator's `return()` is called. */
   readonly signal: AbortSignal;

@@ -12,6 +12,7 @@ import {
 } from "../protocol/config.ts";
 import { SkeinError } from "../protocol/errors.ts";
 
+/** What a replica needs of its worker (Ray's `ray_actor_options`). */
 export interface ActorOptions {
   readonly numCpus?: number;
   /** Fractions of a GPU, or "auto": a GPU if a worker has one free, else none. */
@@ -22,6 +23,7 @@ export interface ActorOptions {
   readonly runtimeEnv?: Readonly<Record<string, unknown>>;
 }
 
+/** Bounds and pace of autoscaling (Ray's `autoscaling_config`); times in s. */
 export interface AutoscalingOptions {
   readonly minReplicas?: number;
   readonly initialReplicas?: number | null;
@@ -36,6 +38,7 @@ export interface AutoscalingOptions {
   readonly aggregationFunction?: "mean" | "max" | "min";
 }
 
+/** The answer to a request that finds the queue full (Ray's `backpressure_config`). */
 export interface BackpressureOptions {
   /** Status of the answer to a request that finds the queue full. Default 503. */
   readonly statusCode?: number;
@@ -43,6 +46,7 @@ export interface BackpressureOptions {
   readonly retryAfterS?: number | null;
 }
 
+/** Options of a deployment: Ray's, in camelCase. What a configuration says wins over them; times in s. */
 export interface DeploymentOptions {
   /** Default: the name of the class or function. */
   readonly name?: string;

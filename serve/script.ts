@@ -14,6 +14,7 @@ import { Application, Deployment } from "./deployment.ts";
 import { makeHandle, type Caller, type DeploymentHandle } from "./handle.ts";
 import { runtime } from "./runtime.ts";
 
+/** Where an application that a script runs goes. */
 export interface RunOptions {
   /** Name of the application; one of that name is replaced. Default "default". */
   readonly name?: string;
@@ -23,18 +24,21 @@ export interface RunOptions {
   readonly args?: Readonly<Record<string, unknown>>;
 }
 
+/** One deployment in `status()`, in Ray's words. */
 export interface DeploymentState {
   readonly status: DeploymentStatus;
   readonly statusTrigger: DeploymentTrigger;
   readonly message: string;
   readonly replicaStates: Readonly<Partial<Record<ReplicaState, number>>>;
 }
+/** One application in `status()`, in Ray's words. */
 export interface ApplicationState {
   readonly status: ApplicationStatus;
   readonly message: string;
   readonly lastDeployedTimeS: number;
   readonly deployments: Readonly<Record<string, DeploymentState>>;
 }
+/** What `status()` gives: ingresses by host, applications by name. */
 export interface MeshState {
   readonly proxies: Readonly<Record<string, ProxyStatus>>;
   readonly applications: Readonly<Record<string, ApplicationState>>;

@@ -9,6 +9,7 @@ import type { TokenizerDescription } from "./description.ts";
 import { describeGgufTokenizer } from "./from-gguf.ts";
 import { bytesOfPiece } from "./sentencepiece.ts";
 
+/** One turn of a conversation. */
 export interface ChatMessage {
   readonly role: string;
   readonly content: string;
