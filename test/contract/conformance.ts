@@ -8,6 +8,7 @@ import { fromZero, upAndDown } from "./scripts/autoscaling.ts";
 import { handleCalls, handlesByName, imperative, listed } from "./scripts/handles.ts";
 import { leastRecentlyUsed, leavingABatch, oneModel, sideBySide } from "./scripts/batches.ts";
 import { failing, healed, hopeless, onePerNode, waves } from "./scripts/rollouts.ts";
+import { buckets, families, statusGauges } from "./scripts/metrics.ts";
 import { closing, echoes, refusedHandshakes } from "./scripts/websockets.ts";
 import {
   backpressure,
@@ -270,6 +271,11 @@ export const GROUPS: readonly Group[] = [
     },
   },
   {
+    name: "metrics",
+    applications: [app("auto", "ct_auto:app"), app("echo", "ct_echo:app"), app("slow", "ct_slow:app")],
+    cases: { C179: statusGauges, "X-MET-01": families, "X-MET-06": buckets },
+  },
+  {
     name: "the command line",
     applications: [app("one", "ct_echo:app1"), app("two", "ct_echo:app2")],
     cases: {
@@ -299,8 +305,17 @@ const REASONS: readonly (readonly [why: string, ids: string])[] = [
     "X-CLI-08",
   ],
   ["calls can't be made to wait synchronously in JavaScript: a response has no result()", "X-HDL-08"],
-  ["logs have a form of their own", "C181 X-LOG-01"],
-  ["metrics have names of their own", "C175 C178 C179 X-MET-01 X-MET-02 X-MET-03 X-MET-04 X-MET-05 X-MET-06"],
+  [
+    "one access line for each request, in Ray's form, by the ingress (test/ingress/links.test.ts); replicas write none, and Python's own lines have no counterpart",
+    "C181",
+  ],
+  ["a JSON line names no source file, process or actor: its keys are Skein's", "X-LOG-01"],
+  [
+    "increases after the traffic of many recordings, FastAPI's among them; counters are tested with traffic of their own in test/ingress/links.test.ts and grpc/listener.test.ts",
+    "C175 C178 X-MET-05",
+  ],
+  ["replicas export no metrics: what an ingress and the coordinator can't see isn't counted", "X-MET-02 X-MET-03"],
+  ["of Ray's router actors, controller loop, long polls and event loops, which are not there", "X-MET-04"],
 ];
 
 export const OPEN: Readonly<Record<string, string>> = Object.fromEntries(

@@ -81,6 +81,30 @@ export const OPERATORS: readonly Difference[] = [
     why: "esbuild's words, with file, line and column",
   },
   {
+    in: ["X-MET-01"],
+    what: /^ray_serve_(controller_proxy_state_update_duration_s|proxy_status|proxy_shutdown_duration_ms)$/,
+    skein: NONE,
+    why: "the coordinator knows an ingress's status and exports it; its loop and the end of an ingress aren't measured",
+  },
+  {
+    in: ["X-MET-01"],
+    what: /^ray_serve_(num_)?(deployment_|ongoing_)?grpc_/,
+    skein: NONE,
+    why: "an ingress without gRPC services exports nothing of gRPC",
+  },
+  {
+    in: ["X-MET-01"],
+    what: "ray_serve_num_ongoing_http_requests.labels",
+    skein: "[]",
+    why: "whoever scrapes an ingress knows which one it is",
+  },
+  {
+    in: ["X-MET-06"],
+    what: /^ray_serve_(actual_batch_size|batch_utilization_percent|replica_startup_latency_ms)$/,
+    skein: NONE,
+    why: "replicas export no metrics",
+  },
+  {
     in: ["C142"],
     what: "story",
     skein:
