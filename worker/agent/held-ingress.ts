@@ -5,6 +5,7 @@ import {
   INGRESS_CALM_MS,
   INGRESS_RETRY_BASE_MS,
   INGRESS_RETRY_CAP_MS,
+  INGRESS_RETRY_SERVED_CAP_MS,
   SILENT_TICKS_KILL_INGRESS,
   SILENT_TICKS_KILL_STARTING,
   STOP_GRACE_MS,
@@ -25,6 +26,8 @@ export class IngressOfHost implements HeldIngress {
   #startedAt = 0;
   /** This life has given a sign of it. */
   #heardOf = false;
+  /** This life has been ready. */
+  #served = false;
   #silentTicks = 0;
   /** Why we ended it, where we did. */
   #verdict: string | null = null;
@@ -45,7 +48,7 @@ export class IngressOfHost implements HeldIngress {
     this.phase = "live";
     this.retryAt = null;
     this.#startedAt = this.#platform.now();
-    this.#heardOf = false;
+    this.#heardOf = this.#served = false;
     this.#silentTicks = 0;
     this.#verdict = null;
     if (this.#platform.startIngress === null) {
@@ -106,6 +109,7 @@ export class IngressOfHost implements HeldIngress {
     this.#heardOf = true;
     this.#silentTicks = 0;
     if (message.type !== "report") return;
+    this.#served ||= message.report.state === "ready";
     this.#report = { ...message.report, pid: message.report.pid ?? this.#child?.pid ?? null };
     this.#changed();
   }
@@ -119,9 +123,8 @@ export class IngressOfHost implements HeldIngress {
     const now = this.#platform.now();
     if (now - this.#startedAt >= INGRESS_CALM_MS) this.#crashes = 0;
     this.phase = "crashed";
-    this.retryAt =
-      now +
-      (this.#crashes === 0 ? 0 : Math.min(INGRESS_RETRY_CAP_MS, INGRESS_RETRY_BASE_MS * 2 ** (this.#crashes - 1)));
+    const cap = this.#served ? INGRESS_RETRY_SERVED_CAP_MS : INGRESS_RETRY_CAP_MS;
+    this.retryAt = now + (this.#crashes === 0 ? 0 : Math.min(cap, INGRESS_RETRY_BASE_MS * 2 ** (this.#crashes - 1)));
     this.#crashes = Math.min(this.#crashes + 1, 10);
     // It had said why, if it ended because it could not listen.
     this.#report = { ...this.#report, state: "failed", error: this.#verdict ?? this.#report.error ?? how, pid: null };

@@ -31,6 +31,8 @@ export const SILENT_TICKS_KILL_INGRESS = CHILD_SILENT_LOOKS_MAX;
 /** A crashed ingress starts again: at once the first time, then after a doubling time up to the cap, ms; a calm while forgets. */
 export const INGRESS_RETRY_BASE_MS = 250;
 export const INGRESS_RETRY_CAP_MS = 5_000;
+/** The cap for one that had been ready: all clients of its host wait, and it can be ready again. */
+export const INGRESS_RETRY_SERVED_CAP_MS = 500;
 export const INGRESS_CALM_MS = 10_000;
 /** Attempts to fetch a bundle, and what lies between them, ms. */
 export const FETCH_ATTEMPTS = 3;

@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import {
   INGRESS_RETRY_BASE_MS,
+  INGRESS_RETRY_SERVED_CAP_MS,
   REPORT_INTERVAL_MS,
   SILENT_TICKS_KILL_INGRESS,
   TICK_MS,
@@ -42,6 +43,21 @@ describe("the ingress", () => {
     }
     expect(starts[0]! - at).toBeLessThanOrEqual(10);
     expect(starts[3]! - starts[2]!).toBeGreaterThanOrEqual(INGRESS_RETRY_BASE_MS * 4);
+  });
+
+  it("that had been ready is soon back, however often it ends", async () => {
+    const { platform } = start();
+    platform.connection.welcome();
+    platform.connection.say(assignment(1, [], ingressSpec("i")));
+    await platform.pass(20);
+    for (let crash = 0; crash < 8; crash += 1) {
+      const child = platform.ingresses.at(-1)!;
+      child.events.onMessage({ type: "report", report: report("i", 5) });
+      const before = platform.ingresses.length;
+      child.kill();
+      await platform.pass(INGRESS_RETRY_SERVED_CAP_MS + TICK_MS);
+      expect(platform.ingresses.length).toBe(before + 1);
+    }
   });
 
   it("that hangs is killed, once, and started again; one that was heard of now and then is not", async () => {
