@@ -1,10 +1,4 @@
 /** Every architecture in every provider against the plain f32 oracle: prompts in chunks beyond the window, a ragged batch, decoding. */
-import { execFile } from "node:child_process";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { fileURLToPath } from "node:url";
-import { promisify } from "node:util";
 import { expect, test } from "vitest";
 import { sourceOfBytes } from "../../../engine/gguf/source.ts";
 import type { Target } from "../../../engine/onnx/target.ts";
@@ -12,9 +6,9 @@ import { prepareInMemory } from "../../../engine/prepare.ts";
 import { createNativeRunner } from "../../../engine/providers/native.ts";
 import { createWasmRunner } from "../../../engine/providers/wasm.ts";
 import { createReferenceRunner } from "../../../engine/reference/decoder.ts";
-import { browserKitProblem, swiftshaderEnv } from "../../support/browser-kit.ts";
 import type { GgufFormat } from "../../support/gguf-writer.ts";
-import { SCRIPT_SLOTS, scriptedLogits, SHORT_SCRIPT } from "../../support/scripted-logits.ts";
+import { expectClose, oracleLogits } from "../../support/expected-logits.ts";
+import { SCRIPT_SLOTS, scriptedLogits } from "../../support/scripted-logits.ts";
 import { makeTinyGguf } from "../../support/tiny-gguf.ts";
 import { TINY_CONFIGS, type TinyKind } from "../../support/tiny-model.ts";
 
@@ -22,26 +16,9 @@ import { TINY_CONFIGS, type TinyKind } from "../../support/tiny-model.ts";
 process.env["ORT_DISABLE_TELEMETRY"] = "1";
 
 const KINDS = Object.keys(TINY_CONFIGS) as TinyKind[];
-/** llama itself runs there in oracle.test.ts. */
-const GPU_KINDS = KINDS.filter((kind) => kind !== "llama" && kind !== "llama3");
-const GPU_MAIN = fileURLToPath(new URL("../../support/gpu-logits-main.ts", import.meta.url));
 
 /** Largest difference of a logit; the oracle's have a standard deviation of 4 to 8. */
 const TOLERANCE = { f32: 2e-3, int8Activations: 2.5 };
-
-const oracleLogits = (kind: TinyKind, format: GgufFormat, script?: typeof SHORT_SCRIPT): Promise<Float32Array[]> => {
-  const { config, weights } = makeTinyGguf({ kind, format });
-  return scriptedLogits(createReferenceRunner(config, weights, SCRIPT_SLOTS), script);
-};
-
-function expectClose(actual: readonly Float32Array[], expected: readonly Float32Array[], tolerance: number): void {
-  expect(actual).toHaveLength(expected.length);
-  expected.forEach((logits, step) => {
-    expect(actual[step]).toHaveLength(logits.length);
-    const worst = logits.reduce((most, value, i) => Math.max(most, Math.abs(value - actual[step]![i]!)), 0);
-    expect(worst, `step ${step}`).toBeLessThan(tolerance);
-  });
-}
 
 const CASES = KINDS.flatMap(
   (kind) =>
@@ -82,33 +59,3 @@ test("what sets the architectures apart makes a difference", async () => {
     expect(worst, name).toBeGreaterThan(0.1);
   }
 });
-
-const problem = browserKitProblem();
-test.skipIf(problem)(
-  `the other architectures through WebGPU on SwiftShader${problem ? ` (skipped: ${problem})` : ""}`,
-  { timeout: 600_000 },
-  async () => {
-    const folder = await mkdtemp(join(tmpdir(), "skein-architectures-"));
-    try {
-      const files = await Promise.all(
-        GPU_KINDS.map(async (kind) => {
-          const path = join(folder, `${kind}.gguf`);
-          await writeFile(path, makeTinyGguf({ kind }).bytes);
-          return path;
-        }),
-      );
-      const { stdout } = await promisify(execFile)(process.execPath, [GPU_MAIN, ...files], {
-        env: await swiftshaderEnv(),
-        timeout: 590_000,
-        maxBuffer: 64 * 1024 * 1024,
-      });
-      const answers = JSON.parse(stdout) as string[][];
-      for (const [i, kind] of GPU_KINDS.entries()) {
-        const logits = answers[i]!.map((text) => new Float32Array(Uint8Array.from(Buffer.from(text, "base64")).buffer));
-        expectClose(logits, await oracleLogits(kind, "F32", SHORT_SCRIPT), 5e-3);
-      }
-    } finally {
-      await rm(folder, { recursive: true });
-    }
-  },
-);
