@@ -1,5 +1,6 @@
 /** What a generation may ask for: everything is checked before anything runs, and refused by name. */
 import { CALLER_CHARACTERS_MAX, STOP_STRING_CHARACTERS_MAX, STOP_STRINGS_MAX, TOP_LOGPROBS_MAX } from "./limits.ts";
+import { PromptTooLongError } from "./prompt-too-long.ts";
 import { checkSampling } from "./sampler.ts";
 import type { GenerationRequest } from "./sequence.ts";
 import type { Runner } from "./types.ts";
@@ -10,7 +11,7 @@ export function checkRequest(request: GenerationRequest, { config, slotLength }:
   if (promptTokens.length === 0) throw new RangeError("the prompt is empty: give at least one token");
   const length = promptTokens.length + generated.length;
   if (length >= slotLength) {
-    throw new RangeError(
+    throw new PromptTooLongError(
       `the prompt has ${length} tokens, but a slot holds ${slotLength} for prompt and answer together: ` +
         "shorten the prompt, or load the model with longer slots",
     );

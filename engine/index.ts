@@ -9,6 +9,7 @@ export {
 export { EngineGeneration, type GenerationEnd, type GenerationPiece } from "./generation.ts";
 export { CHOICES_MAX } from "./limits.ts";
 export { choiceSeed } from "./prf.ts";
+export { PromptTooLongError } from "./prompt-too-long.ts";
 export { GREEDY } from "./sampler.ts";
 export type { EngineStats, Histogram } from "./stats.ts";
 export type {
@@ -19,6 +20,7 @@ export type {
   LoadSpec,
   PreparedReference,
   ProbeResult,
+  PromptInput,
   TokenScore,
 } from "./thread-messages.ts";
 export type { ChatMessage } from "./tokenizer/tokenizer.ts";
