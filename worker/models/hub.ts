@@ -15,6 +15,9 @@ import {
 import type { OnProgress } from "./progress.ts";
 import { openPartial, type PartialFile } from "./verified-file.ts";
 
+/** What must be known of a file to take it from a hub. */
+export type HubFile = Pick<CatalogueModel, "sha256" | "bytes" | "hub">;
+
 export interface HubOptions {
   readonly endpoint: string;
   readonly fetch: typeof globalThis.fetch;
@@ -34,7 +37,7 @@ export function hubUrl(endpoint: string, { repository, revision, file }: Catalog
  * Downloads `model` into `target`. Throws `UNAVAILABLE` when the hub can't be reached, refuses, or keeps cutting off (what came is
  * kept), and `INVALID_ARGUMENT` when its file isn't the pinned one.
  */
-export async function downloadFromHub(model: CatalogueModel, target: string, options: HubOptions): Promise<void> {
+export async function downloadFromHub(model: HubFile, target: string, options: HubOptions): Promise<void> {
   let fruitless = 0;
   let failure: unknown;
   for (let attempt = 0; attempt < HUB_ATTEMPTS_MAX && fruitless < HUB_FRUITLESS_ATTEMPTS_MAX; attempt += 1) {
@@ -58,7 +61,7 @@ export async function downloadFromHub(model: CatalogueModel, target: string, opt
 }
 
 /** One request: appends what comes after the bytes that are already here. */
-async function receive(model: CatalogueModel, partial: PartialFile, options: HubOptions): Promise<void> {
+async function receive(model: HubFile, partial: PartialFile, options: HubOptions): Promise<void> {
   const watchdog = new AbortController();
   const expire = (limit: string) => () => watchdog.abort(new Error(limit));
   let timer = setTimeout(expire(`gave no answer within ${HUB_CONNECT_TIMEOUT_MS / 1000} s`), HUB_CONNECT_TIMEOUT_MS);
