@@ -48,7 +48,7 @@ for (let slot = 0; slot < OPTIONS.slots; slot++) await runner.prefill(slot, ids(
 const step = (rows: number) => () => runner.decode(ids(rows), new Int32Array(rows).fill(PAST));
 
 const DRAWN: SamplingParameters = { ...GREEDY, temperature: 0.8, topP: 0.95, repetitionPenalty: 1.1, seed: 1 };
-const tokenizer = Tokenizer.fromGguf(prepared.tokenizer);
+const tokenizer = new Tokenizer(prepared.tokenizer);
 
 /** Time of the loop between two decode steps of `rows` sequences, ms, median. */
 async function loopOverhead(rows: number, sampling: SamplingParameters): Promise<number> {

@@ -7,7 +7,7 @@ import { EngineLoop } from "../../engine/loop.ts";
 import { prepareInMemory } from "../../engine/prepare.ts";
 import { nodeGpu } from "../../engine/providers/node-gpu.ts";
 import { createWebgpuRunner } from "../../engine/providers/webgpu.ts";
-import { createReferenceRunner } from "../../engine/reference/llama.ts";
+import { createReferenceRunner } from "../../engine/reference/decoder.ts";
 import { Tokenizer } from "../../engine/tokenizer/tokenizer.ts";
 import { makeTinyGguf } from "./tiny-gguf.ts";
 
