@@ -29,6 +29,7 @@ const argsSchema = z.strictObject({
 });
 type ModelArgs = z.input<typeof modelSchema>;
 
+/** What the builder `skein/llm:openai` takes: `args` of a configuration, or `models=…` on the command line. */
 export interface OpenAIArgs {
   /** Names with commas between, or a list of names and settings. */
   readonly models: string | readonly ModelArgs[];
