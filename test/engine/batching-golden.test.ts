@@ -51,7 +51,7 @@ describe("SmolLM2-135M-Instruct", () => {
     const prepared = await openPrepared(directory);
     const runner = await load(prepared, OPTIONS);
     try {
-      return await use(runner, Tokenizer.fromGguf(prepared.tokenizer));
+      return await use(runner, new Tokenizer(prepared.tokenizer));
     } finally {
       await runner.release();
     }
