@@ -62,6 +62,8 @@ export class EngineClient {
   readonly #thread: EngineThread;
   readonly #options: EngineClientOptions;
   readonly #generations = new Map<number, EngineGeneration>();
+  /** Questions about text and tokens. */
+  readonly #questions = new Map<number, Waiting<unknown>>();
   #nextId = 1;
   #ready: Waiting<void> | undefined;
   #probe: Waiting<ProbeResult> | undefined;
@@ -137,6 +139,30 @@ export class EngineClient {
     return generation;
   }
 
+  /** The ids of a text or of a conversation's prompt, as `generate` would take them. Rejects with the request's mistake. */
+  tokenize(input: PromptInput): Promise<readonly number[]> {
+    return this.#question((id) => ({ type: "tokenize", id, input }));
+  }
+
+  /** The text of ids; what is not UTF-8 becomes U+FFFD, ids without text become "". */
+  detokenize(tokens: readonly number[]): Promise<string> {
+    return this.#question((id) => ({ type: "detokenize", id, tokens }));
+  }
+
+  #question<T>(message: (id: number) => ToEngine): Promise<T> {
+    return this.#ask<T>((waiting) => {
+      const id = this.#nextId++;
+      this.#questions.set(id, waiting as Waiting<unknown>);
+      this.#post(message(id));
+    });
+  }
+
+  #answered(id: number): Waiting<unknown> | undefined {
+    const waiting = this.#questions.get(id);
+    this.#questions.delete(id);
+    return waiting;
+  }
+
   /** Ends the thread in good order; generations under way are rejected. Never fails; may be called twice. */
   async close(): Promise<void> {
     if (this.#dead) return;
@@ -186,8 +212,15 @@ export class EngineClient {
         this.#generations.get(message.id)?.started(message.promptTokens);
         break;
       case "refused":
+        this.#answered(message.id)?.reject(toError(message.error));
         this.#generations.get(message.id)?.failed(toError(message.error));
         this.#generations.delete(message.id);
+        break;
+      case "tokenized":
+        this.#answered(message.id)?.resolve(message.tokens);
+        break;
+      case "detokenized":
+        this.#answered(message.id)?.resolve(message.text);
         break;
       case "step":
         for (const item of message.items) {
@@ -232,7 +265,8 @@ export class EngineClient {
     this.#dead = error;
     this.#stopWatch?.();
     this.#thread.terminate();
-    for (const waiting of [this.#ready, this.#probe, this.#load]) waiting?.reject(error);
+    for (const waiting of [this.#ready, this.#probe, this.#load, ...this.#questions.values()]) waiting?.reject(error);
+    this.#questions.clear();
     for (const generation of this.#generations.values()) generation.failed(error);
     this.#generations.clear();
     if (this.#closing) this.#closing.resolve();
@@ -241,7 +275,14 @@ export class EngineClient {
 }
 
 function inputOf(request: GenerateRequest): PromptInput {
-  if ("messages" in request) return { messages: request.messages };
+  if ("messages" in request) {
+    const { messages, tools, answerPrefix } = request;
+    return {
+      messages,
+      ...(tools === undefined ? {} : { tools }),
+      ...(answerPrefix === undefined ? {} : { answerPrefix }),
+    };
+  }
   return "prompt" in request ? { prompt: request.prompt } : { promptTokens: request.promptTokens };
 }
 

@@ -7,6 +7,7 @@ export {
   type GenerateRequest,
 } from "./client.ts";
 export { EngineGeneration, type GenerationEnd, type GenerationPiece } from "./generation.ts";
+export { PromptTooLongError } from "./prompt-too-long.ts";
 export { GREEDY } from "./sampler.ts";
 export type {
   GpuFacts,
@@ -15,6 +16,7 @@ export type {
   LoadSpec,
   PreparedReference,
   ProbeResult,
+  PromptInput,
 } from "./thread-messages.ts";
 export type { ChatMessage } from "./tokenizer/tokenizer.ts";
 export type { FinishReason, ModelConfig, ProviderName, SamplingParameters } from "./types.ts";

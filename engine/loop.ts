@@ -3,6 +3,7 @@
  * Sequences join and leave between steps. Knows nothing of threads; time and turn-taking are arguments.
  */
 import { PREFILL_CHUNK_TOKENS, SEQUENCES_MAX, WINDOW_TOKENS } from "./limits.ts";
+import { PromptTooLongError } from "./prompt-too-long.ts";
 import { checkSampling } from "./sampler.ts";
 import { type Step, nextStep } from "./scheduler.ts";
 import { type GenerationRequest, type Output, Sequence, type TokenText, type Usage } from "./sequence.ts";
@@ -61,7 +62,7 @@ export class EngineLoop {
       throw new Error(`the engine is full: ${SEQUENCES_MAX} generations run or wait`);
     if (promptTokens.length === 0) throw new RangeError("the prompt is empty: give at least one token");
     if (promptTokens.length >= runner.slotLength) {
-      throw new RangeError(
+      throw new PromptTooLongError(
         `the prompt has ${promptTokens.length} tokens, but a slot holds ${runner.slotLength} for prompt and answer together: ` +
           "shorten the prompt, or load the model with longer slots",
       );

@@ -2,8 +2,9 @@
  * What the engine's thread and its client say to each other. Plain structured-cloneable values; order is kept by the port.
  */
 import type { PreparedModel } from "./prepare.ts";
+import { PromptTooLongError } from "./prompt-too-long.ts";
 import type { Usage } from "./sequence.ts";
-import type { ChatMessage } from "./tokenizer/tokenizer.ts";
+import type { ChatMessage, ChatPromptOptions } from "./tokenizer/tokenizer.ts";
 import type { FinishReason, ModelConfig, ProviderName, SamplingParameters } from "./types.ts";
 
 /** Which provider a model runs on, and with how much room. */
@@ -46,6 +47,8 @@ export interface LoadedModel {
   readonly config: ModelConfig;
   readonly slots: number;
   readonly slotLength: number;
+  /** Source of the model's chat template: tells how it calls tools. */
+  readonly chatTemplate: string | undefined;
   /** Why a better provider was passed over, and other things worth a line in the log. */
   readonly notes: readonly string[];
 }
@@ -56,7 +59,7 @@ export interface LoadProgress {
 }
 
 export type PromptInput =
-  | { readonly messages: readonly ChatMessage[] }
+  | ({ readonly messages: readonly ChatMessage[] } & ChatPromptOptions)
   | { readonly prompt: string }
   | { readonly promptTokens: readonly number[] };
 
@@ -75,6 +78,8 @@ export type ToEngine =
   | { readonly type: "probe"; readonly allowSoftwareGpu: boolean }
   | { readonly type: "load"; readonly spec: LoadSpec }
   | ({ readonly type: "generate"; readonly id: number; readonly input: PromptInput } & GenerateOptions)
+  | { readonly type: "tokenize"; readonly id: number; readonly input: PromptInput }
+  | { readonly type: "detokenize"; readonly id: number; readonly tokens: readonly number[] }
   | { readonly type: "acknowledge"; readonly id: number; readonly tokens: number }
   | { readonly type: "cancel"; readonly id: number }
   | { readonly type: "close" };
@@ -95,6 +100,9 @@ export type FromEngine =
   /** Answers "probe" or "load". */
   | { readonly type: "failed"; readonly error: ErrorValue }
   | { readonly type: "started"; readonly id: number; readonly promptTokens: readonly number[] }
+  | { readonly type: "tokenized"; readonly id: number; readonly tokens: readonly number[] }
+  | { readonly type: "detokenized"; readonly id: number; readonly text: string }
+  /** Answers "generate", "tokenize" or "detokenize". */
   | { readonly type: "refused"; readonly id: number; readonly error: ErrorValue }
   /** One step ran; sent for each, so that silence means trouble. */
   | { readonly type: "step"; readonly items: readonly OutputItem[] }
@@ -111,6 +119,7 @@ export function errorValue(error: unknown): ErrorValue {
 /** An Error again, of the built-in class where the name is one that callers tell apart. */
 export function toError({ name, message }: ErrorValue): Error {
   if (name === "RangeError") return new RangeError(message);
+  if (name === "PromptTooLongError") return new PromptTooLongError(message);
   const error = new Error(message);
   error.name = name;
   return error;

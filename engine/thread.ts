@@ -63,14 +63,20 @@ export function serveEngine(port: EnginePort, platform: EnginePlatform): void {
       });
       model = { loaded, loop };
       const { provider, config, slots, slotLength } = runner;
-      port.post({ type: "loaded", model: { provider, config, slots, slotLength, notes } });
+      const { chatTemplate } = tokenizer;
+      port.post({ type: "loaded", model: { provider, config, slots, slotLength, chatTemplate, notes } });
     } finally {
       isLoading = false;
     }
   }
 
-  function generate(message: Extract<ToEngine, { type: "generate" }>): void {
+  const loadedModel = (): NonNullable<typeof model> => {
     if (model === undefined) throw new Error("no model is loaded yet: await load() first");
+    return model;
+  };
+
+  function generate(message: Extract<ToEngine, { type: "generate" }>): void {
+    const model = loadedModel();
     const { id, input, sampling, maxTokens, stop } = message;
     checkStop(stop);
     const promptTokens = promptTokensOf(model.loaded.tokenizer, input);
@@ -88,6 +94,15 @@ export function serveEngine(port: EnginePort, platform: EnginePlatform): void {
     port.post({ type: "started", id, promptTokens });
   }
 
+  /** Does what may fail because of the request `id`, and says so. */
+  const refusing = (id: number, work: () => void): void => {
+    try {
+      work();
+    } catch (error) {
+      port.post({ type: "refused", id, error: errorValue(error) });
+    }
+  };
+
   const answerFailure = (error: unknown): void => port.post({ type: "failed", error: errorValue(error) });
 
   port.onMessage((message) => {
@@ -99,11 +114,19 @@ export function serveEngine(port: EnginePort, platform: EnginePlatform): void {
         load(message.spec).catch(answerFailure);
         break;
       case "generate":
-        try {
-          generate(message);
-        } catch (error) {
-          port.post({ type: "refused", id: message.id, error: errorValue(error) });
-        }
+        refusing(message.id, () => generate(message));
+        break;
+      case "tokenize":
+        refusing(message.id, () => {
+          const tokens = promptTokensOf(loadedModel().loaded.tokenizer, message.input);
+          port.post({ type: "tokenized", id: message.id, tokens });
+        });
+        break;
+      case "detokenize":
+        refusing(message.id, () => {
+          const text = loadedModel().loaded.tokenizer.decode(message.tokens);
+          port.post({ type: "detokenized", id: message.id, text });
+        });
         break;
       case "acknowledge":
         model?.loop.acknowledge(message.id, message.tokens);
@@ -140,5 +163,5 @@ function promptTokensOf(tokenizer: Tokenizer, input: PromptInput): readonly numb
   if (characters > PROMPT_CHARACTERS_MAX) {
     throw new RangeError(`the prompt has ${characters} characters; at most ${PROMPT_CHARACTERS_MAX} are taken`);
   }
-  return "prompt" in input ? tokenizer.encode(input.prompt) : tokenizer.encodeChat(input.messages);
+  return "prompt" in input ? tokenizer.encode(input.prompt) : tokenizer.encodeChat(input.messages, input);
 }

@@ -2,7 +2,7 @@
  * What `LanguageModel` needs of the process it runs in: an engine in a thread of its own, and somebody who knows where models are.
  * The replica's shell sets it in the runtime registry before user code is imported; tests set a fake.
  */
-import type { EngineGeneration, GenerateRequest } from "../engine/index.ts";
+import type { EngineGeneration, GenerateRequest, PromptInput } from "../engine/index.ts";
 
 export type Device = "auto" | "webgpu" | "native" | "wasm";
 
@@ -23,7 +23,12 @@ export interface EngineModel {
   readonly provider: string;
   readonly slots: number;
   readonly slotLength: number;
+  /** Source of its chat template; undefined: it has none. */
+  readonly chatTemplate: string | undefined;
   generate(request: GenerateRequest): EngineOutput;
+  /** The ids that `generate` would take for this input. */
+  tokenize(input: PromptInput): Promise<readonly number[]>;
+  detokenize(tokens: readonly number[]): Promise<string>;
   close(): Promise<void>;
 }
 

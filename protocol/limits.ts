@@ -72,3 +72,16 @@ export const GRPC_MESSAGE_MAX = 64 * MIB;
 export const GRPC_DESCRIPTORS_MAX = 256 * KIB;
 /** gRPC services of an application, and entries of `grpc_servicer_functions`. */
 export const GRPC_SERVICES_MAX = 100;
+/** OpenAI API: a request's body, bytes, and the answers (`n`, or prompts of one completion) that it may ask for. */
+export const OPENAI_BODY_MAX = 4 * MIB;
+export const OPENAI_CHOICES_MAX = 16;
+/** Inputs of one request for embeddings, and ids in one token array. */
+export const OPENAI_INPUTS_MAX = 2_048;
+export const OPENAI_TOKENS_MAX = 131_072;
+/** A stream that has nothing to say sends a comment this often, ms: proxies close what is silent for 30 to 60 s. */
+export const OPENAI_KEEP_ALIVE_MS = 15_000;
+/** What clients are told to wait while a model loads, s, whatever the estimate says. */
+export const OPENAI_RETRY_AFTER_MIN_S = 1;
+export const OPENAI_RETRY_AFTER_MAX_S = 60;
+/** Models of one application. */
+export const OPENAI_MODELS_MAX = 64;

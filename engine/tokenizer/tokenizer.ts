@@ -10,9 +10,34 @@ import { type TokenizerDescription, describeGgufTokenizer } from "./from-gguf.ts
 export interface ChatMessage {
   readonly role: string;
   readonly content: string;
+  /** Calls that the assistant made, their arguments as values: what templates write out. */
+  readonly tool_calls?: readonly object[];
+  /** Of a tool's answer. */
+  readonly tool_call_id?: string;
+  readonly name?: string;
+}
+
+/** What a conversation's prompt has beside its messages. */
+export interface ChatPromptOptions {
+  /** Functions that the model may call, as the template writes them out. */
+  readonly tools?: readonly object[];
+  /** Beginning of the answer, put into the assistant's mouth. */
+  readonly answerPrefix?: string;
 }
 
 const NO_BYTES = new Uint8Array(0);
+
+/** What a template refuses (such as two turns of the user in a row) is the caller's mistake. */
+function render(template: Template, values: Record<string, unknown>): string {
+  try {
+    return template.render(values);
+  } catch (error) {
+    throw new RangeError(
+      `the model's chat template refuses the conversation: ${error instanceof Error ? error.message : String(error)}`,
+      { cause: error },
+    );
+  }
+}
 
 export class Tokenizer {
   readonly #description: TokenizerDescription;
@@ -40,6 +65,11 @@ export class Tokenizer {
     return this.#description.tokens.length;
   }
 
+  /** Source of the chat template; undefined where the model has none. */
+  get chatTemplate(): string | undefined {
+    return this.#description.chatTemplate;
+  }
+
   /** Ids of plain text. Control tokens spelled in `text` become their ids. A start token is put first where the model wants it. */
   encode(text: string): number[] {
     const ids = this.#bpe.encode(text, { add_special_tokens: false }).ids;
@@ -47,23 +77,27 @@ export class Tokenizer {
     return addBosToken && bosToken !== undefined && ids[0] !== bosToken ? [bosToken, ...ids] : ids;
   }
 
-  /** Prompt ids of a conversation, ready for the assistant's answer. Throws where the model has no chat template. */
-  encodeChat(messages: readonly ChatMessage[]): number[] {
-    return this.encode(this.renderChat(messages));
+  /** Prompt ids of a conversation, ready for the assistant's answer. A RangeError where the model has no chat template, or it refuses. */
+  encodeChat(messages: readonly ChatMessage[], options: ChatPromptOptions = {}): number[] {
+    return this.encode(this.renderChat(messages, options));
   }
 
   /** The prompt as text. */
-  renderChat(messages: readonly ChatMessage[]): string {
+  renderChat(messages: readonly ChatMessage[], { tools, answerPrefix = "" }: ChatPromptOptions = {}): string {
     if (this.#template === undefined) {
-      throw new Error("the model has no chat template: give it a plain prompt, or load an instruction-tuned model");
+      throw new RangeError(
+        "the model has no chat template: give it a plain prompt, or load an instruction-tuned model",
+      );
     }
     const { tokens, bosToken, eosToken } = this.#description;
-    return this.#template.render({
-      messages: messages.map(({ role, content }) => ({ role, content })),
+    const prompt = render(this.#template, {
+      messages: [...messages],
+      ...(tools === undefined ? {} : { tools: [...tools] }),
       add_generation_prompt: true,
       bos_token: bosToken === undefined ? "" : tokens[bosToken],
       eos_token: eosToken === undefined ? "" : tokens[eosToken],
     });
+    return prompt + answerPrefix;
   }
 
   /** Whether `token` ends an answer. */

@@ -1,6 +1,7 @@
 import { afterEach, describe, expect, test, vi } from "vitest";
 import { EngineClient, type EngineClientOptions, EngineDeadError, type EngineThread } from "../../engine/client.ts";
 import type { EngineGeneration } from "../../engine/generation.ts";
+import { PromptTooLongError } from "../../engine/prompt-too-long.ts";
 import { createReferenceRunner } from "../../engine/reference/llama.ts";
 import { argmax } from "../../engine/sampler.ts";
 import { spawnNodeEngine } from "../../engine/spawn-node.ts";
@@ -72,6 +73,22 @@ describe("an engine in a thread", () => {
     await expect(collect(client.generate({ prompt: "late" }))).rejects.toThrow(EngineDeadError);
   });
 
+  test("says what a text and a conversation are in tokens, and tokens in text", async () => {
+    const client = await start();
+    const messages = [{ role: "user", content: "Hi" }];
+    const asked = client.generate({ messages, answerPrefix: "Well", maxTokens: 1 });
+    expect(await client.tokenize({ messages, answerPrefix: "Well" })).toEqual(await asked.promptTokens);
+    expect(await client.tokenize({ messages })).not.toEqual(await asked.promptTokens);
+    asked.cancel();
+    const tokens = await client.tokenize({ prompt: "naïve 🙂" });
+    expect(await client.detokenize(tokens)).toBe("naïve 🙂");
+    const empty = await start({}, "unloaded");
+    await expect(empty.tokenize({ prompt: "a" })).rejects.toThrow("no model is loaded");
+    const asking = client.tokenize({ prompt: "a" });
+    await client.close();
+    await expect(Promise.all([asking, client.detokenize([1])])).rejects.toThrow(EngineDeadError);
+  });
+
   test("runs more generations than slots, each with its own text, seeded ones repeatably", async () => {
     const client = await start();
     const ask = (seed: number) =>
@@ -84,7 +101,9 @@ describe("an engine in a thread", () => {
 
   test("refuses what can't be served, with the reason, and goes on", async () => {
     const client = await start({}, { slotLength: 8 });
-    await expect(collect(client.generate({ prompt: "a b c d e f g h i j" }))).rejects.toThrow(/a slot holds 8/);
+    const long = collect(client.generate({ prompt: "a b c d e f g h i j" }));
+    await expect(long).rejects.toThrow(/a slot holds 8/);
+    await expect(long).rejects.toBeInstanceOf(PromptTooLongError);
     await expect(client.generate({ prompt: "a", sampling: { topP: 5 } }).end).rejects.toThrow(RangeError);
     await expect(client.generate({ prompt: "a", stop: ["x".repeat(300)] }).promptTokens).rejects.toThrow("stop string");
     await expect(client.load(spec)).rejects.toThrow("has a model already");

@@ -46,11 +46,14 @@ function fakeOutput(words: readonly string[], request: GenerateRequest): EngineO
     },
   };
 }
+/** What these tests don't ask for. */
+const NO_TEXT = { chatTemplate: undefined, tokenize: async () => [], detokenize: async () => "" };
 const host = (words: readonly string[]): EngineHost => ({
   load: async (request) => ({
     provider: "fake",
     slots: request.slots ?? 4,
     slotLength: request.slotLength,
+    ...NO_TEXT,
     close: async () => {},
     generate: (r) => (requests.push(r), fakeOutput(words, r)),
   }),
@@ -138,6 +141,7 @@ test("return() stops the engine while a piece is awaited", async () => {
       provider: "fake",
       slots: 1,
       slotLength: 8,
+      ...NO_TEXT,
       close: async () => {},
       generate: () => ({
         end: Promise.resolve(end),

@@ -13,6 +13,8 @@ export const SHELL_FILES: Readonly<Record<string, string>> = {
   "coordinator/mesh/upgrade.ts": "the socket side of control links: ends sockets whose peer answers no close",
   "engine/providers/native.ts": "refuses to load the add-on unless the environment keeps it from calling home",
   "ingress/links/listener.ts": "the socket side of links: what one event-loop turn produced goes out together",
+  "llm/openai/surroundings.ts":
+    "clock, chance and timers of the deployments that serve the API, whose code gets them as arguments",
   "serve/batch.ts": "runs in user code, which lives in real time",
   "worker/models/hub.ts": "connect and stall timeouts of a download; its clock is an argument",
   "worker/models/lock.ts": "waits for another process, which no virtual clock drives",

@@ -93,6 +93,9 @@ export class ReplicaEngineHost implements EngineHost {
         provider: loaded.provider,
         slots: loaded.slots,
         slotLength: loaded.slotLength,
+        chatTemplate: loaded.chatTemplate,
+        tokenize: (input) => client.tokenize(input),
+        detokenize: (tokens) => client.detokenize(tokens),
         generate: (generation) => client.generate(generation),
         close,
       };

@@ -190,3 +190,22 @@ test("what is wrong is told with file, line, column, the line and what to do (C0
   for (const [path, expected, args] of cases)
     expect.soft(got.get(path + JSON.stringify(args ?? {})), path).toMatch(expected);
 });
+
+test("an application that comes with the runtime is built from any folder, without a file of its own", async () => {
+  const appDir = folder({});
+  const built = await build(appDir, "skein/llm:openai", { models: "smollm2-135m-instruct,other" });
+  expect(built.inputs).toEqual([]);
+  expect(built.manifest.graph).toMatchObject({
+    ingress: "OpenAI",
+    deployments: [
+      { name: "smollm2-135m-instruct", options: { retry: "no-output" }, usesEngine: true },
+      { name: "other" },
+      { name: "OpenAI", callees: ["smollm2-135m-instruct", "other"] },
+    ],
+  });
+  expect(await failure(appDir, "skein/llm:openai", { model: "x" })).toMatch(
+    /^3 skein\/llm: export 'openai': args\.models.*Expected models=<name>/s,
+  );
+  expect(await failure(appDir, "skein/llm:nope")).toMatch(/Module 'skein\/llm' has no export 'nope'/);
+  expect(await failure(appDir, "skein/onx:app")).toMatch(/No module named 'skein\/onx'/);
+});

@@ -17,8 +17,8 @@ const RUNTIME_EXPORTS = Object.fromEntries(
 /** Locates, bundles, evaluates twice, writes. The runtime must be installed in this process. Throws `INVALID_ARGUMENT` and `NOT_FOUND` with place and advice. */
 export async function buildApplication(request: BuildRequest): Promise<BuildResult> {
   const appDir = resolve(request.appDir);
-  const located = locate(appDir, request.importPath);
-  const bundles = await bundle(appDir, located.file, RUNTIME_EXPORTS);
+  const located = locate(appDir, request.importPath, RUNTIME_EXPORTS);
+  const bundles = await bundle(appDir, located.entry, RUNTIME_EXPORTS);
   const graph = await evaluate(appDir, located, bundles.node, request.args);
   const entries = request.grpcServicers ?? [];
   // Loaded only for those who serve gRPC: the parser costs more than a small build.

@@ -50,10 +50,7 @@ export async function evaluate(
       return await graphOf(await applicationOf(exports[located.exportName], args));
     } catch (error) {
       if (error instanceof SkeinError)
-        throw new SkeinError(
-          error.code,
-          `${relative(appDir, located.file)}: export '${located.exportName}': ${error.message}`,
-        );
+        throw new SkeinError(error.code, `${located.shown}: export '${located.exportName}': ${error.message}`);
       throw thrownBy(error, appDir, folder, "while the application was built");
     }
   }

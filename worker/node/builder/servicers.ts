@@ -124,7 +124,7 @@ async function fromModule(appDir: string, entry: string, runtime: RuntimeExports
     if (error instanceof SkeinError && error.code === "NOT_FOUND") return error.message;
     throw error;
   }
-  const bundles = await bundle(appDir, located.file, runtime);
+  const bundles = await bundle(appDir, located.entry, runtime);
   const folder = realpathSync(mkdtempSync(join(tmpdir(), "skein-descriptor-")));
   try {
     const path = join(folder, "bundle.mjs");

@@ -1,0 +1,81 @@
+/** The ready-made application: a router and a deployment for each model, from what `args` in YAML or on the command line say. */
+import * as z from "zod";
+import { SkeinError } from "../../protocol/errors.ts";
+import { OPENAI_MODELS_MAX } from "../../protocol/limits.ts";
+import { deployment, type Application } from "../../serve/deployment.ts";
+import { SLOT_LENGTH_DEFAULT } from "../language-model.ts";
+import { ModelServer } from "./model-server.ts";
+import { OpenAI } from "./router.ts";
+
+/** Requests that the router passes on at a time: it only carries them, and the models' replicas count. */
+const ROUTED_REQUESTS_MAX = 10_000;
+
+const modelSchema = z.union([
+  z.string().min(1),
+  z.strictObject({
+    /** How clients name it; default: the source. */
+    id: z.string().min(1).max(96).optional(),
+    source: z.string().min(1),
+    device: z.enum(["auto", "webgpu", "native", "wasm"]).optional(),
+    slots: z.number().int().min(1).optional(),
+    slot_length: z.number().int().min(2).optional(),
+    num_replicas: z.number().int().min(1).optional(),
+    num_cpus: z.number().min(0).optional(),
+    num_gpus: z.union([z.number().min(0), z.literal("auto")]).optional(),
+  }),
+]);
+const argsSchema = z.strictObject({
+  models: z.union([z.string().min(1), z.array(modelSchema).min(1).max(OPENAI_MODELS_MAX)]),
+});
+type ModelArgs = z.input<typeof modelSchema>;
+
+export interface OpenAIArgs {
+  /** Names with commas between, or a list of names and settings. */
+  readonly models: string | readonly ModelArgs[];
+}
+
+/** Throws `INVALID_ARGUMENT` that says what the arguments should be. */
+export function openaiApplication(args: OpenAIArgs): Application<OpenAI> {
+  const read = argsSchema.safeParse(args);
+  if (!read.success) throw new SkeinError("INVALID_ARGUMENT", explain(read.error));
+  const { models } = read.data;
+  const listed = typeof models === "string" ? models.split(",").map((name) => name.trim()) : models;
+  const served = listed.map((given) => modelOf(typeof given === "string" ? { source: given } : given));
+  const twice = served.find(({ id }, at) => served.findIndex((other) => other.id === id) !== at);
+  if (twice !== undefined)
+    throw new SkeinError("INVALID_ARGUMENT", `The model '${twice.id}' is listed twice: give one of them another id.`);
+  return deployment(OpenAI, {
+    name: "OpenAI",
+    maxOngoingRequests: ROUTED_REQUESTS_MAX,
+    retry: "no-output",
+    rayActorOptions: { numCpus: 0.1 },
+  }).bind(served.map(({ id, application }) => ({ id, handle: application })) as never);
+}
+
+function modelOf(given: Exclude<z.output<typeof modelSchema>, string>) {
+  const { source } = given;
+  const id = given.id ?? (/[/\\]/.test(source) && /^[./\\]|^\w:/.test(source) ? fileName(source) : source);
+  if (id === "") throw new SkeinError("INVALID_ARGUMENT", "A model's name must not be empty.");
+  const application = deployment(ModelServer, {
+    name: id.replace(/[#/\s]+/g, "-"),
+    retry: "no-output",
+    rayActorOptions: { numCpus: given.num_cpus ?? 1, numGpus: given.num_gpus ?? "auto" },
+    ...(given.num_replicas === undefined ? {} : { numReplicas: given.num_replicas }),
+  }).bind({
+    id,
+    source,
+    device: given.device ?? "auto",
+    slotLength: given.slot_length ?? SLOT_LENGTH_DEFAULT,
+    slots: given.slots ?? null,
+  });
+  return { id, application };
+}
+
+/** `/models/tiny.gguf` is `tiny`. */
+const fileName = (path: string): string => path.replace(/^.*[/\\]/, "").replace(/\.[^.]*$/, "");
+
+function explain(error: z.ZodError): string {
+  const issue = error.issues[0]!;
+  const path = ["args", ...issue.path].join(".");
+  return `${path}: ${issue.message}. Expected models=<name>[,<name>…], or in YAML \`args: {models: [<name>, {source: <name or path>, id: <id>, slots: 4, num_gpus: auto}]}\`.`;
+}

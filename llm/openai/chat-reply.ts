@@ -1,0 +1,93 @@
+/**
+ * Chat answers in OpenAI's form, whole or as a stream of chunks. Lines of a stream are put together from text that is made once: a token costs
+ * one `JSON.stringify` of its text. Pure but for what the choices are.
+ */
+import { event, jsonHead, STREAM_HEAD, type Answer } from "./answer.ts";
+import type { AnswerEvent, Choices, Usage } from "./choices.ts";
+import type { ChatAsk } from "./chat-request.ts";
+
+/** What every chunk of an answer says of it. */
+export interface ReplyFacts {
+  readonly id: string;
+  /** Seconds since 1970. */
+  readonly created: number;
+  readonly model: string;
+  readonly fingerprint: string;
+}
+
+export const usageOf = ({ promptTokens, completionTokens }: Usage) => ({
+  prompt_tokens: promptTokens,
+  completion_tokens: completionTokens,
+  total_tokens: promptTokens + completionTokens,
+});
+
+type End = Extract<AnswerEvent, { kind: "end" }>;
+const finishOf = ({ finishReason }: End, isForced: boolean): string =>
+  isForced && finishReason === "tool_calls" ? "stop" : finishReason;
+
+/** One JSON object. Says nothing where the request was called off. */
+export async function* wholeChat(choices: Choices, ask: ChatAsk, facts: ReplyFacts): Answer {
+  const answers = ask.asks.map(() => ({ text: "", calls: [] as object[], finish: null as string | null }));
+  for await (const said of choices.events()) {
+    const answer = answers[said.index]!;
+    if (said.kind === "text") answer.text += said.text;
+    else if (said.kind === "call")
+      answer.calls.push({
+        id: said.id,
+        type: "function",
+        function: { name: said.name, arguments: said.arguments },
+      });
+    else answer.finish = finishOf(said, ask.isForced);
+  }
+  if (answers.some(({ finish }) => finish === null)) return;
+  yield jsonHead();
+  yield JSON.stringify({
+    id: facts.id,
+    object: "chat.completion",
+    created: facts.created,
+    model: facts.model,
+    system_fingerprint: facts.fingerprint,
+    choices: answers.map(({ text, calls, finish }, index) => ({
+      index,
+      message: {
+        role: "assistant",
+        content: calls.length > 0 && text === "" ? null : text,
+        refusal: null,
+        ...(calls.length > 0 ? { tool_calls: calls } : {}),
+      },
+      logprobs: null,
+      finish_reason: finish,
+    })),
+    usage: usageOf(choices.usage),
+    ...(ask.timings ? { timings: choices.timings } : {}),
+  });
+}
+
+/** Chunks: the role, what is said, how it ended, the counts if they are wanted, the end mark. */
+export async function* streamedChat(choices: Choices, ask: ChatAsk, facts: ReplyFacts): Answer {
+  const head = `data: {"id":"${facts.id}","object":"chat.completion.chunk","created":${facts.created},"model":${JSON.stringify(facts.model)},"system_fingerprint":${JSON.stringify(facts.fingerprint)},`;
+  const open = `${head}"choices":[{"index":`;
+  const close = `"logprobs":null,"finish_reason":null}]${ask.includeUsage ? ',"usage":null' : ""}}\n\n`;
+  yield STREAM_HEAD;
+  // At once, so that headers and first chunk are there before the model has read the prompt.
+  for (const [index] of ask.asks.entries())
+    yield `${open}${index},"delta":{"role":"assistant","content":${ask.asks[index]!.calls === undefined ? '""' : "null"},"refusal":null},${close}`;
+  let ended = 0;
+  for await (const said of choices.events()) {
+    const begin = open + said.index;
+    if (said.kind === "text") yield `${begin},"delta":{"content":${JSON.stringify(said.text)}},${close}`;
+    else if (said.kind === "call") {
+      const at = `${begin},"delta":{"tool_calls":[{"index":${said.call},`;
+      yield `${at}"id":"${said.id}","type":"function","function":{"name":${JSON.stringify(said.name)},"arguments":""}}]},${close}`;
+      yield `${at}"function":{"arguments":${JSON.stringify(said.arguments)}}}]},${close}`;
+    } else {
+      ended++;
+      yield `${begin},"delta":{},"logprobs":null,"finish_reason":"${finishOf(said, ask.isForced)}"}]${ask.includeUsage ? ',"usage":null' : ""}}\n\n`;
+    }
+  }
+  if (ended < ask.asks.length) return;
+  const timings = ask.timings ? `,"timings":${JSON.stringify(choices.timings)}` : "";
+  if (ask.includeUsage) yield `${head}"choices":[],"usage":${JSON.stringify(usageOf(choices.usage))}${timings}}\n\n`;
+  else if (ask.timings) yield `${head}"choices":[]${timings}}\n\n`;
+  yield event("[DONE]");
+}

@@ -1,0 +1,137 @@
+/** `/v1/completions`: texts or token ids that are continued; what load generators and evaluation harnesses use. Pure. */
+import * as z from "zod";
+import { OPENAI_CHOICES_MAX, OPENAI_TOKENS_MAX } from "../../protocol/limits.ts";
+import { event, jsonHead, STREAM_HEAD, type Answer } from "./answer.ts";
+import { usageOf, type ReplyFacts } from "./chat-reply.ts";
+import type { Ask, Choices } from "./choices.ts";
+import { invalid } from "./errors.ts";
+import { flag, read, text, whole } from "./fields.ts";
+import { refuseFields, samplingFields, samplingOf, seedOf, stopOf, wantsUsage } from "./sampling.ts";
+
+/** OpenAI's default for this endpoint. */
+const MAX_TOKENS_DEFAULT = 16;
+
+export const tokenIds = z.array(z.number().int().nonnegative()).min(1).max(OPENAI_TOKENS_MAX);
+const completionSchema = z.looseObject({
+  ...samplingFields,
+  prompt: z.union(
+    [
+      z.string(),
+      tokenIds,
+      z
+        .array(z.union([z.string(), tokenIds]))
+        .min(1)
+        .max(OPENAI_CHOICES_MAX),
+    ],
+    `expected a text, token ids, or up to ${OPENAI_CHOICES_MAX} of these`,
+  ),
+  n: whole(1, OPENAI_CHOICES_MAX),
+  best_of: whole(1, OPENAI_CHOICES_MAX),
+  max_tokens: whole(1),
+  echo: flag,
+  logprobs: whole(0, 5),
+  suffix: text,
+});
+
+export type Prompt = string | readonly number[];
+
+export interface CompletionAsk {
+  readonly asks: readonly Ask[];
+  readonly answersPerPrompt: number;
+  /** Prompts that are said again before their answers; empty where none is. */
+  readonly echoed: readonly Prompt[];
+  readonly stream: boolean;
+  readonly includeUsage: boolean;
+  readonly timings: boolean;
+}
+
+/** Throws a 400 that names the field which is wrong or can't be honoured. */
+export function readCompletion(body: unknown, chance: () => number): CompletionAsk {
+  const fields = read(completionSchema, body);
+  const includeUsage = wantsUsage(fields);
+  refuseFields(fields, { suffix: "this server doesn't fill in the middle." });
+  const answersPerPrompt = fields.n ?? 1;
+  if (fields.best_of != null && fields.best_of !== answersPerPrompt)
+    throw invalid("best_of", "it must equal 'n': all answers are returned.");
+  const prompts = promptsOf(fields.prompt);
+  if (prompts.length * answersPerPrompt > OPENAI_CHOICES_MAX)
+    throw invalid("n", `at most ${OPENAI_CHOICES_MAX} answers to all prompts together.`);
+  const sampling = samplingOf(fields, fields.logprobs ?? undefined);
+  const seed = seedOf(fields, chance);
+  const asks = prompts.flatMap((prompt) =>
+    Array.from({ length: answersPerPrompt }, (_, index): Ask => ({
+      input: typeof prompt === "string" ? { prompt } : { promptTokens: prompt },
+      sampling: { ...sampling, seed: seed + index },
+      maxTokens: fields.max_tokens ?? MAX_TOKENS_DEFAULT,
+      stop: stopOf(fields),
+    })),
+  );
+  return {
+    asks,
+    answersPerPrompt,
+    echoed: fields.echo === true ? prompts : [],
+    stream: fields.stream === true,
+    includeUsage,
+    timings: fields.timings === true,
+  };
+}
+
+/** A list of numbers is one prompt; any other list has a prompt in each place. */
+function promptsOf(given: string | readonly (number | string | readonly number[])[]): readonly Prompt[] {
+  if (typeof given === "string") return [given];
+  return typeof given[0] === "number" ? [given as readonly number[]] : (given as readonly Prompt[]);
+}
+
+/** @param echoes text before each answer, "" for none */
+export async function* wholeCompletion(
+  choices: Choices,
+  ask: CompletionAsk,
+  facts: ReplyFacts,
+  echoes: readonly string[],
+): Answer {
+  const answers = ask.asks.map((_, index) => ({ text: echoes[index] ?? "", finish: null as string | null }));
+  for await (const said of choices.events()) {
+    const answer = answers[said.index]!;
+    if (said.kind === "text") answer.text += said.text;
+    else if (said.kind === "end") answer.finish = said.finishReason;
+  }
+  if (answers.some(({ finish }) => finish === null)) return;
+  yield jsonHead();
+  yield JSON.stringify({
+    id: facts.id,
+    object: "text_completion",
+    created: facts.created,
+    model: facts.model,
+    system_fingerprint: facts.fingerprint,
+    choices: answers.map(({ text, finish }, index) => ({ index, text, logprobs: null, finish_reason: finish })),
+    usage: usageOf(choices.usage),
+    ...(ask.timings ? { timings: choices.timings } : {}),
+  });
+}
+
+export async function* streamedCompletion(
+  choices: Choices,
+  ask: CompletionAsk,
+  facts: ReplyFacts,
+  echoes: readonly string[],
+): Answer {
+  const head = `data: {"id":"${facts.id}","object":"text_completion","created":${facts.created},"model":${JSON.stringify(facts.model)},"system_fingerprint":${JSON.stringify(facts.fingerprint)},`;
+  const usage = ask.includeUsage ? ',"usage":null' : "";
+  const line = (index: number, text: string, finish: string): string =>
+    `${head}"choices":[{"index":${index},"text":${JSON.stringify(text)},"logprobs":null,"finish_reason":${finish}}]${usage}}\n\n`;
+  yield STREAM_HEAD;
+  for (const [index, echo] of echoes.entries()) if (echo !== "") yield line(index, echo, "null");
+  let ended = 0;
+  for await (const said of choices.events()) {
+    if (said.kind === "text") yield line(said.index, said.text, "null");
+    else if (said.kind === "end") {
+      ended++;
+      yield line(said.index, "", `"${said.finishReason}"`);
+    }
+  }
+  if (ended < ask.asks.length) return;
+  const timings = ask.timings ? `,"timings":${JSON.stringify(choices.timings)}` : "";
+  if (ask.includeUsage) yield `${head}"choices":[],"usage":${JSON.stringify(usageOf(choices.usage))}${timings}}\n\n`;
+  else if (ask.timings) yield `${head}"choices":[]${timings}}\n\n`;
+  yield event("[DONE]");
+}

@@ -1,0 +1,148 @@
+/** The deployment of one model: answers every endpoint that needs the model, in OpenAI's form, to whoever has a handle of it. */
+import { OPENAI_KEEP_ALIVE_MS } from "../../protocol/limits.ts";
+import { SkeinError } from "../../protocol/errors.ts";
+import type { Context } from "../../serve/context.ts";
+import { runtime } from "../../serve/runtime.ts";
+import type { Device, EngineModel } from "../host.ts";
+import { withErrors, type Answer } from "./answer.ts";
+import { streamedChat, wholeChat, type ReplyFacts } from "./chat-reply.ts";
+import { readChat } from "./chat-request.ts";
+import { Choices, newId, type Surroundings } from "./choices.ts";
+import { readCompletion, streamedCompletion, wholeCompletion, type CompletionAsk } from "./completions.ts";
+import { embeddings } from "./embeddings.ts";
+import { keptAlive } from "./keep-alive.ts";
+import { streamedResponse, wholeResponse } from "./response-reply.ts";
+import { readResponse } from "./response-request.ts";
+import { REAL } from "./surroundings.ts";
+import { detokenize, tokenize } from "./tokens.ts";
+import { toolFormatOf, type ToolFormat } from "./tool-style.ts";
+
+/** The endpoints that a model answers, with the field that holds its prompt. */
+export const ENDPOINTS = {
+  "chat/completions": "messages",
+  completions: "prompt",
+  responses: "input",
+  embeddings: "input",
+  tokenize: "prompt",
+  detokenize: "tokens",
+} as const;
+export type Endpoint = keyof typeof ENDPOINTS;
+
+export interface ModelSettings {
+  /** How clients name it. */
+  readonly id: string;
+  /** How workers find it: a name of the catalogue, or a path. */
+  readonly source: string;
+  readonly device: Device;
+  readonly slotLength: number;
+  /** null: from the worker's memory. */
+  readonly slots: number | null;
+}
+
+/** What a model says of itself once it is loaded. */
+export interface ModelCard {
+  /** Seconds since 1970. */
+  readonly created: number;
+  /** Tokens of prompt and answer together. */
+  readonly maxLength: number;
+}
+
+export class ModelServer {
+  readonly #settings: ModelSettings;
+  readonly #surroundings: Surroundings;
+  #model!: EngineModel;
+  #format!: ToolFormat;
+  #created = 0;
+
+  constructor(settings: ModelSettings, surroundings: Surroundings = REAL) {
+    this.#settings = settings;
+    this.#surroundings = surroundings;
+  }
+
+  /** Loads the model; the replica is ready when it is. */
+  async init(): Promise<void> {
+    const host = runtime().engine;
+    if (host === undefined)
+      throw new SkeinError(
+        "UNAVAILABLE",
+        "A model is served inside a replica: start the application with `skein run`.",
+      );
+    const { source: name, device, slotLength, slots } = this.#settings;
+    this.#model = await host.load({ name, device, slotLength, slots: slots ?? undefined });
+    this.#format = toolFormatOf(this.#model.chatTemplate ?? "");
+    this.#created = this.#seconds();
+  }
+
+  /** Answered once the model is loaded, and not before. */
+  describe(): ModelCard {
+    return { created: this.#created, maxLength: this.#model.slotLength };
+  }
+
+  /** The answer to a request's body. What goes wrong is told in it. */
+  async *answer(endpoint: Endpoint, body: unknown, ctx: Context): Answer {
+    const told = withErrors(this.#answer(endpoint, body, ctx), ctx.requestId, ENDPOINTS[endpoint], (error) =>
+      console.error(`Request ${ctx.requestId} failed:`, error),
+    );
+    yield* keptAlive(told, OPENAI_KEEP_ALIVE_MS, this.#surroundings);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await (this.#model as EngineModel | undefined)?.close();
+  }
+
+  #answer(endpoint: Endpoint, body: unknown, ctx: Context): Answer {
+    switch (endpoint) {
+      case "chat/completions":
+        return this.#chat(body, ctx);
+      case "completions":
+        return this.#completion(body, ctx);
+      case "responses":
+        return this.#response(body, ctx);
+      case "embeddings":
+        return embeddings(body, this.#settings.id, undefined, ctx.signal);
+      case "tokenize":
+        return tokenize(this.#model, body, this.#format);
+      case "detokenize":
+        return detokenize(this.#model, body);
+    }
+  }
+
+  async *#chat(body: unknown, ctx: Context): Answer {
+    const ask = readChat(body, this.#format, this.#surroundings.random);
+    const choices = await Choices.start(this.#model, ask.asks, ask.asks.length, this.#surroundings, ctx.signal);
+    yield* (ask.stream ? streamedChat : wholeChat)(choices, ask, this.#facts("chatcmpl-"));
+  }
+
+  async *#completion(body: unknown, ctx: Context): Answer {
+    const ask = readCompletion(body, this.#surroundings.random);
+    const choices = await Choices.start(this.#model, ask.asks, ask.answersPerPrompt, this.#surroundings, ctx.signal);
+    const echoes = await this.#echoes(ask);
+    yield* (ask.stream ? streamedCompletion : wholeCompletion)(choices, ask, this.#facts("cmpl-"), echoes);
+  }
+
+  async *#response(body: unknown, ctx: Context): Answer {
+    const ask = readResponse(body, this.#format, this.#surroundings.random);
+    const choices = await Choices.start(this.#model, [ask.ask], 1, this.#surroundings, ctx.signal);
+    yield* (ask.stream ? streamedResponse : wholeResponse)(choices, ask, this.#facts("resp_"), this.#surroundings);
+  }
+
+  async #echoes({ echoed, answersPerPrompt }: CompletionAsk): Promise<readonly string[]> {
+    const texts = await Promise.all(
+      echoed.map((prompt) => (typeof prompt === "string" ? Promise.resolve(prompt) : this.#model.detokenize(prompt))),
+    );
+    return texts.flatMap((text) => new Array<string>(answersPerPrompt).fill(text));
+  }
+
+  #facts(prefix: string): ReplyFacts {
+    return {
+      id: newId(prefix, this.#surroundings),
+      created: this.#seconds(),
+      model: this.#settings.id,
+      fingerprint: `fp_skein_${this.#model.provider}`,
+    };
+  }
+
+  #seconds(): number {
+    return Math.floor(this.#surroundings.now() / 1_000);
+  }
+}

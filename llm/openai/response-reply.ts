@@ -1,0 +1,187 @@
+/** Responses in OpenAI's form: one object, or a series of named events that build it up. Pure but for what the choices are. */
+import { jsonHead, STREAM_HEAD, type Answer } from "./answer.ts";
+import type { ReplyFacts } from "./chat-reply.ts";
+import { newId, type AnswerEvent, type Choices, type Surroundings } from "./choices.ts";
+import type { ResponseAsk } from "./response-request.ts";
+
+interface MessageItem {
+  readonly id: string;
+  readonly type: "message";
+  readonly role: "assistant";
+  status: "in_progress" | "completed" | "incomplete";
+  content: readonly object[];
+}
+interface CallItem {
+  readonly id: string;
+  readonly type: "function_call";
+  readonly call_id: string;
+  readonly name: string;
+  arguments: string;
+  status: "in_progress" | "completed";
+}
+type Status = "in_progress" | "completed" | "incomplete";
+
+const outputText = (text: string): object => ({ type: "output_text", text, annotations: [], logprobs: [] });
+
+/** The response as far as it is known. */
+function responseOf(ask: ResponseAsk, facts: ReplyFacts, status: Status, output: readonly object[], choices?: Choices) {
+  const { fields } = ask;
+  const usage = choices?.usage;
+  return {
+    id: facts.id,
+    object: "response",
+    created_at: facts.created,
+    status,
+    background: false,
+    error: null,
+    incomplete_details: status === "incomplete" ? { reason: "max_output_tokens" } : null,
+    instructions: fields.instructions ?? null,
+    max_output_tokens: fields.max_output_tokens ?? null,
+    model: facts.model,
+    output,
+    parallel_tool_calls: fields.parallel_tool_calls ?? true,
+    previous_response_id: null,
+    reasoning: { effort: null, summary: null },
+    store: false,
+    temperature: fields.temperature ?? 1,
+    text: { format: { type: "text" } },
+    tool_choice: fields.tool_choice ?? "auto",
+    tools: fields.tools ?? [],
+    top_p: fields.top_p ?? 1,
+    truncation: "disabled",
+    usage:
+      usage === undefined
+        ? null
+        : {
+            input_tokens: usage.promptTokens,
+            input_tokens_details: { cached_tokens: 0 },
+            output_tokens: usage.completionTokens,
+            output_tokens_details: { reasoning_tokens: 0 },
+            total_tokens: usage.promptTokens + usage.completionTokens,
+          },
+    user: fields.user ?? null,
+    metadata: fields.metadata ?? {},
+  };
+}
+
+type End = Extract<AnswerEvent, { kind: "end" }>;
+const statusOf = (end: End): Status => (end.finishReason === "length" ? "incomplete" : "completed");
+
+/** One JSON object. Says nothing where the request was called off. */
+export async function* wholeResponse(
+  choices: Choices,
+  ask: ResponseAsk,
+  facts: ReplyFacts,
+  chance: Pick<Surroundings, "random">,
+): Answer {
+  const output: object[] = [];
+  let said = "";
+  let end: End | undefined;
+  const message = (status: Status): void => {
+    if (said === "" && output.length > 0) return;
+    output.push({ id: newId("msg_", chance), type: "message", role: "assistant", status, content: [outputText(said)] });
+    said = "";
+  };
+  for await (const next of choices.events()) {
+    if (next.kind === "text") said += next.text;
+    else if (next.kind === "call") {
+      if (said !== "") message("completed");
+      const { id, name, arguments: values } = next;
+      output.push({
+        id: newId("fc_", chance),
+        type: "function_call",
+        call_id: id,
+        name,
+        arguments: values,
+        status: "completed",
+      });
+    } else end = next;
+  }
+  if (end === undefined) return;
+  message(statusOf(end));
+  yield jsonHead();
+  yield JSON.stringify(responseOf(ask, facts, statusOf(end), output, choices));
+}
+
+/** Named events, numbered; a text's pieces are put together without serialising the rest again. */
+export async function* streamedResponse(
+  choices: Choices,
+  ask: ResponseAsk,
+  facts: ReplyFacts,
+  chance: Pick<Surroundings, "random">,
+): Answer {
+  let number = 0;
+  const event = (type: string, more: object): string =>
+    `event: ${type}\ndata: ${JSON.stringify({ type, sequence_number: number++, ...more })}\n\n`;
+  const output: (MessageItem | CallItem)[] = [];
+  let open: { readonly item: MessageItem; text: string; readonly delta: string } | undefined;
+
+  /** Begins a message and its only part. */
+  function* begin(): Generator<string> {
+    const item: MessageItem = {
+      id: newId("msg_", chance),
+      type: "message",
+      role: "assistant",
+      status: "in_progress",
+      content: [],
+    };
+    const place = { item_id: item.id, output_index: output.length, content_index: 0 };
+    yield event("response.output_item.added", { output_index: output.length, item });
+    yield event("response.content_part.added", { ...place, part: outputText("") });
+    const delta = `,"item_id":"${item.id}","output_index":${output.length},"content_index":0,"logprobs":[],"delta":`;
+    output.push(item);
+    open = { item, text: "", delta };
+  }
+  function* finish(status: Status): Generator<string> {
+    if (open === undefined) return;
+    const { item, text } = open;
+    open = undefined;
+    const at = output.length - 1;
+    const place = { item_id: item.id, output_index: at, content_index: 0 };
+    yield event("response.output_text.done", { ...place, text, logprobs: [] });
+    yield event("response.content_part.done", { ...place, part: outputText(text) });
+    item.status = status;
+    item.content = [outputText(text)];
+    yield event("response.output_item.done", { output_index: at, item });
+  }
+  function* call({ id, name, arguments: values }: Extract<AnswerEvent, { kind: "call" }>): Generator<string> {
+    const item: CallItem = {
+      id: newId("fc_", chance),
+      type: "function_call",
+      call_id: id,
+      name,
+      arguments: "",
+      status: "in_progress",
+    };
+    const at = output.length;
+    yield event("response.output_item.added", { output_index: at, item });
+    const place = { item_id: item.id, output_index: at };
+    yield event("response.function_call_arguments.delta", { ...place, delta: values });
+    yield event("response.function_call_arguments.done", { ...place, name, arguments: values });
+    item.arguments = values;
+    item.status = "completed";
+    output.push(item);
+    yield event("response.output_item.done", { output_index: at, item });
+  }
+
+  yield STREAM_HEAD;
+  const response = responseOf(ask, facts, "in_progress", []);
+  yield event("response.created", { response });
+  yield event("response.in_progress", { response });
+  let end: End | undefined;
+  for await (const next of choices.events()) {
+    if (next.kind === "text") {
+      if (open === undefined) yield* begin();
+      open!.text += next.text;
+      yield `event: response.output_text.delta\ndata: {"type":"response.output_text.delta","sequence_number":${number++}${open!.delta}${JSON.stringify(next.text)}}\n\n`;
+    } else if (next.kind === "call") {
+      yield* finish("completed");
+      yield* call(next);
+    } else end = next;
+  }
+  if (end === undefined) return;
+  const status = statusOf(end);
+  if (output.length === 0) yield* begin();
+  yield* finish(status);
+  yield event(`response.${status}`, { response: responseOf(ask, facts, status, output, choices) });
+}

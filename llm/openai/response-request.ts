@@ -1,0 +1,155 @@
+/** `/v1/responses` without state: from the request's body to what is asked of the engine. Pure. */
+import * as z from "zod";
+import type { ChatMessage } from "../../engine/index.ts";
+import type { Ask } from "./choices.ts";
+import { argumentsOf, promptOf, toolSchema } from "./chat-request.ts";
+import { ApiError, invalid, unsupported } from "./errors.ts";
+import { flag, read, text, whole } from "./fields.ts";
+import { refuseFields, samplingFields, samplingOf, seedOf } from "./sampling.ts";
+import type { Tool, ToolChoice, ToolFormat } from "./tool-style.ts";
+
+const { temperature, top_p, top_k, min_p, repetition_penalty, seed, stream, model, user } = samplingFields;
+const part = z.looseObject({ type: z.string(), text: z.string().optional() });
+const content = z.union([z.string(), z.array(part)], "expected a text or a list of content parts");
+const item = z.looseObject({
+  type: z.string().nullish(),
+  role: z.enum(["system", "developer", "user", "assistant"]).optional(),
+  content: content.nullish(),
+  call_id: z.string().optional(),
+  name: z.string().optional(),
+  arguments: z.string().optional(),
+  output: content.nullish(),
+});
+type Item = z.output<typeof item>;
+
+const responseSchema = z.looseObject({
+  ...{ temperature, top_p, top_k, min_p, repetition_penalty, seed, stream, model, user },
+  input: z.union([z.string(), z.array(item).min(1)], "expected a text or a list of items"),
+  instructions: text,
+  max_output_tokens: whole(1),
+  parallel_tool_calls: flag,
+  metadata: z.record(z.string(), z.unknown()).nullish(),
+  text: z.looseObject({ format: z.looseObject({ type: z.string() }).nullish() }).nullish(),
+  tools: z.array(z.looseObject({ type: z.string() })).nullish(),
+  tool_choice: z
+    .union(
+      [z.enum(["none", "auto", "required"]), z.looseObject({ type: z.literal("function"), name: z.string() })],
+      'expected "none", "auto", "required" or {"type":"function","name":…}',
+    )
+    .nullish(),
+});
+export type ResponseFields = z.output<typeof responseSchema>;
+
+export interface ResponseAsk {
+  readonly ask: Ask;
+  readonly stream: boolean;
+  /** As they were given: the reply repeats them. */
+  readonly fields: ResponseFields;
+}
+
+const STATELESS = {
+  previous_response_id: "this server keeps no responses: send the whole conversation as 'input'.",
+  conversation: "this server keeps no conversations: send the whole conversation as 'input'.",
+  background: "this server keeps no responses.",
+  prompt: "this server keeps no prompts.",
+};
+
+/** Throws a 400 that names the field which is wrong or can't be honoured. */
+export function readResponse(body: unknown, format: ToolFormat, chance: () => number): ResponseAsk {
+  const fields = read(responseSchema, body);
+  refuseFields(fields, STATELESS);
+  if (fields.text?.format != null && fields.text.format.type !== "text")
+    throw unsupported("text.format", "this engine doesn't have structured output yet.");
+  const tools = (fields.tools ?? []).map(toolOf);
+  const messages =
+    typeof fields.input === "string" ? [{ role: "user", content: fields.input }] : messagesOf(fields.input);
+  if (fields.instructions != null && fields.instructions !== "")
+    messages.unshift({ role: "system", content: fields.instructions });
+  const prompt = promptOf(messages, tools, choiceOf(fields, tools), format);
+  return {
+    ask: {
+      ...prompt,
+      ...(prompt.calls === undefined
+        ? {}
+        : { calls: { ...prompt.calls, onlyOne: prompt.calls.onlyOne || fields.parallel_tool_calls === false } }),
+      sampling: { ...samplingOf(fields, undefined), seed: seedOf(fields, chance) },
+      maxTokens: fields.max_output_tokens ?? undefined,
+      stop: [],
+    },
+    stream: fields.stream === true,
+    fields,
+  };
+}
+
+/** Here a function's fields stand beside its type. */
+function toolOf(given: { readonly type: string }, at: number): Tool {
+  if (given.type !== "function")
+    throw unsupported(`tools[${at}]`, `only functions can be called, not '${given.type}'.`);
+  const { type, ...described } = given;
+  const checked = toolSchema.safeParse({ type, function: described });
+  if (checked.success) return checked.data as Tool;
+  throw invalid(`tools[${at}]`, checked.error.issues[0]?.message ?? "it is not a function.");
+}
+
+function choiceOf({ tool_choice: given }: ResponseFields, tools: readonly Tool[]): ToolChoice | "none" {
+  if (given === "none" || (tools.length === 0 && (given == null || given === "auto"))) return "none";
+  if (given == null) return "auto";
+  if (tools.length === 0) throw invalid("tool_choice", "it is only allowed when 'tools' are given.");
+  if (typeof given === "string") return given;
+  if (!tools.some((tool) => tool.function.name === given.name))
+    throw invalid("tool_choice", `there is no function '${given.name}' in 'tools'.`);
+  return { name: given.name };
+}
+
+/** Items as messages; the calls of one turn become one message, as templates expect it. */
+function messagesOf(items: readonly Item[]): ChatMessage[] {
+  const messages: ChatMessage[] = [];
+  for (const [at, given] of items.entries()) {
+    const where = `input[${at}]`;
+    switch (given.type ?? "message") {
+      case "message":
+        if (given.role === undefined) throw missing(`${where}.role`);
+        messages.push({
+          role: given.role === "developer" ? "system" : given.role,
+          content: textOf(given.content, `${where}.content`),
+        });
+        break;
+      case "function_call": {
+        if (given.name === undefined) throw missing(`${where}.name`);
+        const call = {
+          type: "function",
+          ...(given.call_id === undefined ? {} : { id: given.call_id }),
+          function: { name: given.name, arguments: argumentsOf(given.arguments ?? "", `${where}.arguments`) },
+        };
+        const last = messages.at(-1);
+        if (last?.role === "assistant")
+          messages[messages.length - 1] = { ...last, tool_calls: [...(last.tool_calls ?? []), call] };
+        else messages.push({ role: "assistant", content: "", tool_calls: [call] });
+        break;
+      }
+      case "function_call_output":
+        if (given.call_id === undefined) throw missing(`${where}.call_id`);
+        messages.push({ role: "tool", content: textOf(given.output, `${where}.output`), tool_call_id: given.call_id });
+        break;
+      case "reasoning":
+        break;
+      default:
+        throw unsupported(`${where}.type`, `'${given.type}' is not known here.`);
+    }
+  }
+  return messages;
+}
+
+const missing = (param: string): ApiError =>
+  new ApiError(400, `Missing required parameter: '${param}'.`, { param, code: "missing_required_parameter" });
+
+function textOf(given: Item["content"], where: string): string {
+  if (given == null) throw missing(where);
+  if (typeof given === "string") return given;
+  return given
+    .map((piece, at) => {
+      if (typeof piece.text === "string") return piece.text;
+      throw unsupported(`${where}[${at}]`, `this model reads text only, not '${piece.type}'.`);
+    })
+    .join("");
+}

@@ -1,0 +1,182 @@
+/** The ingress deployment: OpenAI's routes. Finds the model that a request names, and passes on what the model's replica answers. */
+import { Hono } from "hono";
+import { OPENAI_BODY_MAX } from "../../protocol/limits.ts";
+import type { Context } from "../../serve/context.ts";
+import type { DeploymentHandle } from "../../serve/handle.ts";
+import { withErrors, type Answer, type AnswerHead } from "./answer.ts";
+import type { Surroundings } from "./choices.ts";
+import { ApiError, apiError, invalid } from "./errors.ts";
+import { LoadedModel } from "./loading.ts";
+import { ENDPOINTS, type Endpoint, type ModelServer } from "./model-server.ts";
+import { REAL } from "./surroundings.ts";
+
+/** A model behind the router: its name and its deployment. */
+export interface ServedModel {
+  readonly id: string;
+  readonly handle: DeploymentHandle<ModelServer>;
+}
+
+interface Known extends ServedModel {
+  readonly loaded: LoadedModel;
+}
+
+type Env = { Bindings: { readonly ctx: Context } };
+
+export class OpenAI {
+  readonly #served: readonly ServedModel[];
+  readonly #surroundings: Surroundings;
+  readonly #app = this.#routes();
+  #models: ReadonlyMap<string, Known> = new Map();
+
+  constructor(models: readonly ServedModel[], surroundings: Surroundings = REAL) {
+    this.#served = models;
+    this.#surroundings = surroundings;
+  }
+
+  /** Ready at once: who asks for a model that still loads is told so. */
+  init(): void {
+    this.#models = new Map(
+      this.#served.map(({ id, handle }) => [
+        id,
+        { id, handle, loaded: new LoadedModel(id, () => handle.describe(), this.#surroundings) },
+      ]),
+    );
+  }
+
+  fetch(request: Request, ctx: Context): Response | Promise<Response> {
+    return this.#app.fetch(request, { ctx });
+  }
+
+  #routes(): Hono<Env> {
+    const app = new Hono<Env>({ getPath });
+    for (const endpoint of Object.keys(ENDPOINTS) as Endpoint[])
+      app.post(pathOf(endpoint), (c) => this.#post(endpoint, c.req.raw, c.env.ctx));
+    app.get("/v1/models", (c) => c.json({ object: "list", data: [...this.#models.values()].map(cardOf) }));
+    app.get("/v1/models/:id{.+}", (c) => {
+      const id = decodeURIComponent(c.req.param("id"));
+      const model = this.#models.get(id);
+      if (model !== undefined) return c.json(cardOf(model));
+      throw notFound(`Unable to find ${id}. ${this.#available()}`);
+    });
+    app.notFound((c) => {
+      throw new ApiError(404, `Unknown request URL: ${c.req.method} ${c.req.path}. The API's routes begin with /v1.`, {
+        code: "unknown_url",
+      });
+    });
+    app.onError((thrown, c) => {
+      const error = apiError(thrown, c.env.ctx.requestId);
+      if (error.status >= 500 && !(thrown instanceof ApiError)) console.error(thrown);
+      return failed(error);
+    });
+    return app;
+  }
+
+  async #post(endpoint: Endpoint, request: Request, ctx: Context): Promise<Response> {
+    const body = await readBody(request);
+    const model = this.#modelFor(body["model"]);
+    await model.loaded.ready();
+    const call = ctx.call(model.handle).options({ stream: true }).answer(endpoint, body);
+    const answer = withErrors(
+      call[Symbol.asyncIterator]() as Answer,
+      ctx.requestId,
+      ENDPOINTS[endpoint],
+      console.error,
+    );
+    return responseOf(answer, () => call.cancel());
+  }
+
+  /** As Ray Serve has it: one model need not be named. */
+  #modelFor(named: unknown): Known {
+    if (named !== undefined && named !== null && named !== "") {
+      if (typeof named !== "string") throw invalid("model", "expected a text.");
+      const model = this.#models.get(named);
+      if (model !== undefined) return model;
+      throw notFound(`Could not find base model with ID "${named}". ${this.#available()}`);
+    }
+    const [only, ...others] = this.#models.values();
+    if (only !== undefined && others.length === 0) return only;
+    throw new ApiError(400, `Model parameter is required when multiple models are configured. ${this.#available()}`, {
+      param: "model",
+      code: "missing_required_parameter",
+    });
+  }
+
+  #available(): string {
+    return `Available models: [${[...this.#models.keys()].map((id) => `'${id}'`).join(", ")}].`;
+  }
+}
+
+const notFound = (message: string): ApiError => new ApiError(404, message, { param: "model", code: "model_not_found" });
+
+const pathOf = (endpoint: Endpoint): string => (endpoint.endsWith("tokenize") ? `/${endpoint}` : `/v1/${endpoint}`);
+
+/** Behind whatever the application is mounted at. */
+export const getPath = (request: Request): string => {
+  const path = /^[^:]+:\/\/[^/]*([^?#]*)/.exec(request.url)?.[1] ?? "/";
+  return /\/(?:v1\/.*|(?:de)?tokenize)$/.exec(path)?.[0] ?? path;
+};
+
+const cardOf = ({ id, loaded: { card } }: Known) => ({
+  id,
+  object: "model",
+  created: card?.created ?? 0,
+  owned_by: "skein",
+  max_model_len: card?.maxLength ?? null,
+  status: card === undefined ? "loading" : "loaded",
+});
+
+/** Reads at most the limit into memory. Throws 413 beyond it, 400 for what is no JSON object. */
+async function readBody(request: Request): Promise<Readonly<Record<string, unknown>>> {
+  const decoder = new TextDecoder();
+  let text = "";
+  let bytes = 0;
+  for await (const piece of (request.body ?? []) as AsyncIterable<Uint8Array>) {
+    bytes += piece.byteLength;
+    if (bytes > OPENAI_BODY_MAX)
+      throw new ApiError(413, `The body has more than ${OPENAI_BODY_MAX} bytes.`, { code: "request_too_large" });
+    text += decoder.decode(piece, { stream: true });
+  }
+  let body: unknown;
+  try {
+    body = JSON.parse(text + decoder.decode());
+  } catch (error) {
+    throw new ApiError(400, `The body is not valid JSON: ${error instanceof Error ? error.message : String(error)}`, {
+      code: "invalid_json",
+    });
+  }
+  if (typeof body === "object" && body !== null && !Array.isArray(body)) return body as Record<string, unknown>;
+  throw new ApiError(400, "The body must be a JSON object.", { code: "invalid_json" });
+}
+
+const failed = (error: ApiError): Response =>
+  new Response(error.body, {
+    status: error.status,
+    headers: {
+      "content-type": "application/json",
+      ...(error.retryAfter === undefined ? {} : { "retry-after": String(error.retryAfter) }),
+    },
+  });
+
+/** A stream piece by piece as it is read; anything else whole. */
+async function responseOf(answer: Answer, callOff: () => void): Promise<Response> {
+  const first = await answer.next();
+  // Called off before anything was said: nobody reads this.
+  if (first.done === true) return new Response(null, { status: 499 });
+  const { status, headers } = first.value as AnswerHead;
+  if (headers["content-type"]?.startsWith("text/event-stream") !== true)
+    return new Response((await Array.fromAsync(answer)).join(""), { status, headers });
+  const encoder = new TextEncoder();
+  const body = new ReadableStream<Uint8Array>(
+    {
+      async pull(controller) {
+        const { done, value } = await answer.next();
+        if (done === true) controller.close();
+        else controller.enqueue(encoder.encode(value as string));
+      },
+      // A generator's `return()` would wait for the piece that is under way.
+      cancel: callOff,
+    },
+    { highWaterMark: 0 },
+  );
+  return new Response(body, { status, headers });
+}

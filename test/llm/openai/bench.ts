@@ -1,0 +1,104 @@
+/** The OpenAI application in this process, in front of models that say what they are told to. */
+import type { GenerateRequest } from "../../../engine/index.ts";
+import { openai, type OpenAIArgs } from "../../../llm/index.ts";
+import type { EngineHost, EngineModel, EngineOutput } from "../../../llm/host.ts";
+import { localTesting } from "../../../serve/local.ts";
+import { runtime } from "../../../serve/runtime.ts";
+
+/** What a model says to a request: pieces, one token each; "…" waits until it is called off. An Error refuses. */
+export type Script = (request: GenerateRequest, index: number) => readonly string[] | Error;
+
+export interface Bench {
+  readonly requests: GenerateRequest[];
+  /** Generations that were called off. */
+  cancelled: number;
+  post(path: string, body: unknown): Promise<Response>;
+  get(path: string): Promise<Response>;
+}
+
+export const PROMPT_TOKENS = 5;
+export const CHATML = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>{% endfor %}";
+
+/** Starts it; `template` decides how tools are called. */
+export async function start(
+  script: Script,
+  { models = "tiny", template = CHATML }: { models?: OpenAIArgs["models"]; template?: string | undefined } = {},
+): Promise<Bench> {
+  const requests: GenerateRequest[] = [];
+  const bench: { cancelled: number } = { cancelled: 0 };
+  const host: EngineHost = {
+    load: async (request) =>
+      ({
+        provider: "fake",
+        slots: 4,
+        slotLength: request.slotLength,
+        chatTemplate: template,
+        tokenize: async (input) => ("prompt" in input ? [...input.prompt].map((c) => c.codePointAt(0)!) : [1, 2, 3]),
+        detokenize: async (tokens) => String.fromCodePoint(...tokens),
+        close: async () => {},
+        generate: (asked) => {
+          requests.push(asked);
+          return says(script(asked, requests.length - 1), asked, () => bench.cancelled++);
+        },
+      }) satisfies EngineModel,
+  };
+  runtime().engine = host;
+  const app = await localTesting(await openai({ models }));
+  const router = app as unknown as { fetch(request: Request): PromiseLike<Response> };
+  return Object.assign(bench, {
+    requests,
+    post: async (path: string, body: unknown) =>
+      router.fetch(
+        new Request(`http://localhost${path}`, {
+          method: "POST",
+          headers: { "content-type": "application/json" },
+          body: typeof body === "string" ? body : JSON.stringify(body),
+        }),
+      ),
+    get: async (path: string) => router.fetch(new Request(`http://localhost${path}`)),
+  });
+}
+
+function says(pieces: readonly string[] | Error, request: GenerateRequest, onCancel: () => void): EngineOutput {
+  const end = Promise.withResolvers<Awaited<EngineOutput["end"]>>();
+  const stopped = Promise.withResolvers<void>();
+  let said = 0;
+  let isOver = false;
+  const finish = (finishReason: "stop" | "length" | "cancelled"): void => {
+    isOver = true;
+    end.resolve({ promptTokens: PROMPT_TOKENS, completionTokens: said, finishReason });
+  };
+  const cancel = (): void => {
+    if (isOver) return;
+    onCancel();
+    finish("cancelled");
+    stopped.resolve();
+  };
+  request.signal?.addEventListener("abort", cancel);
+  const promptTokens = pieces instanceof Error ? Promise.reject(pieces) : Promise.resolve([1, 2, 3, 4, 5]);
+  promptTokens.catch(() => {});
+  return {
+    end: end.promise,
+    promptTokens,
+    cancel,
+    async *[Symbol.asyncIterator]() {
+      for (const text of pieces as readonly string[]) {
+        if (text === "…") await stopped.promise;
+        if (text === "†") throw new Error("the model broke");
+        if (isOver) return;
+        said++;
+        yield { text, tokens: [said] };
+        if (said === request.maxTokens) return finish("length");
+      }
+      finish("stop");
+    },
+  };
+}
+
+/** A stream's events: data of each, and comments. */
+export async function eventsOf(response: Response): Promise<string[]> {
+  return (await response.text())
+    .split("\n\n")
+    .filter((block) => block !== "")
+    .map((block) => block.replace(/^data: /, ""));
+}
