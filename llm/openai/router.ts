@@ -58,6 +58,8 @@ export class OpenAI {
       if (model !== undefined) return c.json(cardOf(model));
       throw notFound(`Unable to find ${id}. ${this.#available()}`);
     });
+    // What a person sees who opens the address.
+    app.get("/", (c) => c.text(`The OpenAI API is at /v1. ${this.#available()}\n`));
     app.notFound((c) => {
       throw new ApiError(404, `Unknown request URL: ${c.req.method} ${c.req.path}. The API's routes begin with /v1.`, {
         code: "unknown_url",

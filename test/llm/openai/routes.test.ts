@@ -82,6 +82,7 @@ describe("requests", () => {
       status: 413,
       code: "request_too_large",
     });
+    expect(await (await get("/")).text()).toBe("The OpenAI API is at /v1. Available models: ['tiny'].\n");
     expect(await errorOf(await get("/v1/nothing"))).toMatchObject({ status: 404, code: "unknown_url" });
     expect(await errorOf(await get("/v1/chat/completions"))).toMatchObject({ status: 404, code: "unknown_url" });
   });

@@ -1,0 +1,146 @@
+/** The OpenAI API in front of real models, through ingress, router and replicas: a tiny random one and the default one. */
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { request } from "node:http";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { defaultModelPath } from "../support/default-model.ts";
+import { makeTinyGguf } from "../support/tiny-gguf.ts";
+import { eventually, SystemMesh } from "./mesh.ts";
+
+describe("the OpenAI API", () => {
+  let mesh: SystemMesh;
+  let folder = "";
+  beforeAll(async () => {
+    folder = mkdtempSync(join(tmpdir(), "skein-openai-"));
+    writeFileSync(join(folder, "tiny.gguf"), makeTinyGguf().bytes);
+    mesh = await SystemMesh.start({ appDir: folder, agent: () => ({ device: "native" }) });
+    await mesh.deploy([
+      {
+        name: "openai",
+        import_path: "skein/llm:openai",
+        route_prefix: "/llm",
+        args: {
+          models: [
+            { source: join(folder, "tiny.gguf"), slot_length: 400, num_gpus: 0, num_cpus: 1 },
+            { source: await defaultModelPath(), id: "smollm2-135m-instruct", num_gpus: 0, num_cpus: 1 },
+          ],
+        },
+      },
+    ]);
+  });
+  afterAll(async () => {
+    await mesh?.stop();
+    rmSync(folder, { recursive: true, force: true });
+  });
+
+  const post = (path: string, body: object) =>
+    mesh.fetch(`/llm/v1/${path}`, {
+      method: "POST",
+      headers: { "content-type": "application/json", authorization: "Bearer anything" },
+      body: JSON.stringify(body),
+    });
+
+  it("lists its models, and answers with the real one", async () => {
+    const { data } = JSON.parse((await mesh.fetch("/llm/v1/models")).text);
+    expect(data.map(({ id }: { id: string }) => id)).toEqual(["tiny", "smollm2-135m-instruct"]);
+    const answer = await post("chat/completions", {
+      model: "smollm2-135m-instruct",
+      messages: [{ role: "user", content: "What is the capital of France? Answer in one short sentence." }],
+      temperature: 0,
+      max_completion_tokens: 24,
+    });
+    expect(answer.status).toBe(200);
+    expect(answer.headers["x-request-id"]).toBeDefined();
+    const { choices, usage, model } = JSON.parse(answer.text);
+    expect(choices[0].message.content).toContain("Paris");
+    expect(model).toBe("smollm2-135m-instruct");
+    expect(usage.total_tokens).toBe(usage.prompt_tokens + usage.completion_tokens);
+  });
+
+  it("streams the same tokens that it answers at once, seeded", async () => {
+    const ask = { model: "tiny", messages: [{ role: "user", content: "Once" }], seed: 5, max_tokens: 20 };
+    const whole = JSON.parse((await post("chat/completions", ask)).text);
+    const answer = await post("chat/completions", { ...ask, stream: true, stream_options: { include_usage: true } });
+    expect(answer.headers).toMatchObject({
+      "content-type": "text/event-stream; charset=utf-8",
+      "x-accel-buffering": "no",
+    });
+    const events = answer.text
+      .trimEnd()
+      .split("\n\n")
+      .map((line) => line.slice("data: ".length));
+    expect(events.pop()).toBe("[DONE]");
+    const chunks = events.map((data) => JSON.parse(data));
+    expect(chunks.map((chunk) => chunk.choices[0]?.delta.content ?? "").join("")).toBe(
+      whole.choices[0].message.content,
+    );
+    expect(chunks.at(-1).usage).toEqual(whole.usage);
+    expect(whole.usage.completion_tokens).toBe(20);
+  });
+
+  it("continues texts and token ids alike, and says what they are", async () => {
+    const ids = JSON.parse(
+      (await mesh.fetch("/llm/tokenize", { method: "POST", body: '{"model":"tiny","prompt":"The river"}' })).text,
+    );
+    const ask = { model: "tiny", temperature: 0, max_tokens: 8 };
+    const [text, tokens] = await Promise.all([
+      post("completions", { ...ask, prompt: "The river" }),
+      post("completions", { ...ask, prompt: ids.tokens }),
+    ]);
+    expect(JSON.parse(tokens.text).choices).toEqual(JSON.parse(text.text).choices);
+    expect(ids).toMatchObject({ max_model_len: 400, count: ids.tokens.length });
+  });
+
+  it("a prompt that doesn't fit, and a model that isn't there, are told before a stream begins", async () => {
+    const long = { model: "tiny", stream: true, messages: [{ role: "user", content: "river ".repeat(500) }] };
+    const [answer, none] = await Promise.all([
+      post("chat/completions", long),
+      post("chat/completions", { ...long, model: "gpt-9" }),
+    ]);
+    expect([answer.status, JSON.parse(answer.text).error.code]).toEqual([400, "context_length_exceeded"]);
+    expect([none.status, JSON.parse(none.text).error.message]).toEqual([
+      404,
+      expect.stringContaining("Could not find"),
+    ]);
+  });
+
+  it("stops the engine when the client leaves a stream", async () => {
+    const url = new URL("/llm/v1/chat/completions", await mesh.clientUrl());
+    const { deployments } = (await mesh.status()).applications["openai"]!;
+    const pid = deployments["smollm2-135m-instruct"]?.replicas[0]?.pid ?? 0;
+    const used = (): number => mesh.cpuSeconds(pid);
+    const before = used();
+    await new Promise<void>((resolve, reject) => {
+      const outgoing = request(url, { method: "POST" }, (incoming) => {
+        let events = 0;
+        incoming.on("data", (piece: Buffer) => {
+          events += piece.toString().split("\n\n").length - 1;
+          if (events < 10) return;
+          incoming.destroy();
+          resolve();
+        });
+      });
+      outgoing.on("error", reject);
+      // Greedy, it would go on until its context of 2,048 tokens is full: for a minute or more.
+      outgoing.end(
+        JSON.stringify({
+          model: "smollm2-135m-instruct",
+          stream: true,
+          temperature: 0,
+          messages: [{ role: "user", content: "Write a very long story about the sea." }],
+        }),
+      );
+    });
+    expect(used()).toBeGreaterThan(before);
+    await eventually(
+      async () => {
+        const start = used();
+        await new Promise((resolve) => setTimeout(resolve, 1_000));
+        return used() - start < 0.15;
+      },
+      "the replica computes nothing any more",
+      20_000,
+    );
+  });
+});
