@@ -22,7 +22,7 @@ const usage = `Usage: node setup.mjs <command>
 
   start [options]     install what is missing, then serve the example model and show how to talk to it
   test [filter...]    install what is missing, fetch browser and model, run the tests
-  run <name>          ${"check | bench | chaos | fuzz | sim"}, each with its own options
+  run <name>          ${"check | bench | chaos | clients | fuzz | sim"}, each with its own options
   exec <file> [...]   run a program of this repository on its own Node
   install             only install
 
@@ -33,6 +33,7 @@ const scripts = {
   check: [vitest, "run", "--project", "unit", "test/tidy.test.ts", "test/checks.test.ts"],
   bench: ["bench/main.ts"],
   chaos: ["test/chaos/main.ts"],
+  clients: ["test/clients/main.ts"],
   fuzz: ["test/fuzz/main.ts"],
   sim: ["test/sim/run-main.ts"],
 };

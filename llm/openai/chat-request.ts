@@ -143,7 +143,9 @@ export function promptOf(
   const shown = choice === "none" ? [] : tools;
   const plain = format.isNative ? messages : withToolsAsText(messages, shown, format.style);
   if (choice === "none") return { input: { messages: plain } };
-  const prefix = answerPrefixOf(format.style, choice);
+  // Where only one function can be meant, its name needs no guess.
+  const only = choice === "required" && tools.length === 1 ? tools[0]?.function : undefined;
+  const prefix = answerPrefixOf(format.style, only ?? choice);
   const names = new Set(tools.map((tool) => tool.function.name));
   return {
     input: {

@@ -12,6 +12,7 @@ export interface Bench {
   readonly requests: GenerateRequest[];
   /** Generations that were called off. */
   cancelled: number;
+  fetch(request: Request): Promise<Response>;
   post(path: string, body: unknown): Promise<Response>;
   get(path: string): Promise<Response>;
 }
@@ -47,6 +48,7 @@ export async function start(
   const router = app as unknown as { fetch(request: Request): PromiseLike<Response> };
   return Object.assign(bench, {
     requests,
+    fetch: async (request: Request) => router.fetch(request),
     post: async (path: string, body: unknown) =>
       router.fetch(
         new Request(`http://localhost${path}`, {

@@ -315,6 +315,14 @@ describe("functions", () => {
     const forced = await post(PATH, { ...hi, tools, tool_choice: { type: "function", function: { name: "weather" } } });
     expect(requests[1]).toMatchObject({ answerPrefix: '<tool_call>\n{"name": "weather", "arguments": {' });
     expect((await forced.json()).choices[0].finish_reason).toBe("stop");
+    await post(PATH, { ...hi, tools, tool_choice: "required" });
+    await post(PATH, {
+      ...hi,
+      tools: [...tools, { type: "function", function: { name: "f" } }],
+      tool_choice: "required",
+    });
+    expect(requests[2]).toMatchObject({ answerPrefix: '<tool_call>\n{"name": "weather", "arguments": {' });
+    expect(requests[3]).toMatchObject({ answerPrefix: '<tool_call>\n{"name": "' });
   });
 
   test("a forced call goes on from what stands in the prompt", async () => {

@@ -1,0 +1,156 @@
+// The openai package of npm.
+import assert from "node:assert/strict";
+import OpenAI from "openai";
+
+const client = new OpenAI({ maxRetries: 0 });
+const messages = [{ role: "user", content: "What is the capital of France? Answer in one short sentence." }];
+const tools = [
+  {
+    type: "function",
+    function: { name: "weather", parameters: { type: "object", properties: { city: { type: "string" } } } },
+  },
+];
+const done = (what) => console.log(what);
+
+const models = await client.models.list();
+assert.deepEqual(
+  models.data.map(({ id }) => id),
+  ["tiny", "chat"],
+);
+assert.equal((await client.models.retrieve("chat")).id, "chat");
+done("models");
+
+const whole = await client.chat.completions.create({
+  model: "chat",
+  messages,
+  temperature: 0,
+  max_completion_tokens: 24,
+});
+assert.match(whole.choices[0].message.content, /Paris/);
+done("chat");
+
+let text = "";
+let usage;
+const stream = await client.chat.completions.create({
+  model: "chat",
+  messages,
+  temperature: 0,
+  max_completion_tokens: 24,
+  stream: true,
+  stream_options: { include_usage: true },
+});
+for await (const chunk of stream) {
+  text += chunk.choices[0]?.delta.content ?? "";
+  usage ??= chunk.usage;
+}
+assert.equal(text, whole.choices[0].message.content);
+assert.deepEqual(usage, whole.usage);
+done("chat, streamed");
+
+// The helper that puts the chunks together must come to the same message.
+const helped = await client.chat.completions
+  .stream({ model: "chat", messages, temperature: 0, max_completion_tokens: 24 })
+  .finalChatCompletion();
+assert.equal(helped.choices[0].message.content, text);
+done("chat, streamed by the helper");
+
+const seeded = () =>
+  client.chat.completions.create({ model: "tiny", messages, seed: 3, n: 2, max_tokens: 12, stop: ["zzz"] });
+const [one, two] = [await seeded(), await seeded()];
+assert.deepEqual(one.choices, two.choices);
+assert.notEqual(one.choices[0].message.content, one.choices[1].message.content);
+done("seed, n, stop");
+
+const scripted = new OpenAI({ maxRetries: 0, baseURL: process.env.SCRIPTED_BASE_URL });
+const weather = { model: "tiny", messages: [{ role: "user", content: "Weather in Paris?" }], tools };
+const called = await scripted.chat.completions.create(weather);
+assert.equal(called.choices[0].finish_reason, "tool_calls");
+assert.deepEqual(JSON.parse(called.choices[0].message.tool_calls[0].function.arguments), { city: "Paris" });
+const streamed = await scripted.chat.completions.stream(weather).finalChatCompletion();
+assert.equal(streamed.choices[0].message.content, "I look.");
+assert.equal(streamed.choices[0].message.tool_calls[0].function.arguments, '{"city":"Paris"}');
+const runner = scripted.chat.completions.runTools({
+  ...weather,
+  tools: [
+    {
+      type: "function",
+      function: {
+        name: "weather",
+        description: "",
+        parameters: {},
+        parse: JSON.parse,
+        function: ({ city }) => `${city} is wet`,
+      },
+    },
+  ],
+});
+assert.equal(await runner.finalContent(), "It rains: Paris is wet");
+const item = (
+  await scripted.responses.create({
+    model: "tiny",
+    input: "Weather?",
+    tools: [{ type: "function", name: "weather", parameters: {}, strict: false }],
+  })
+).output[1];
+assert.deepEqual([item.type, item.name, item.arguments], ["function_call", "weather", '{"city":"Paris"}']);
+done("tools: whole, streamed, run by the helper, in responses");
+
+const completion = await client.completions.create({
+  model: "tiny",
+  prompt: "The river",
+  max_tokens: 5,
+  temperature: 0,
+});
+assert.ok(completion.choices[0].text.length > 0);
+done("completions");
+
+const response = await client.responses.create({
+  model: "chat",
+  input: "What is the capital of France? Answer in one short sentence.",
+  temperature: 0,
+  max_output_tokens: 24,
+});
+assert.match(response.output_text, /Paris/);
+let deltas = "";
+for await (const event of await client.responses.create({
+  model: "chat",
+  input: "What is the capital of France? Answer in one short sentence.",
+  temperature: 0,
+  max_output_tokens: 24,
+  stream: true,
+}))
+  if (event.type === "response.output_text.delta") deltas += event.delta;
+assert.equal(deltas, response.output_text);
+const final = await client.responses.stream({ model: "chat", input: "Hi", max_output_tokens: 4 }).finalResponse();
+assert.equal(final.status, "incomplete");
+done("responses");
+
+await assert.rejects(
+  client.chat.completions.create({ model: "none", messages }),
+  (error) => error instanceof OpenAI.NotFoundError && error.code === "model_not_found",
+);
+await assert.rejects(
+  client.chat.completions.create({
+    model: "tiny",
+    messages: [{ role: "user", content: "river ".repeat(500) }],
+    stream: true,
+  }),
+  (error) =>
+    error instanceof OpenAI.BadRequestError && error.code === "context_length_exceeded" && error.param === "messages",
+);
+await assert.rejects(
+  client.chat.completions.create({ model: "chat", messages, response_format: { type: "json_object" } }),
+  (error) => error.param === "response_format",
+);
+await assert.rejects(client.embeddings.create({ model: "chat", input: "a" }), (error) => error.status === 501);
+done("errors");
+
+const long = await client.chat.completions.create({
+  model: "chat",
+  messages: [{ role: "user", content: "Write a long story." }],
+  stream: true,
+});
+let chunks = 0;
+for await (const _ of long) if (++chunks === 5) break;
+assert.equal(long.controller.signal.aborted, true);
+done("cancel");

@@ -1,0 +1,46 @@
+# The openai package of pip.
+import json
+import openai
+
+client = openai.OpenAI(max_retries=0)
+messages = [{"role": "user", "content": "What is the capital of France? Answer in one short sentence."}]
+
+assert [model.id for model in client.models.list()] == ["tiny", "chat"]
+print("models")
+
+asked = dict(model="chat", messages=messages, temperature=0, max_completion_tokens=24)
+whole = client.chat.completions.create(**asked)
+assert "Paris" in whole.choices[0].message.content
+with client.chat.completions.create(**asked, stream=True, stream_options={"include_usage": True}) as stream:
+    chunks = list(stream)
+assert "".join(c.choices[0].delta.content or "" for c in chunks if c.choices) == whole.choices[0].message.content
+assert chunks[-1].usage == whole.usage
+print("chat, whole and streamed")
+
+extra = client.chat.completions.create(model="tiny", messages=messages, max_tokens=4, extra_body={"top_k": 5, "timings": True})
+assert extra.model_extra["timings"]["time_to_first_token_ms"] >= 0
+print("extra_body")
+
+assert client.completions.create(model="tiny", prompt=["a", "b"], max_tokens=3).usage.completion_tokens == 6
+print("completions")
+
+response = client.responses.create(model="chat", input="What is the capital of France? Answer in one short sentence.", temperature=0, max_output_tokens=24)
+assert "Paris" in response.output_text
+with client.responses.stream(model="chat", input="What is the capital of France? Answer in one short sentence.", temperature=0, max_output_tokens=24) as events:
+    for _ in events:
+        pass
+    assert events.get_final_response().output_text == response.output_text
+print("responses")
+
+try:
+    client.chat.completions.create(model="none", messages=messages)
+    raise AssertionError("an unknown model was served")
+except openai.NotFoundError as error:
+    assert error.code == "model_not_found" and "Could not find" in json.dumps(error.body)
+print("errors")
+
+with client.chat.completions.create(model="chat", messages=[{"role": "user", "content": "Write a long story."}], stream=True) as stream:
+    for index, _ in enumerate(stream):
+        if index == 5:
+            break
+print("cancel")
