@@ -81,7 +81,7 @@ export async function startMesh(): Promise<BenchMesh> {
     dataDir,
     host: "h",
     coordinatorUrls: [`http://127.0.0.1:${port}`],
-    mesh: { host: "127.0.0.1", port: 0, advertise: [] },
+    mesh: { host: "127.0.0.1", port: 0, names: [], advertise: [], secure: false },
     logLevel: "info",
     spec: { ingress: "i", ticket: "t", http: httpOptionsSchema.parse({ port: 0 }), grpc: null },
   });

@@ -18,6 +18,7 @@ const seconds = values.short ? 1 : 3;
 const IDLE_MS = values.short ? 2_000 : 10_000;
 const APPLICATIONS = [
   { name: "noop", import_path: "noop:app", route_prefix: "/" },
+  { name: "web", import_path: "noop:web", route_prefix: "/web" },
   { name: "stream", import_path: "noop:stream", route_prefix: "/stream" },
   { name: "hops", import_path: "noop:hops", route_prefix: "/hops" },
 ];
@@ -87,6 +88,7 @@ async function traffic(): Promise<void> {
     const port = Number(new URL(mesh.ready.urls["noop"]!).port);
     for (const at of [baseline.port, port]) await unary(at, 8, 1);
     await against("noop, 32 clients", port, 32, "/", ">= 0.45");
+    await against("new Response, 32 clients", port, 32, "/web", "as noop");
     await against("two hops, 32 clients", port, 32, "/hops", ">= 0.2");
     const [bare, ours] = await pairs(port, 1, "/");
     const added = median(ours.map((r, i) => r.p50 - bare[i]!.p50));

@@ -3,6 +3,7 @@
  * Knows routes, status codes and the admin token; knows nothing of builds, terminals or processes.
  */
 import { readFile } from "node:fs/promises";
+import type { IngressAddress } from "../protocol/control.ts";
 import { EXIT } from "../protocol/errors.ts";
 import type { InstanceDetails } from "../protocol/status.ts";
 import { CommandFailed, Interrupted } from "./failure.ts";
@@ -17,6 +18,16 @@ export interface JoinToken {
   readonly id: string;
   readonly expires_at_ms: number;
   readonly uses_left: number;
+}
+
+export interface ApiKey {
+  readonly id: string;
+  readonly app: string;
+  readonly name: string;
+  readonly created_at_ms: number;
+  /** Null: it doesn't expire. */
+  readonly expires_at_ms: number | null;
+  readonly expired: boolean;
 }
 
 interface Call {
@@ -118,12 +129,48 @@ export class Client {
     } & JoinToken;
   }
 
+  /** For handle calls of a script: a ticket that lasts for minutes, and where ingresses can be dialled. */
+  async createCaller(): Promise<{ ticket: string; ingresses: IngressAddress[] }> {
+    return (await (await this.#call("/api/skein/callers", { method: "POST" })).json()) as {
+      ticket: string;
+      ingresses: IngressAddress[];
+    };
+  }
+
   async joinTokens(): Promise<JoinToken[]> {
     return ((await (await this.#call("/api/skein/join-tokens")).json()) as { tokens: JoinToken[] }).tokens;
   }
 
   async revokeJoinToken(id: string): Promise<void> {
     await (await this.#call(`/api/skein/join-tokens/${encodeURIComponent(id)}`, { method: "DELETE" })).text();
+  }
+
+  /** The answer holds the only copy of the key. */
+  async createApiKey(wish: {
+    app: string;
+    name?: string;
+    expires_in_s?: number;
+  }): Promise<{ key: string; deployed: boolean } & ApiKey> {
+    return (await (await this.#call("/api/skein/api-keys", { method: "POST", json: wish })).json()) as {
+      key: string;
+      deployed: boolean;
+    } & ApiKey;
+  }
+
+  /** `unreachable`: applications that need a key and have none that is valid. */
+  async apiKeys(): Promise<{ keys: ApiKey[]; unreachable: string[] }> {
+    return (await (await this.#call("/api/skein/api-keys")).json()) as { keys: ApiKey[]; unreachable: string[] };
+  }
+
+  async revokeApiKey(id: string): Promise<void> {
+    await (await this.#call(`/api/skein/api-keys/${encodeURIComponent(id)}`, { method: "DELETE" })).text();
+  }
+
+  /** Takes all keys of an application away and lets everyone call it. */
+  async openApplication(name: string): Promise<void> {
+    await (
+      await this.#call(`/api/skein/applications/${encodeURIComponent(name)}/api-keys`, { method: "DELETE" })
+    ).text();
   }
 
   /** Whether a mesh answers at all, credentials apart. Another program may have taken the port of one that is gone. */

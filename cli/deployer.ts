@@ -25,6 +25,8 @@ export class Deployer {
   readonly #shell: Shell;
   /** gRPC services of the mesh that is deployed to: an application that comes alone serves those whose files its folder has. */
   servicers: readonly string[] = [];
+  /** Names of what this command has put there, or may have: an answer can get lost. Others' are not its to take away. */
+  readonly placed = new Set<string>();
   #inputs: readonly string[] = [];
 
   constructor(target: Target, appDir: string | undefined, shell: Shell) {
@@ -85,6 +87,7 @@ export class Deployer {
       applications.push({ ...withoutLocalFolder(application), artefact: built.artefact });
     }
     progress.show("Deploying");
+    for (const name of this.names) this.placed.add(name);
     if (whole)
       (await client.deploy({ ...(this.target.kind === "config" ? this.target.input : {}), applications })).forEach(
         note,

@@ -39,8 +39,11 @@ export function progressOf(name: string, application: ApplicationDetails | undef
 /** The most telling message: of a replica that isn't running, else of a deployment, else of the application. */
 function messageOf(application: ApplicationDetails): string {
   const deployments = Object.values(application.deployments);
-  if (application.status === "DEPLOY_FAILED")
-    return [application.message, ...deployments.map((d) => d.message)].find((m) => m !== "") ?? "";
+  if (application.status === "DEPLOY_FAILED") {
+    // What the application says names the deployments; why is theirs to say.
+    const failed = deployments.filter((d) => d.status === "DEPLOY_FAILED");
+    return [application.message, ...failed.map((d) => d.message)].filter((m) => m !== "").join("\n");
+  }
   const waiting = deployments.flatMap((d) => d.replicas).filter((r) => r.state !== "RUNNING");
   return (
     [...waiting.map((r) => r.message), ...deployments.map((d) => d.message), application.message].find(

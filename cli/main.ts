@@ -50,6 +50,10 @@ const shell: Shell = {
   sleep: async (ms, signal = stop.signal) => {
     await delay(ms, undefined, { signal, ref: true }).catch(() => {});
   },
+  every: (ms, callback) => {
+    const timer = setInterval(callback, ms).unref();
+    return () => clearInterval(timer);
+  },
   stop: stop.signal,
   kill: kill.signal,
 };

@@ -9,7 +9,7 @@ const BINARY = "skein";
 
 const EXIT_CODES = `
 Exit codes: 0 ok, 1 failed, 2 usage, 3 bad configuration, 4 not found, 5 unreachable, 6 not allowed, 7 timeout, 130 interrupted.
-Environment: SKEIN_ADDRESS (or RAY_DASHBOARD_ADDRESS), SKEIN_DATA_DIR, SKEIN_ADMIN_TOKEN, SKEIN_JOIN_TOKEN, NO_COLOR.`;
+Environment: SKEIN_ADDRESS (or RAY_DASHBOARD_ADDRESS), SKEIN_DATA_DIR, SKEIN_ADMIN_TOKEN, SKEIN_JOIN_TOKEN, SKEIN_API_KEY, NO_COLOR.`;
 
 type Verb = (shell: Shell) => Promise<number>;
 
@@ -68,10 +68,11 @@ export function program(done: (verb: Verb) => void): Command {
   const worker = skein.command("worker").description("workers of a mesh").helpCommand(false);
   workerOptions(dataDir(worker.command("join")))
     .description("let this machine join a mesh as one more worker, until Ctrl-C")
-    .argument("<url...>", "URL of the mesh port, such as http://192.168.1.10:8266, or a join link")
+    .argument("<url...>", "join link, or URL of the mesh port such as https://192.168.1.10:8266")
     .option("--token <token>", "join token (or SKEIN_JOIN_TOKEN, which no process list shows)")
     .option("--browser", "run the worker in a headless Chrome or Chromium")
     .option("--dial-out", "no listener of its own: for a machine that nobody can dial")
+    .option("--insecure", "allow a plain connection to another machine")
     .option("--host <id>", "id of this machine, shared by workers on it")
     .addOption(jsonReady())
     .action((urls: string[], flags) =>
@@ -134,6 +135,15 @@ export function program(done: (verb: Verb) => void): Command {
       done(async (shell) => (await import("./verbs/chat.ts")).chat(prompt, flags, shell)),
     );
 
+  addressOptions(skein.command("exec"))
+    .description("run a script that uses a mesh: run(), status(), getAppHandle() of `skein`")
+    .argument("<script>", "TypeScript or JavaScript file, anywhere")
+    .argument("[arguments...]", "arguments of the script")
+    .passThroughOptions()
+    .action((file: string, args: string[], flags) =>
+      done(async (shell) => (await import("./verbs/exec.ts")).exec(file, args, flags, shell)),
+    );
+
   reading(skein.command("doctor"))
     .description("what this machine can do, and what to mend")
     .action((flags) => done(async (shell) => (await import("./verbs/doctor.ts")).doctor(flags, shell)));
@@ -152,6 +162,29 @@ export function program(done: (verb: Verb) => void): Command {
     .argument("<id>", "id of the token, from the list")
     .action((id: string, flags) =>
       done(async (shell) => (await import("./verbs/join-token.ts")).revokeToken(id, flags, shell)),
+    );
+
+  const key = skein.command("api-key").description("who may call an application").helpCommand(false);
+  reading(key.command("create"))
+    .description("make a key, which is shown once; from the first one on the application can't be called without")
+    .requiredOption("--app <name>", "application that it opens")
+    .option("--name <label>", "what it is called in lists")
+    .option("--expires <time>", "until it expires: 30d, 12h, 15m or seconds (default: never)", duration)
+    .action((flags) => done(async (shell) => (await import("./verbs/api-key.ts")).createKey(flags, shell)));
+  reading(key.command("list"))
+    .description("keys of all applications, without the keys themselves")
+    .action((flags) => done(async (shell) => (await import("./verbs/api-key.ts")).listKeys(flags, shell)));
+  addressOptions(key.command("revoke"))
+    .description("make a key invalid; its application stays closed, also when it was the last one")
+    .argument("<id>", "id of the key, from the list or from the key itself")
+    .action((id: string, flags) =>
+      done(async (shell) => (await import("./verbs/api-key.ts")).revokeKey(id, flags, shell)),
+    );
+  addressOptions(key.command("open"))
+    .description("take all keys of an application away and let everyone call it")
+    .argument("<app>", "name of the application")
+    .action((app: string, flags) =>
+      done(async (shell) => (await import("./verbs/api-key.ts")).openApplication(app, flags, shell)),
     );
 
   skein
@@ -201,7 +234,10 @@ const workerOptions = (command: Command): Command =>
     .option("--resources <json>", "custom resources to offer, for example '{\"scanner\": 1}'")
     .addOption(new Option("--device <device>", "what models run on").choices(["auto", "webgpu", "native", "wasm"]))
     .option("--allow-software-gpu", "let a software adapter (SwiftShader) count as a GPU")
-    .option("--ingress-host <host>", "where this host's ingress listens for replicas (default: 127.0.0.1)")
+    .option(
+      "--ingress-host <host>",
+      "where this host's ingress listens for replicas (default: where other machines of the mesh reach this one)",
+    )
     .option("--ingress-port <port>", "its port (default: any free one)", port)
     .option(
       "--ingress-advertise <url>",
@@ -224,7 +260,7 @@ const meshOptions = (command: Command): Command =>
       "where HTTP clients are listened for (default: what the first deploy says, else 127.0.0.1)",
     )
     .option("--http-port <port>", "its port (default: what the first deploy says, else 8000)", port)
-    .option("--cert <file>", "TLS certificate of the mesh port (PEM)")
+    .option("--cert <file>", "TLS certificate of the mesh port (PEM); without one, off loopback: a self-signed one")
     .option("--key <file>", "its private key (PEM)")
     .option("--insecure", "allow plain connections from other machines")
     .option("--insecure-local-api", "no admin token on loopback, as in Ray")
@@ -247,6 +283,14 @@ function positive(text: string): number {
   const value = Number(text);
   if (!Number.isInteger(value) || value < 1) throw new InvalidArgumentError("Expected a whole number, 1 or more.");
   return value;
+}
+
+/** Seconds of `30d`, `12h`, `15m`, `45s` or a plain number. */
+function duration(text: string): number {
+  const [, digits = "", unit = "s"] = /^(\d+)([smhd]?)$/.exec(text) ?? [];
+  const seconds = Number(digits) * ({ m: 60, h: 3_600, d: 86_400 }[unit] ?? 1);
+  if (digits === "" || seconds < 1) throw new InvalidArgumentError("Expected a time such as 30d, 12h, 15m or 60.");
+  return seconds;
 }
 
 const collect = (text: string, before: readonly string[] | undefined): string[] => [...(before ?? []), text];

@@ -23,6 +23,8 @@ export interface Shell {
   readonly now: () => number;
   /** Resolves after `ms`, or at once when the signal is aborted (default: `stop`). */
   readonly sleep: (ms: number, signal?: AbortSignal) => Promise<void>;
+  /** Calls back every `ms` until it is called off by what it returns; keeps no process from ending. */
+  readonly every: (ms: number, callback: () => void) => () => void;
   /** Aborted by the first Ctrl-C (or SIGTERM, SIGHUP): end in order. */
   readonly stop: AbortSignal;
   /** Aborted by the second: end now. */

@@ -8,10 +8,12 @@ import { mkdir, open, readFile, rename, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { SkeinError } from "../protocol/errors.ts";
 import type { Sha256 } from "../protocol/ids.ts";
+import type { Retention } from "../protocol/blob-retention.ts";
 import { BLOB_MAX } from "../protocol/limits.ts";
+import { prune, touch } from "../protocol/node/blob-folder.ts";
 
 export interface BlobStore {
-  /** Size in bytes, or null when it isn't there. */
+  /** Size in bytes, or null when it isn't there. Who asks wants to use it: it isn't collected for BLOB_GRACE_MS. */
   size(hash: Sha256): Promise<number | null>;
   /** @throws INVALID_ARGUMENT when the bytes have another hash, TOO_LARGE beyond BLOB_MAX; nothing is left behind */
   put(hash: Sha256, bytes: AsyncIterable<Uint8Array>): Promise<void>;
@@ -24,15 +26,20 @@ export const isSha256 = (text: string): text is Sha256 => /^[0-9a-f]{64}$/.test(
 
 export class FolderBlobs implements BlobStore {
   readonly folder: string;
+  readonly #now: () => number;
 
-  constructor(folder: string) {
+  /** @param now ms since 1970 */
+  constructor(folder: string, now: () => number) {
     this.folder = folder;
+    this.#now = now;
   }
 
   async size(hash: Sha256): Promise<number | null> {
     if (!isSha256(hash)) return null;
     try {
-      return (await stat(join(this.folder, hash))).size;
+      const { size } = await stat(join(this.folder, hash));
+      touch(join(this.folder, hash), this.#now());
+      return size;
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === "ENOENT") return null;
       throw error;
@@ -74,6 +81,11 @@ export class FolderBlobs implements BlobStore {
 
   read(hash: Sha256, from: number, to: number): AsyncIterable<Uint8Array> {
     return createReadStream(join(this.folder, hash), { start: from, end: Math.max(from, to) });
+  }
+
+  /** Deletes what is neither in use nor otherwise to be kept (what a killed coordinator left unfinished, too); returns its bytes. */
+  prune(inUse: ReadonlySet<string>, nowMs: number, retention: Retention): number {
+    return prune(this.folder, inUse, nowMs, retention).reduce((sum, { bytes }) => sum + bytes, 0);
   }
 
   text(hash: Sha256): Promise<string> {

@@ -6,15 +6,19 @@ import type { Server } from "node:http";
 import { join } from "node:path";
 import { createAdaptorServer } from "@hono/node-server";
 import { createServer as createTlsServer } from "node:https";
+import { endpoint, pinned } from "../protocol/address.ts";
 import type { HttpOptions } from "../protocol/config.ts";
 import { httpOptionsSchema } from "../protocol/config.ts";
 import { EXIT, SkeinError } from "../protocol/errors.ts";
 import type { HostId } from "../protocol/ids.ts";
-import { RECOVERY_MS } from "../protocol/limits.ts";
+import { CALLER_TICKET_LIFETIME_MS, DIAL_TIMEOUT_MS, MIB, RECOVERY_MS } from "../protocol/limits.ts";
+import { ingressAddresses } from "./project.ts";
 import type { CoordinatorOptions, CoordinatorReady } from "../protocol/local.ts";
 import { isLoopbackHost } from "./api/guard.ts";
+import { ApiKeys } from "./api-keys.ts";
 import { LogReaders } from "./api/logs.ts";
 import { operatorApi } from "./api/operators.ts";
+import { sweepBlobs } from "./blob-sweep.ts";
 import { FolderBlobs } from "./blobs.ts";
 import { Builds, type Build } from "./builds.ts";
 import { loadSigner, newSecret, readOrCreate } from "./keys.ts";
@@ -26,13 +30,16 @@ import { coordinatorMetrics } from "./metrics.ts";
 import { deploymentsAtStart } from "./operators.ts";
 import { Service, type After } from "./service.ts";
 import { Sessions, type Gate } from "./sessions.ts";
-import { emptyDesired, initialState, type DesiredState } from "./state.ts";
+import { initialState, type DesiredState } from "./state.ts";
 import { DesiredStore } from "./store/desired.ts";
 import { SqliteStore } from "./store/sqlite.ts";
+import { advertisedAddresses, meshTls, StartFailed } from "./tls.ts";
 import { JoinTokens } from "./tokens.ts";
 
 /** How often time is looked at, ms: heartbeats, resends, autoscaling. What happens is acted on at once. */
 const TICK_MS = 250;
+/** How often blobs that nothing refers to are looked for, ms. */
+const SWEEP_MS = 60_000;
 
 const after: After = (ms, call) => {
   const timer = setTimeout(call, ms);
@@ -60,25 +67,11 @@ export interface Coordinator {
   stop(): Promise<void>;
 }
 
-/** An error whose exit code the command passes on. */
-export class StartFailed extends Error {
-  readonly exit: number;
-  constructor(exit: number, message: string) {
-    super(message);
-    this.exit = exit;
-  }
-}
-
 function checkOptions(options: CoordinatorOptions): void {
   if (options.insecureLocalApi && !isLoopbackHost(options.operators.host))
     throw new StartFailed(
       EXIT.usage,
       `--insecure-local-api is for loopback only, but the operators' API would listen on ${options.operators.host}. Leave one of the two out.`,
-    );
-  if (!isLoopbackHost(options.mesh.host) && options.mesh.cert === undefined && !options.mesh.insecure)
-    throw new StartFailed(
-      EXIT.usage,
-      `The mesh would listen on ${options.mesh.host} without encryption. Give --cert and --key, or allow it with --insecure.`,
     );
 }
 
@@ -86,8 +79,9 @@ export async function startCoordinator(options: CoordinatorOptions, around: Surr
   checkOptions(options);
   const folder = join(options.dataDir, "coordinator");
   mkdirSync(folder, { recursive: true, mode: 0o700 });
+  const tls = await meshTls(options.mesh, folder, around.now());
   const store = new SqliteStore(join(folder, "state.db"));
-  const { desired: stored, term, stored: saved } = await DesiredStore.open(store);
+  const { desired: stored, others, term, stored: saved } = await DesiredStore.open(store, options);
   const desired = atStart(stored, options);
   if (desired !== stored) await saved.save(desired);
   const signer = loadSigner(folder);
@@ -96,17 +90,25 @@ export async function startCoordinator(options: CoordinatorOptions, around: Surr
   const hostId = hostIdOf(options.dataDir, around.random);
   const tokens = await JoinTokens.open(store, options.requireApproval);
   const localJoinToken = tokens.local(hostId);
-  const blobs = new FolderBlobs(join(folder, "blobs"));
+  const blobs = new FolderBlobs(join(folder, "blobs"), () => around.now());
   mkdirSync(blobs.folder, { recursive: true, mode: 0o700 });
 
+  /** By the token of the first time, later by a ticket: who only says that it is on this host has not shown it. */
+  const isOwn = (credential: string): boolean => {
+    const ticket = signer.verify(credential, around.now());
+    return tokens.isLocal(credential) || (ticket?.use === "worker" && ticket.host === hostId);
+  };
   const gate: Gate = {
     kid: signer.kid,
     keys: signer.keys,
     sign: (claims) => signer.sign(claims),
     ticket: (text) => signer.verify(text, around.now()),
+    isGood: (token, host) => tokens.isGood(token, host, around.now()),
     redeem: (token, host) => tokens.redeem(token, host, around.now()),
-    approval: (worker, peer) => tokens.approval(worker, { host: peer.host, name: peer.capabilities?.name ?? "" }),
+    approval: (worker, join) =>
+      tokens.approval(worker, { host: join.host, name: join.capabilities?.name ?? "", own: isOwn(join.credential) }),
   };
+  /** Addresses, with fingerprints where they are needed. */
   let meshUrls: readonly string[] = [];
   const sessions: Sessions = new Sessions(
     () => loop,
@@ -129,6 +131,8 @@ export async function startCoordinator(options: CoordinatorOptions, around: Surr
         .dispatch(event)
         .catch((error: unknown) => around.log("error", "A build's result could not be stored.", error)),
   );
+  const relays = (ingress: string): string[] =>
+    meshUrls.map((url) => endpoint(url, "ws", `/relay/${encodeURIComponent(ingress)}`));
   const loop: Loop = new Loop(
     { ...initialState(start), deployments: deploymentsAtStart(desired) },
     {
@@ -138,7 +142,7 @@ export async function startCoordinator(options: CoordinatorOptions, around: Surr
       kid: signer.kid,
       keys: signer.keys,
       save: (next) => saved.save(next),
-      relays: (ingress) => meshUrls.map((url) => `${url.replace(/^http/, "ws")}/relay/${encodeURIComponent(ingress)}`),
+      relays,
       build: (app, generation, config, servicers) => builds.start(app, generation, config, servicers),
       problem: (message, cause) => around.log("error", message, cause),
     },
@@ -150,6 +154,7 @@ export async function startCoordinator(options: CoordinatorOptions, around: Surr
     fetch: operatorApi({
       service: new Service(loop, blobs, () => around.now(), after),
       tokens,
+      keys: new ApiKeys(loop, () => around.now()),
       logs,
       adminToken,
       insecure: options.insecureLocalApi,
@@ -160,15 +165,19 @@ export async function startCoordinator(options: CoordinatorOptions, around: Surr
         () => sessions.size,
       ),
       meshUrls: () => meshUrls,
+      caller: () => ({
+        ticket: signer.sign({
+          use: "caller",
+          kid: signer.kid,
+          notAfter: around.now() + CALLER_TICKET_LIFETIME_MS,
+        }),
+        ingresses: ingressAddresses(loop.state, relays),
+      }),
       shutdown: () => around.shutdown(),
       version: around.version,
       now: () => around.now(),
     }).fetch,
   }) as Server;
-  const tls =
-    options.mesh.cert !== undefined && options.mesh.key !== undefined
-      ? { cert: readFileSync(options.mesh.cert), key: readFileSync(options.mesh.key) }
-      : null;
   const guardedBy = { listensOn: options.mesh.host, advertised: () => meshUrls };
   const meshFetch = meshHttp({
     gate,
@@ -180,7 +189,12 @@ export async function startCoordinator(options: CoordinatorOptions, around: Surr
   const mesh = createAdaptorServer({
     overrideGlobalObjects: false,
     fetch: meshFetch,
-    ...(tls === null ? {} : { createServer: createTlsServer, serverOptions: tls }),
+    ...(tls === null
+      ? {}
+      : {
+          createServer: createTlsServer,
+          serverOptions: { cert: tls.cert, key: tls.key, handshakeTimeout: DIAL_TIMEOUT_MS },
+        }),
   }) as Server;
   mesh.on(
     "upgrade",
@@ -189,6 +203,7 @@ export async function startCoordinator(options: CoordinatorOptions, around: Surr
 
   const closing = async (): Promise<void> => {
     clearInterval(timer);
+    clearInterval(sweeper);
     sessions.closeAll();
     for (const server of [operators, mesh]) {
       server.close();
@@ -201,15 +216,23 @@ export async function startCoordinator(options: CoordinatorOptions, around: Surr
     sessions.tick();
     void loop.tick().catch((error: unknown) => around.log("error", "A plan could not be stored.", error));
   }, TICK_MS);
+  const sweep = async (): Promise<void> => {
+    const freed = await sweepBlobs(blobs, loop.state, others, around.now());
+    if (freed > 0) around.log("info", `${Math.ceil(freed / MIB)} MiB of bundles that nothing refers to were deleted.`);
+  };
+  const sweeper = setInterval(
+    () => void sweep().catch((error: unknown) => around.log("warn", "Old bundles could not be deleted.", error)),
+    SWEEP_MS,
+  );
   try {
     const operatorsPort = await listen(operators, options.operators, "the operators' API", "--dashboard-port");
     const meshPort = await listen(mesh, options.mesh, "the mesh", "--mesh-port");
     const scheme = tls === null ? "http" : "https";
-    meshUrls = advertised(options, scheme, meshPort, around.addresses());
+    meshUrls = advertisedAddresses(advertised(options, scheme, meshPort, around.addresses()), tls);
     const operatorsUrl = `http://${urlHost(options.operators.host)}:${operatorsPort}`;
     const ready: CoordinatorReady = {
       operatorsUrl,
-      meshUrl: `${scheme}://${urlHost(options.mesh.host)}:${meshPort}`,
+      meshUrl: pinned(`${scheme}://${urlHost(options.mesh.host)}:${meshPort}`, tls?.fingerprint ?? null),
       adminTokenFile,
       localJoinToken,
       hostId,
@@ -223,9 +246,8 @@ export async function startCoordinator(options: CoordinatorOptions, around: Surr
   }
 }
 
-/** Stored state, or none where a run of its own begins; listeners that the parent asked for stay whatever is deployed. */
-function atStart(stored: DesiredState, options: CoordinatorOptions): DesiredState {
-  const desired: DesiredState = options.fresh ? { ...emptyDesired, generation: stored.generation } : stored;
+/** Listeners that the parent asked for stay whatever is deployed. */
+function atStart(desired: DesiredState, options: CoordinatorOptions): DesiredState {
   if (options.http === null || desired.options.http !== null) return desired;
   const http: HttpOptions = httpOptionsSchema.parse(options.http);
   return { ...desired, options: { ...desired.options, http, pinned: true } };

@@ -4,7 +4,7 @@ import type { ApplicationConfig, GrpcOptions, HttpOptions, LoggingConfig } from 
 import type { Capabilities, IngressStats, WorkerReport } from "../protocol/control.ts";
 import type { AppName, DeploymentId, HostId, IngressId, ReplicaId, WorkerId } from "../protocol/ids.ts";
 import type { DeploymentStatus, DeploymentTrigger } from "../protocol/status.ts";
-import type { AutoscaleMemory, MeshOptions } from "./state.ts";
+import type { ApiKey, AutoscaleMemory, MeshOptions } from "./state.ts";
 
 export interface DeployedApp {
   readonly config: ApplicationConfig;
@@ -40,7 +40,11 @@ export type OperatorEvent =
     }
   | { readonly type: "buildFailed"; readonly app: AppName; readonly generation: number; readonly message: string }
   | { readonly type: "deleteRequested"; readonly apps: readonly AppName[] | "all" }
-  | { readonly type: "scaled"; readonly app: AppName; readonly deployment: string; readonly replicas: number };
+  | { readonly type: "scaled"; readonly app: AppName; readonly deployment: string; readonly replicas: number }
+  | { readonly type: "apiKeyCreated"; readonly key: ApiKey }
+  | { readonly type: "apiKeyRevoked"; readonly id: string }
+  /** Its keys go, and anybody may call it. */
+  | { readonly type: "applicationOpened"; readonly app: string };
 
 export type PeerEvent =
   | {
@@ -67,6 +71,11 @@ export type PlannedEvent =
   | { readonly type: "recovered" }
   | { readonly type: "workerLost"; readonly worker: WorkerId; readonly nowMs: number }
   | { readonly type: "appGone"; readonly app: AppName }
+  /** An ingress is no longer wanted. `over`: nobody can ask it anything, so it need not be drained. */
+  | { readonly type: "ingressDrains"; readonly host: HostId; readonly over: boolean; readonly nowMs: number }
+  | { readonly type: "ingressDrained"; readonly host: HostId }
+  /** It is wanted again, or gone. */
+  | { readonly type: "ingressSettled"; readonly host: HostId }
   | {
       readonly type: "targetChanged";
       readonly deployment: DeploymentId;

@@ -1,10 +1,17 @@
 /** The coordinator as a process: started by the command, told to stop by it. The only place here that has a clock, chance and a terminal. */
-import { networkInterfaces } from "node:os";
 import { fileURLToPath } from "node:url";
 import pino from "pino";
 import { SkeinError } from "../protocol/errors.ts";
 import type { CoordinatorOptions, CoordinatorReady, Failed, LocateModel, Ready } from "../protocol/local.ts";
-import { ChildFailed, childReady, spawnChild, startedByParent, tellParent } from "../protocol/node/parent.ts";
+import { ownAddresses } from "../protocol/node/own-addresses.ts";
+import {
+  ChildFailed,
+  childReady,
+  spawnChild,
+  startedByParent,
+  tellAlive,
+  tellParent,
+} from "../protocol/node/parent.ts";
 import { buildInChild } from "./builds.ts";
 import { startCoordinator, startProblem, type Coordinator } from "./coordinator.ts";
 import packageJson from "../package.json" with { type: "json" };
@@ -16,6 +23,7 @@ const LOCATE_MODEL = fileURLToPath(new URL("../worker/node/locate-model-main.ts"
 const PATHS_MAX = 100;
 
 const options = await startedByParent<CoordinatorOptions>(false);
+tellAlive();
 const log = pino({ name: "coordinator", level: options.logLevel }, pino.destination({ fd: 1, sync: true }));
 
 /** Runs one of the programs that answer once and end. What it says when it fails is said on. */
@@ -63,11 +71,6 @@ const locateModel = (name: string): Promise<string | null> =>
 const pageFolder = async (): Promise<string> =>
   (await once("page", async () => (await ask<object, { folder: string }>(BUILD_PAGE, {})).folder)) ?? "";
 
-const addresses = (): string[] =>
-  Object.values(networkInterfaces()).flatMap((list) =>
-    (list ?? []).filter((a) => !a.internal && a.family === "IPv4").map((a) => a.address),
-  );
-
 let coordinator: Coordinator | null = null;
 let stopping = false;
 async function stop(): Promise<void> {
@@ -87,7 +90,7 @@ try {
     random: Math.random,
     pid: process.pid,
     version: packageJson.version,
-    addresses,
+    addresses: ownAddresses,
     build: buildInChild,
     locateModel,
     pageFolder,

@@ -6,6 +6,7 @@ import { statusReport } from "./status-report.ts";
 /** Numbers of Ray's status gauges (ray-serve: application 1 to 6, deployment 1 to 6). */
 const APPLICATION = { DEPLOY_FAILED: 1, UNHEALTHY: 2, NOT_STARTED: 3, DELETING: 4, DEPLOYING: 5, RUNNING: 6 } as const;
 const DEPLOYMENT = { DEPLOY_FAILED: 1, UNHEALTHY: 2, UPDATING: 3, UPSCALING: 4, DOWNSCALING: 5, HEALTHY: 6 } as const;
+const PROXY = { STARTING: 1, HEALTHY: 2, UNHEALTHY: 3, DRAINING: 4, DRAINED: 5 } as const;
 
 export function coordinatorMetrics(
   loop: () => Loop,
@@ -24,13 +25,14 @@ export function coordinatorMetrics(
     "1 DEPLOY_FAILED, 2 UNHEALTHY, 3 UPDATING, 4 UPSCALING, 5 DOWNSCALING, 6 HEALTHY",
     ["application", "deployment"],
   );
+  const proxy = gauge("proxy_status", "1 STARTING, 2 HEALTHY, 3 UNHEALTHY, 4 DRAINING, 5 DRAINED", ["node_id"]);
   const target = gauge("autoscaling_target_replicas", "Replicas wanted", ["application", "deployment"]);
   const replicas = gauge("deployment_replicas", "Replicas by state", ["application", "deployment", "state"]);
   const workers = gauge("workers", "Workers by status", ["status"]);
   const links = gauge("control_links", "Control links that are open", []);
   const revision = gauge("controller_revision", "Projections sent since the start", []);
   return async () => {
-    for (const g of [application, deployment, target, replicas, workers]) g.reset();
+    for (const g of [application, deployment, proxy, target, replicas, workers]) g.reset();
     const report = statusReport(loop().state, { pid: 0, startedAtMs: 0, revision: loop().revision });
     for (const app of Object.values(report.applications)) {
       application.set({ application: app.name }, APPLICATION[app.status]);
@@ -41,6 +43,7 @@ export function coordinatorMetrics(
         for (const r of d.replicas) replicas.inc({ ...labels, state: r.state });
       }
     }
+    for (const [node, { status }] of Object.entries(report.proxies)) proxy.set({ node_id: node }, PROXY[status]);
     for (const w of report.skein.workers) workers.inc({ status: w.status });
     links.set(sessions());
     revision.set(loop().revision);

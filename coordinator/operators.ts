@@ -41,6 +41,16 @@ export function reduceOperator(state: State, event: OperatorEvent): State {
       const deployments = { ...app.target.deployments, [event.deployment]: { ...deployment, scaled: event.replicas } };
       return withApp(state, { ...app, target: { ...app.target, deployments } });
     }
+    case "apiKeyCreated": {
+      const { app } = event.key;
+      return withApiKeys(state, (keys) => ({ ...keys, [app]: [...(keys[app] ?? []), event.key] }));
+    }
+    case "apiKeyRevoked":
+      return withApiKeys(state, (keys) =>
+        Object.fromEntries(Object.entries(keys).map(([app, list]) => [app, list.filter((k) => k.id !== event.id)])),
+      );
+    case "applicationOpened":
+      return withApiKeys(state, ({ [event.app]: _dropped, ...others }) => others);
   }
 }
 
@@ -173,6 +183,11 @@ function updating(id: DeploymentState["id"], known: DeploymentState | undefined)
 const withApp = (state: State, app: DesiredApp): State => ({
   ...state,
   desired: { ...state.desired, apps: { ...state.desired.apps, [app.name]: app } },
+});
+
+const withApiKeys = (state: State, change: (keys: DesiredState["apiKeys"]) => DesiredState["apiKeys"]): State => ({
+  ...state,
+  desired: { ...state.desired, apiKeys: change(state.desired.apiKeys) },
 });
 
 const mapApps = (desired: DesiredState, change: (app: DesiredApp) => DesiredApp): Record<string, DesiredApp> =>

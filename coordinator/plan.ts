@@ -3,6 +3,7 @@
  * The loop reduces and asks again until nothing is left (at most PLAN_ROUNDS_MAX times). Pure.
  */
 import { WORKER_LOST_AFTER_MS } from "../protocol/limits.ts";
+import { planDrains } from "./drain.ts";
 import type { PlannedEvent } from "./events.ts";
 import { planPlacement } from "./place.ts";
 import { planReplicas } from "./rollout.ts";
@@ -32,7 +33,15 @@ const dropApps: Rule = (state) =>
     .filter((app) => app.deleting && !Object.values(state.replicas).some((r) => r.app === app.name))
     .map((app) => ({ type: "appGone", app: app.name }));
 
-const RULES: readonly Rule[] = [loseWorkers, planTargets, planReplicas, planPlacement, dropApps, planStatus];
+const RULES: readonly Rule[] = [
+  loseWorkers,
+  planTargets,
+  planReplicas,
+  planPlacement,
+  planDrains,
+  dropApps,
+  planStatus,
+];
 
 export function plan(state: State, nowMs: number): PlannedEvent[] {
   const recovered = recover(state, nowMs);

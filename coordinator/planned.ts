@@ -3,7 +3,7 @@ import { splitId } from "../protocol/ids.ts";
 import { nextRandom } from "./suffix.ts";
 import type { PlannedEvent } from "./events.ts";
 import { reservation, withoutWorker } from "./peers.ts";
-import { NOTHING, type DeploymentState, type Replica, type State } from "./state.ts";
+import { NOTHING, type DeploymentState, type Draining, type Replica, type State } from "./state.ts";
 import { withoutReplica } from "./story.ts";
 
 export function reducePlanned(state: State, event: PlannedEvent): State {
@@ -28,6 +28,16 @@ export function reducePlanned(state: State, event: PlannedEvent): State {
         Object.entries(state.deployments).filter(([id]) => !id.startsWith(`${event.app}#`)),
       );
       return { ...state, deployments, desired: { ...state.desired, apps } };
+    }
+    case "ingressDrains":
+      return withDraining(state, event.host, { sinceMs: event.nowMs, over: event.over });
+    case "ingressDrained": {
+      const draining = state.draining[event.host];
+      return draining === undefined ? state : withDraining(state, event.host, { ...draining, over: true });
+    }
+    case "ingressSettled": {
+      const { [event.host]: _settled, ...draining } = state.draining;
+      return { ...state, draining };
     }
     case "targetChanged":
       return withDeployment(state, event.deployment, (d) => targetChanged(d, event));
@@ -91,13 +101,20 @@ function targetChanged(d: DeploymentState, event: Extract<PlannedEvent, { type: 
     event.target === d.target
   )
     return next;
+  const up = event.target > d.target;
+  const auto = event.cause === "autoscaling";
   return {
     ...next,
-    status: event.target > d.target ? "UPSCALING" : "DOWNSCALING",
-    trigger: event.cause === "autoscaling" ? "AUTOSCALING" : "CONFIG_UPDATE_STARTED",
-    message: "",
+    status: up ? "UPSCALING" : "DOWNSCALING",
+    trigger: auto ? "AUTOSCALING" : "CONFIG_UPDATE_STARTED",
+    message: auto ? `${up ? "Upscaling" : "Downscaling"} from ${d.target} to ${event.target} replicas.` : "",
   };
 }
+
+const withDraining = (state: State, host: string, draining: Draining): State => ({
+  ...state,
+  draining: { ...state.draining, [host]: draining },
+});
 
 const withReplica = (state: State, replica: Replica): State => ({
   ...state,

@@ -6,6 +6,7 @@ import type { Assignment, IngressAddress, IngressSpec, ReplicaSpec } from "../pr
 import { deploymentId, type HostId, type IngressId } from "../protocol/ids.ts";
 import type { ReplicaTicket } from "../protocol/ticket.ts";
 import type { Replica, State, WorkerState } from "./state.ts";
+import { subsets, type Subsets } from "./subset.ts";
 
 export type UnsignedReplica = Omit<ReplicaSpec, "ticket"> & {
   readonly claims: Omit<ReplicaTicket, "use" | "kid" | "notAfter">;
@@ -17,12 +18,21 @@ export type UnsignedAssignment = Omit<Assignment, "type" | "version" | "replicas
 
 export const ingressIdOf = (host: HostId): IngressId => `ingress-${host}` as IngressId;
 
+/** Which worker runs its host's ingress: where one is wanted, and where one is being drained. */
+export function ingressHosts(state: State): Map<HostId, WorkerState> {
+  const hosts = wantedIngresses(state);
+  for (const worker of Object.values(state.workers))
+    if (worker.ingress !== null && !hosts.has(worker.host) && state.draining[worker.host]?.over === false)
+      hosts.set(worker.host, worker);
+  return hosts;
+}
+
 /**
- * Which worker runs its host's ingress: on the head's host always, on others where the location says EveryNode and a replica lives.
+ * Which worker should run its host's ingress: on the head's host always, on others where the location says EveryNode and a replica lives.
  * The worker that has it keeps it; before any has reported it, it is the one that joined first (the order of `workers`), so that the
  * choice doesn't move with everyone who joins.
  */
-export function ingressHosts(state: State): Map<HostId, WorkerState> {
+export function wantedIngresses(state: State): Map<HostId, WorkerState> {
   const chosen = new Map<HostId, WorkerState>();
   const nodes = Object.values(state.workers).filter((w) => w.capabilities.kind === "node");
   const head = headHost(state, nodes);
@@ -48,6 +58,15 @@ export const headHost = (
 const hasReplica = (state: State, host: HostId): boolean =>
   Object.values(state.replicas).some((r) => r.worker !== null && state.workers[r.worker]?.host === host);
 
+/** Ingresses that answer, with every URL that may lead there: whoever dials is somewhere that nobody here knows. */
+export function ingressAddresses(state: State, relays: (ingress: IngressId) => readonly string[]): IngressAddress[] {
+  return [...ingressHosts(state)].flatMap(([host, { ingress }]) =>
+    ingress?.state === "ready"
+      ? { ingress: ingress.ingress, host, urls: [...ingress.urls, ...relays(ingress.ingress as IngressId)] }
+      : [],
+  );
+}
+
 /** @param relays URLs of this coordinator's relay for an ingress, tried last */
 export function assignmentFor(
   state: State,
@@ -71,15 +90,61 @@ export function assignmentFor(
         }
       : null;
   const ingresses: IngressAddress[] = [];
-  for (const [host, holder] of [...hosts].sort(([a], [b]) => (a < b ? -1 : 1))) {
-    const id = ingressIdOf(host);
-    if (holder.ingress === null || holder.ingress.ingress !== id || holder.ingress.state !== "ready") continue;
-    const reachable = holder.ingress.urls.filter(
+  const linked = linkedIn(state);
+  for (const { id, host, urls } of readyIngresses(hosts)) {
+    const reachable = urls.filter(
       (url) => host === worker.host || worker.capabilities.kind === "browser" || !isLoopback(url),
     );
-    ingresses.push({ ingress: id, host, urls: [...reachable, ...relays(id)] });
+    const address = { ingress: id, host, urls: [...reachable, ...relays(id)] };
+    const dials = replicas.flatMap(({ replica }) => (linked(replica, id) ? [replica] : []));
+    ingresses.push(dials.length === replicas.length ? address : { ...address, replicas: dials });
   }
   return { replicas, ingress: own, ingresses };
+}
+
+interface ReadyIngress {
+  readonly id: IngressId;
+  readonly host: HostId;
+  readonly urls: readonly string[];
+}
+
+/** Those that take links, in a fixed order. */
+const readyIngresses = (hosts: ReadonlyMap<HostId, WorkerState>): ReadyIngress[] =>
+  [...hosts]
+    .flatMap(([host, { ingress }]) => {
+      const id = ingressIdOf(host);
+      return ingress?.ingress === id && ingress.state === "ready" ? [{ id, host, urls: ingress.urls }] : [];
+    })
+    .sort((a, b) => (a.host < b.host ? -1 : 1));
+
+type Linked = (replica: string, ingress: string) => boolean;
+/** The same for every worker of one state. */
+const remembered = new WeakMap<State, Linked>();
+
+function linkedIn(state: State): Linked {
+  const known = remembered.get(state) ?? linksOf(state);
+  remembered.set(state, known);
+  return known;
+}
+
+/**
+ * Deployment by deployment: an ingress must have replicas of each. Those that run are chosen apart from those that start, for a subset of
+ * the latter would serve nobody.
+ */
+function linksOf(state: State): Linked {
+  const head = headHost(state);
+  const entrances = readyIngresses(ingressHosts(state)).map(({ id, host }) => ({ id, host, head: host === head }));
+  const placed = Object.values(state.replicas).flatMap(({ id, app, deployment, phase, worker }) => {
+    const host = worker === null ? undefined : state.workers[worker]?.host;
+    const dials = host !== undefined && (phase === "running" || phase === "starting");
+    return dials ? [{ id, host, group: `${phase} ${deploymentId(app, deployment)}` }] : [];
+  });
+  const chosen = new Map<string, Subsets>();
+  for (const group of Map.groupBy(placed, (replica) => replica.group).values()) {
+    const subset = subsets(group, entrances);
+    if (subset !== null) for (const { id } of group) chosen.set(id, subset);
+  }
+  return (replica, ingress) => chosen.get(replica)?.get(ingress)?.has(replica) ?? true;
 }
 
 function specOf(state: State, worker: WorkerState, replica: Replica): UnsignedReplica | null {

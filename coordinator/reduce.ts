@@ -14,6 +14,9 @@ export function reduce(state: State, event: Event): State {
     case "buildFailed":
     case "deleteRequested":
     case "scaled":
+    case "apiKeyCreated":
+    case "apiKeyRevoked":
+    case "applicationOpened":
       return reduceOperator(state, event);
     case "joined":
     case "disconnected":
@@ -25,6 +28,9 @@ export function reduce(state: State, event: Event): State {
     case "recovered":
     case "workerLost":
     case "appGone":
+    case "ingressDrains":
+    case "ingressDrained":
+    case "ingressSettled":
     case "targetChanged":
     case "autoscaleRemembered":
     case "replicaAdded":

@@ -64,6 +64,11 @@ export function rollout(
 ): Wanted {
   const target = story.target ?? 0;
   const live = all.filter((r) => r.phase !== "stopping");
+  const surge = Math.ceil((deployment.settings.maxSurgePercent / 100) * target);
+  if (surge > 0 && live.some((r) => r.code !== deployment.code))
+    return surging(state, deployment, live, target, target + surge, (delta) =>
+      delta > 0 && mayStart(deployment, story, all, target, nowMs) ? delta : 0,
+    );
   const none: Wanted = { start: 0, stop: [], reconfigure: [] };
   if (live.length > target) return { ...none, stop: victims(state, deployment, live, live.length - target) };
 
@@ -90,6 +95,30 @@ export function rollout(
     stop: now.filter((r) => r.code !== deployment.code || r.phase === "pending"),
     reconfigure: now.filter((r) => r.code === deployment.code && r.phase !== "pending"),
   };
+}
+
+/** New ones first, up to `most` together with the old; then an old one goes for each new one that runs. */
+function surging(
+  state: State,
+  deployment: DesiredDeployment,
+  live: readonly Replica[],
+  target: number,
+  most: number,
+  start: (delta: number) => number,
+): Wanted {
+  const fresh = live.filter((r) => r.code === deployment.code);
+  const old = live.filter((r) => r.code !== deployment.code);
+  const running = live.filter((r) => r.phase === "running").length;
+  const stop = [
+    ...(fresh.length > target ? victims(state, deployment, fresh, fresh.length - target) : []),
+    ...old.filter((r) => r.phase !== "running"),
+    ...old
+      .filter((r) => r.phase === "running")
+      .sort(byAge)
+      .slice(0, Math.max(running - target, 0)),
+  ];
+  const reconfigure = fresh.filter((r) => !isCurrent(r, deployment) && !stop.includes(r));
+  return { start: start(Math.min(target - fresh.length, most - live.length + stop.length)), stop, reconfigure };
 }
 
 function mayStart(

@@ -3,7 +3,7 @@ import { grpcOptionsSchema, httpOptionsSchema } from "../protocol/config.ts";
 import { deploymentId, type HostId } from "../protocol/ids.ts";
 import type { RoutedApp, RoutedDeployment, RoutedReplica, RoutingTable } from "../protocol/routes.ts";
 import { headHost } from "./project.ts";
-import { replicasOf, type DesiredApp, type DesiredDeployment, type Replica, type State } from "./state.ts";
+import { replicasOf, type ApiKey, type DesiredApp, type DesiredDeployment, type Replica, type State } from "./state.ts";
 
 export type UnversionedTable = Omit<RoutingTable, "version" | "keys">;
 
@@ -16,7 +16,7 @@ export function routingTable(state: State, host: HostId): UnversionedTable {
   for (const app of Object.values(state.desired.apps).sort((a, b) => (a.name < b.name ? -1 : 1))) {
     if (app.target === null) continue;
     // An application that is being deleted has no route any more; its replicas finish what they have.
-    if (!app.deleting) apps.push(routedApp(app, app.target));
+    if (!app.deleting) apps.push(routedApp(app, app.target, state.desired.apiKeys[app.name]));
     for (const deployment of Object.values(app.target.deployments))
       deployments.push(routedDeployment(state, app, deployment));
   }
@@ -27,12 +27,16 @@ export function routingTable(state: State, host: HostId): UnversionedTable {
     http: state.desired.options.http ?? DEFAULT_HTTP,
     grpc: state.desired.options.grpc ?? DEFAULT_GRPC,
     loggingConfig: state.desired.options.loggingConfig,
-    draining: false,
+    draining: state.draining[host] !== undefined,
     head: host === headHost(state),
   };
 }
 
-function routedApp(app: DesiredApp, target: NonNullable<DesiredApp["target"]>): RoutedApp {
+function routedApp(
+  app: DesiredApp,
+  target: NonNullable<DesiredApp["target"]>,
+  keys: readonly ApiKey[] | undefined,
+): RoutedApp {
   const { graph, grpc } = target.manifest;
   return {
     name: app.name,
@@ -41,6 +45,7 @@ function routedApp(app: DesiredApp, target: NonNullable<DesiredApp["target"]>): 
     ...(app.config.logging_config == null ? {} : { loggingConfig: app.config.logging_config }),
     ...(grpc === undefined ? {} : { grpcDescriptors: grpc.descriptors }),
     grpcServices: grpc?.services ?? [],
+    ...(keys === undefined ? {} : { apiKeys: keys.map(({ id, hash, expiresAtMs }) => ({ id, hash, expiresAtMs })) }),
   };
 }
 
@@ -52,6 +57,7 @@ function routedDeployment(state: State, app: DesiredApp, deployment: DesiredDepl
     name: deployment.name,
     maxOngoingRequests: maxOngoing(deployment, replicas),
     maxQueuedRequests: deployment.settings.maxQueuedRequests,
+    backpressure: deployment.settings.backpressure,
     retry: deployment.settings.retry,
     unavailable: story?.status === "DEPLOY_FAILED" && !replicas.some((r) => r.phase === "running"),
     replicas: replicas.flatMap((r) => routedReplica(state, r) ?? []).sort((a, b) => (a.replica < b.replica ? -1 : 1)),

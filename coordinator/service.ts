@@ -12,6 +12,7 @@ import {
 } from "../protocol/config.ts";
 import { SkeinError } from "../protocol/errors.ts";
 import type { Sha256 } from "../protocol/ids.ts";
+import { openWarnings } from "./api-keys.ts";
 import type { BlobStore } from "./blobs.ts";
 import type { DeployOptions, DeployedApp } from "./events.ts";
 import type { Loop } from "./loop.ts";
@@ -49,7 +50,6 @@ export class Service {
       ...unsupportedWarnings(input),
       ...this.#ignored(config, input),
       ...config.applications.flatMap(runtimeEnvWarnings),
-      ...hostWarnings(config),
     ];
     const options: DeployOptions = {
       proxyLocation: config.proxy_location,
@@ -59,7 +59,7 @@ export class Service {
       targetCapacity: config.target_capacity ?? null,
     };
     await this.loop.dispatch({ type: "deployed", source: "declarative", options, apps, warnings, nowMs: this.#now() });
-    return warnings;
+    return [...warnings, ...openWarnings(this.loop.state.desired)];
   }
 
   /** Adds or replaces one application and leaves the others alone. */
@@ -75,7 +75,7 @@ export class Service {
       targetCapacity: null,
     };
     await this.loop.dispatch({ type: "deployed", source: "imperative", options, apps, warnings, nowMs: this.#now() });
-    return warnings;
+    return [...warnings, ...openWarnings(this.loop.state.desired)];
   }
 
   async deleteApp(name: string): Promise<void> {
@@ -206,13 +206,6 @@ const runtimeEnvWarnings = (app: ApplicationConfig): string[] =>
   Object.keys(app.runtime_env)
     .filter((key) => key !== "env_vars")
     .map((key) => `Application "${app.name}": runtime_env.${key} is not supported and has no effect.`);
-
-const hostWarnings = (config: DeployConfig): string[] =>
-  /^(127\.|localhost$|::1$|\[::1\]$)/.test(config.http_options.host)
-    ? []
-    : [
-        `http_options.host ${config.http_options.host}: anyone who reaches this machine can call the applications (no API key is set).`,
-      ];
 
 /** One application as `/api/skein/applications/:name` takes it; the name is the path's. */
 export const parseApplication = (name: string, body: unknown) =>

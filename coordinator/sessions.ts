@@ -19,6 +19,8 @@ export interface Wire {
 export interface Gate {
   /** The ticket's claims, or null when it isn't good. Never says why. */
   ticket(text: string): Ticket | null;
+  /** Whether a join token is good; takes no use. */
+  isGood(token: string, host: string): boolean;
   /** Takes one use of a join token. */
   redeem(token: string, host: string): boolean;
   /** Null when the worker may come in, else what it waits for. */
@@ -232,10 +234,11 @@ export class Sessions {
     const good =
       ticket !== null
         ? ticket.use === "worker" && ticket.worker === join.id && ticket.host === join.host
-        : this.#gate.redeem(join.credential, join.host);
+        : this.#gate.isGood(join.credential, join.host);
     if (!good) return false;
     const waits = this.#gate.approval(join.id, join);
     if (waits !== null) throw new SkeinError("UNAVAILABLE", waits);
-    return true;
+    // Only now: a worker that waited comes again with the same token.
+    return ticket !== null || this.#gate.redeem(join.credential, join.host);
   }
 }

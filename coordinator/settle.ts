@@ -87,7 +87,7 @@ function waiting(
   const initializing = slow(all.filter((r) => r.phase === "starting"));
   if (initializing.length > 0)
     return `Deployment '${deployment.name}' in application '${app}' has ${initializing.length} replicas that have taken more than 30s to initialize. This may be caused by a slow init or reconfigure method.`;
-  return "";
+  return story.message.startsWith("Upscaling ") ? story.message : "";
 }
 
 function total(state: State): Record<string, number> {

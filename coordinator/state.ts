@@ -6,6 +6,7 @@ import type { Manifest } from "../protocol/artefact.ts";
 import type {
   ApplicationConfig,
   AutoscalingConfig,
+  BackpressureConfig,
   GrpcOptions,
   HttpOptions,
   LoggingConfig,
@@ -14,8 +15,8 @@ import type { Capabilities, IngressReport, ReplicaReport } from "../protocol/con
 import type { AppName, DeploymentId, HostId, IngressId, ReplicaId, WorkerId } from "../protocol/ids.ts";
 import type { DeploymentStatus, DeploymentTrigger } from "../protocol/status.ts";
 
-/** Changes of this shape need a migration (store/schema.ts). */
-export const DESIRED_SCHEMA = 1;
+/** Changes of this shape need a migration (store/desired.ts). */
+export const DESIRED_SCHEMA = 2;
 
 export interface Resources {
   readonly cpus: number;
@@ -47,11 +48,13 @@ export interface Settings {
   /** False: an engine may derive it from its slots. */
   readonly maxOngoingGiven: boolean;
   readonly maxQueuedRequests: number;
+  readonly backpressure: BackpressureConfig;
   readonly gracefulShutdownTimeoutS: number;
   readonly gracefulShutdownWaitLoopS: number;
   readonly healthCheckPeriodS: number;
   readonly healthCheckTimeoutS: number;
   readonly rollingUpdatePercentage: number;
+  readonly maxSurgePercent: number;
   readonly maxConstructorRetryCount: number;
   readonly retry: "none" | "no-output";
   readonly loggingConfig: LoggingConfig | null;
@@ -113,12 +116,27 @@ export interface MeshOptions {
   readonly warnings: readonly string[];
 }
 
+/** What is kept of a key with which an application is called. */
+export interface ApiKey {
+  /** Public: the second part of the key's text. */
+  readonly id: string;
+  readonly app: string;
+  /** What the operator calls it. */
+  readonly name: string;
+  /** SHA-256 of the whole text, hex. */
+  readonly hash: string;
+  readonly createdAtMs: number;
+  readonly expiresAtMs: number | null;
+}
+
 export interface DesiredState {
   readonly schema: typeof DESIRED_SCHEMA;
   /** Rises with every deploy; the source of code and config numbers, so that a number is never used twice. */
   readonly generation: number;
   readonly options: MeshOptions;
   readonly apps: Readonly<Record<string, DesiredApp>>;
+  /** By application, whether it is deployed or not: one that is listed is closed to callers without a key, with an empty list to all. */
+  readonly apiKeys: Readonly<Record<string, readonly ApiKey[]>>;
   /** Workers that had joined and not left: recovery waits for them. */
   readonly knownWorkers: readonly WorkerId[];
 }
@@ -189,6 +207,13 @@ export interface IngressStatsState {
   readonly load: Readonly<Record<string, { readonly queued: number; readonly ongoing: number }>>;
 }
 
+/** An ingress that is no longer wanted and still runs. */
+export interface Draining {
+  readonly sinceMs: number;
+  /** Nothing runs there, and whoever looks has seen it: it may go. */
+  readonly over: boolean;
+}
+
 export interface State {
   readonly term: number;
   /** State of the generator of replica suffixes: chance comes in with the start event, and is a value from then on. */
@@ -201,6 +226,8 @@ export interface State {
   readonly replicas: Readonly<Record<string, Replica>>;
   readonly deployments: Readonly<Record<string, DeploymentState>>;
   readonly stats: Readonly<Record<string, IngressStatsState>>;
+  /** By host. */
+  readonly draining: Readonly<Record<string, Draining>>;
   /** Replicas whose tickets are no longer good though a copy may still run, newest last, bounded. */
   readonly revoked: readonly ReplicaId[];
 }
@@ -222,6 +249,7 @@ export const emptyDesired: DesiredState = {
   generation: 0,
   options: emptyOptions,
   apps: {},
+  apiKeys: {},
   knownWorkers: [],
 };
 
@@ -245,6 +273,7 @@ export function initialState(start: {
     replicas: {},
     deployments: {},
     stats: {},
+    draining: {},
     revoked: [],
   };
 }

@@ -197,7 +197,7 @@ function proxies(state: State): Record<string, ProxyDetails> {
     if (w.ingress === null && wanted.get(w.host)?.id !== w.id) continue;
     const report = w.ingress;
     const status =
-      wanted.get(w.host)?.id !== w.id
+      wanted.get(w.host)?.id !== w.id || state.draining[w.host] !== undefined
         ? "DRAINING"
         : report === null || report.state === "starting"
           ? "STARTING"
@@ -219,7 +219,9 @@ function proxies(state: State): Record<string, ProxyDetails> {
 }
 
 function targetGroups(state: State): InstanceDetails["target_groups"] {
-  const ready = Object.values(state.workers).flatMap((w) => (w.ingress?.state === "ready" ? [w.ingress] : []));
+  const ready = Object.values(state.workers).flatMap((w) =>
+    w.ingress?.state === "ready" && state.draining[w.host] === undefined ? [w.ingress] : [],
+  );
   const group = (
     protocol: "HTTP" | "gRPC",
     pick: (i: (typeof ready)[number]) => { host: string; port: number } | null,

@@ -103,28 +103,39 @@ export class JoinTokens {
     return true;
   }
 
-  /** Takes one use. Compares with every token in constant time, so that an answer's delay says nothing. */
+  /** Whether a worker on this host may join with it. Takes no use: it may have to wait for approval, and come again. */
+  isGood(text: string, host: string, nowMs: number): boolean {
+    return this.#find(text, host, nowMs) !== null;
+  }
+
+  /** Takes one use. */
   redeem(text: string, host: string, nowMs: number): boolean {
-    const hash = hashOf(text);
-    if (this.#local !== null && timingSafeEqual(hash, this.#local.hash)) return host === this.#local.host;
-    let found: Token | undefined;
-    for (const token of this.#tokens) if (timingSafeEqual(hash, Buffer.from(token.hash, "hex"))) found = token;
-    if (
-      found === undefined ||
-      found.expiresAtMs <= nowMs ||
-      found.usesLeft <= 0 ||
-      (found.host !== null && found.host !== host)
-    )
-      return false;
-    const taken = found;
-    this.#tokens = this.#tokens.map((t) => (t.id === taken.id ? { ...t, usesLeft: t.usesLeft - 1 } : t));
+    const found = this.#find(text, host, nowMs);
+    if (found === null || found === "local") return found !== null;
+    this.#tokens = this.#tokens.map((t) => (t.id === found.id ? { ...t, usesLeft: t.usesLeft - 1 } : t));
     void this.#save().catch(() => {});
     return true;
   }
 
-  /** Null when the worker may come in, else the sentence that it is told. The coordinator's own host needs no approval. */
-  approval(worker: string, join: { host: string; name: string }): string | null {
-    if (!this.#requireApproval || this.#approved.has(worker) || this.#local?.host === join.host) return null;
+  /** Compares with every token in constant time, so that an answer's delay says nothing. */
+  #find(text: string, host: string, nowMs: number): Token | "local" | null {
+    const hash = hashOf(text);
+    if (this.isLocal(text)) return host === this.#local?.host ? "local" : null;
+    let found: Token | null = null;
+    for (const token of this.#tokens) if (timingSafeEqual(hash, Buffer.from(token.hash, "hex"))) found = token;
+    const good =
+      found !== null && found.expiresAtMs > nowMs && found.usesLeft > 0 && (found.host === null || found.host === host);
+    return good ? found : null;
+  }
+
+  /** The token of the worker that this coordinator's parent starts. */
+  isLocal(text: string): boolean {
+    return this.#local !== null && timingSafeEqual(hashOf(text), this.#local.hash);
+  }
+
+  /** Null when the worker may come in, else the sentence that it is told. `own`: it was started with this coordinator, and needs no approval. */
+  approval(worker: string, join: { host: string; name: string; own: boolean }): string | null {
+    if (!this.#requireApproval || join.own || this.#approved.has(worker)) return null;
     this.#waiting.delete(worker);
     this.#waiting.set(worker, { name: join.name, host: join.host });
     for (const oldest of this.#waiting.keys()) if (this.#waiting.size > WAITING_MAX) this.#waiting.delete(oldest);

@@ -5,6 +5,7 @@
 import { EngineGeneration } from "./generation.ts";
 import { CLOSE_GRACE_MS, LOAD_SILENCE_MS, SILENCE_GRACE_MS, STEP_SILENCE_MS, WINDOW_TOKENS } from "./limits.ts";
 import { GREEDY } from "./sampler.ts";
+import type { EngineStats } from "./stats.ts";
 import {
   type FromEngine,
   type GenerateOptions,
@@ -39,14 +40,12 @@ export interface EngineClientOptions {
   readonly loadSilenceMs?: number;
 }
 
-export type GenerateRequest = PromptInput & {
-  /** Defaults to greedy. Without a seed the caller gets seed 0: choose one where answers should differ. */
-  readonly sampling?: Partial<SamplingParameters>;
-  /** Default: until the slot is full. */
-  readonly maxTokens?: number;
-  readonly stop?: readonly string[];
-  readonly signal?: AbortSignal;
-};
+export type GenerateRequest = PromptInput &
+  Partial<Omit<GenerateOptions, "sampling">> & {
+    /** Defaults to greedy. Without a seed the caller gets seed 0: choose one where answers should differ. */
+    readonly sampling?: Partial<SamplingParameters>;
+    readonly signal?: AbortSignal;
+  };
 
 /** The engine's thread died, broke or was ended. Nothing that was asked of it will be answered. */
 export class EngineDeadError extends Error {
@@ -68,6 +67,7 @@ export class EngineClient {
   #ready: Waiting<void> | undefined;
   #probe: Waiting<ProbeResult> | undefined;
   #load: (Waiting<LoadedModel> & { readonly onProgress: ((progress: LoadProgress) => void) | undefined }) | undefined;
+  #stats: Waiting<EngineStats | undefined>[] = [];
   #closing: Waiting<void> | undefined;
   #dead: EngineDeadError | undefined;
   #stopWatch: (() => void) | undefined;
@@ -137,6 +137,14 @@ export class EngineClient {
     const forget = (): void => signal?.removeEventListener("abort", onAbort);
     generation.end.then(forget, forget);
     return generation;
+  }
+
+  /** What the engine has done so far, and is doing; undefined before a model is loaded. Waits for the step under way. */
+  stats(): Promise<EngineStats | undefined> {
+    return this.#ask<EngineStats | undefined>((waiting) => {
+      this.#stats.push(waiting);
+      this.#post({ type: "stats" });
+    });
   }
 
   /** The ids of a text or of a conversation's prompt, as `generate` would take them. Rejects with the request's mistake. */
@@ -228,6 +236,9 @@ export class EngineClient {
           if (item.end) this.#generations.delete(item.id);
         }
         break;
+      case "stats":
+        this.#stats.shift()?.resolve(message.stats);
+        break;
       case "broken":
         this.#die(`the model broke: ${message.reason}`);
         return;
@@ -265,7 +276,8 @@ export class EngineClient {
     this.#dead = error;
     this.#stopWatch?.();
     this.#thread.terminate();
-    for (const waiting of [this.#ready, this.#probe, this.#load, ...this.#questions.values()]) waiting?.reject(error);
+    for (const waiting of [this.#ready, this.#probe, this.#load, ...this.#stats, ...this.#questions.values()])
+      waiting?.reject(error);
     this.#questions.clear();
     for (const generation of this.#generations.values()) generation.failed(error);
     this.#generations.clear();
@@ -286,6 +298,16 @@ function inputOf(request: GenerateRequest): PromptInput {
   return "prompt" in request ? { prompt: request.prompt } : { promptTokens: request.promptTokens };
 }
 
-function optionsOf({ sampling, maxTokens, stop }: GenerateRequest): GenerateOptions {
-  return { sampling: { ...GREEDY, ...sampling }, maxTokens, stop: stop ?? [] };
+function optionsOf(request: GenerateRequest): GenerateOptions {
+  const { sampling, maxTokens, minTokens, stop = [], logprobs, generated, caller, cacheSalt } = request;
+  return {
+    sampling: { ...GREEDY, ...sampling },
+    maxTokens,
+    stop,
+    ...(minTokens === undefined ? {} : { minTokens }),
+    ...(logprobs === undefined ? {} : { logprobs }),
+    ...(generated === undefined ? {} : { generated }),
+    ...(caller === undefined ? {} : { caller }),
+    ...(cacheSalt === undefined ? {} : { cacheSalt }),
+  };
 }

@@ -3,13 +3,15 @@
  * the engine from running ahead. Bounded: the engine pauses the sequence at a window of tokens not acknowledged.
  */
 import type { Usage } from "./sequence.ts";
-import type { OutputItem } from "./thread-messages.ts";
+import type { ChosenScore, OutputItem } from "./thread-messages.ts";
 import type { FinishReason } from "./types.ts";
 
 export interface GenerationPiece {
   /** May be "" while a character is unfinished or a stop string may be under way. */
   readonly text: string;
   readonly tokens: readonly number[];
+  /** One for each token, where asked for. */
+  readonly logprobs?: readonly ChosenScore[];
 }
 
 export interface GenerationEnd extends Usage {
@@ -65,9 +67,9 @@ export class EngineGeneration implements AsyncIterable<GenerationPiece> {
   }
 
   /** The engine produced something. */
-  received({ text, tokens, end }: OutputItem): void {
+  received({ text, tokens, logprobs, end }: OutputItem): void {
     if (this.#outcome !== "running") return;
-    this.#pieces.push({ text, tokens });
+    this.#pieces.push({ text, tokens, ...(logprobs && { logprobs }) });
     this.#unacknowledged += tokens.length;
     this.#generated += tokens.length;
     if (end) this.#finish("done", end);
@@ -90,6 +92,7 @@ export class EngineGeneration implements AsyncIterable<GenerationPiece> {
     this.#prompt.resolve([]);
     this.#finish("done", {
       promptTokens: this.#promptLength,
+      cachedTokens: 0,
       completionTokens: this.#generated,
       finishReason: "cancelled",
     });

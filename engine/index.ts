@@ -7,9 +7,13 @@ export {
   type GenerateRequest,
 } from "./client.ts";
 export { EngineGeneration, type GenerationEnd, type GenerationPiece } from "./generation.ts";
+export { CHOICES_MAX } from "./limits.ts";
+export { choiceSeed } from "./prf.ts";
 export { PromptTooLongError } from "./prompt-too-long.ts";
 export { GREEDY } from "./sampler.ts";
+export type { EngineStats, Histogram } from "./stats.ts";
 export type {
+  ChosenScore,
   GpuFacts,
   LoadedModel,
   LoadProgress,
@@ -17,6 +21,7 @@ export type {
   PreparedReference,
   ProbeResult,
   PromptInput,
+  TokenScore,
 } from "./thread-messages.ts";
 export type { ChatMessage } from "./tokenizer/tokenizer.ts";
 export type { FinishReason, ModelConfig, ProviderName, SamplingParameters } from "./types.ts";

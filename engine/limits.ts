@@ -1,7 +1,31 @@
 /** The engine's bounds, with their units and reasons. */
 
-/** Tokens of a prompt per prefill step: bounds how long running streams wait for one newcomer. */
+/** Tokens of a prompt per prefill run: bounds how long a cancellation or a newcomer waits. */
 export const PREFILL_CHUNK_TOKENS = 256;
+
+/** Tokens of prompts between two decode steps: bounds how long running streams wait for newcomers. */
+export const PREFILL_BESIDE_DECODE_TOKENS = 64;
+
+/** A prefill run costs as much as one of this many tokens, however few it has: the weights are read once in any case. */
+export const PREFILL_RUN_COST_TOKENS = 16;
+
+/** Milliseconds that a sequence waits for a slot before one that has run as long gives way: long answers don't shut others out. */
+export const PATIENCE_MS = 10_000;
+
+/** Tokens of a common beginning that are worth copying instead of computing. */
+export const PREFIX_TOKENS_MIN = 8;
+
+/** Characters of a caller's name or a cache's salt. */
+export const CALLER_CHARACTERS_MAX = 256;
+
+/** Alternatives listed beside a token's logprob, as in OpenAI's API. */
+export const TOP_LOGPROBS_MAX = 20;
+
+/** Tokens with a bias of one generation, as in OpenAI's API. */
+export const LOGIT_BIAS_TOKENS_MAX = 1_024;
+
+/** Answers to one prompt. */
+export const CHOICES_MAX = 128;
 
 /** Sequences that wait for a slot or run: beyond it the engine answers "full" at once. */
 export const SEQUENCES_MAX = 256;

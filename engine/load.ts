@@ -47,7 +47,7 @@ export async function loadModel(
       onProgress({ stage: "reading" });
       const model = await host.open(reference);
       onProgress({ stage: "tokenizer" });
-      const tokenizer = Tokenizer.fromGguf(model.tokenizer);
+      const tokenizer = new Tokenizer(model.tokenizer);
       onProgress({ stage: `session (${name})` });
       const runner = await create(model, {
         threads: spec.threads,

@@ -2,11 +2,21 @@
  * Drives a runner by the scheduler: asks for the next step, runs it, hands tokens to their sequences, sends out what became text.
  * Sequences join and leave between steps. Knows nothing of threads; time and turn-taking are arguments.
  */
-import { PREFILL_CHUNK_TOKENS, SEQUENCES_MAX, WINDOW_TOKENS } from "./limits.ts";
-import { PromptTooLongError } from "./prompt-too-long.ts";
-import { checkSampling } from "./sampler.ts";
-import { type Step, nextStep } from "./scheduler.ts";
+import { checkRequest } from "./check-request.ts";
+import {
+  PATIENCE_MS,
+  PREFILL_BESIDE_DECODE_TOKENS,
+  PREFILL_CHUNK_TOKENS,
+  PREFILL_RUN_COST_TOKENS,
+  PREFIX_TOKENS_MIN,
+  SEQUENCES_MAX,
+  WINDOW_TOKENS,
+} from "./limits.ts";
+import { placement } from "./placement.ts";
+import { type Cached, PrefixCache } from "./prefix-cache.ts";
+import { nextStep, prefillCost, type SchedulerBudget, type Step } from "./scheduler.ts";
 import { type GenerationRequest, type Output, Sequence, type TokenText, type Usage } from "./sequence.ts";
+import { type EngineStats, StatsCollector } from "./stats.ts";
 import type { Runner } from "./types.ts";
 
 /** Receives what a generation produces, in order, during the loop's steps. After an end or an error nothing follows. */
@@ -21,31 +31,49 @@ export interface EngineLoopOptions {
   readonly text: TokenText;
   /** Lets the host deliver messages between steps: a model step may block the thread. */
   readonly yieldTurn: () => Promise<void>;
+  /** Milliseconds on a clock that never goes back. */
+  readonly now: () => number;
   /** After each step that ran. */
   readonly onStep?: () => void;
   /** The runner failed or gave garbage: nothing can run any more. */
   readonly onBroken?: (error: Error) => void;
-  readonly prefillChunk?: number;
+  /** Parts of the scheduler's budget that differ from the defaults of `limits.ts`. */
+  readonly budget?: Partial<Omit<SchedulerBudget, "slots">>;
   readonly windowTokens?: number;
 }
 
 interface Running {
   readonly sequence: Sequence;
   readonly listener: GenerationListener;
+  /** When it came, or its last token did. ms */
+  lastAt: number;
 }
 
 export class EngineLoop {
   readonly #options: EngineLoopOptions;
-  readonly #prefillChunk: number;
-  /** In the scheduler's order. */
+  readonly #budget: SchedulerBudget;
+  readonly #prefixes = new PrefixCache(PREFIX_TOKENS_MIN);
+  readonly #stats = new StatsCollector();
+  /** In the order of arrival. */
   #running: Running[] = [];
-  #previous: "prefill" | "decode" = "decode";
+  /** Cost of prefill since the last decode step, in tokens. */
+  #spent = 0;
+  /** When each caller that is here last got a slot, ms. */
+  readonly #servedAt = new Map<string, number>();
   #turning: Promise<void> | undefined;
   #broken: Error | undefined;
 
   constructor(options: EngineLoopOptions) {
     this.#options = options;
-    this.#prefillChunk = options.prefillChunk ?? PREFILL_CHUNK_TOKENS;
+    this.#budget = {
+      slots: options.runner.slots,
+      prefillChunk: PREFILL_CHUNK_TOKENS,
+      prefillBesideDecode: PREFILL_BESIDE_DECODE_TOKENS,
+      prefillRunCost: PREFILL_RUN_COST_TOKENS,
+      patienceMs: PATIENCE_MS,
+      ...options.budget,
+    };
+    void options.runner.lost?.then((reason) => this.#fail(new Error(reason)));
   }
 
   /** Generations that wait, run or are paused. */
@@ -53,40 +81,38 @@ export class EngineLoop {
     return this.#running.length;
   }
 
+  get stats(): EngineStats {
+    const { slots, slotLength } = this.#options.runner;
+    const holding = this.#running.filter(({ sequence }) => sequence.slot !== undefined);
+    const cached = holding.reduce((sum, { sequence }) => sum + sequence.cached, 0);
+    return this.#stats.read({
+      running: holding.length,
+      waiting: this.#running.length - holding.length,
+      kvUsage: cached / (slots * slotLength),
+    });
+  }
+
   /** Starts a generation under an id of the caller's. Throws where the request can't be served, with the reason. */
   submit(id: number, request: GenerationRequest, listener: GenerationListener): void {
     if (this.#broken) throw this.#broken;
-    const { runner, text } = this.#options;
-    const { promptTokens, maxTokens } = request;
+    const { runner, text, now } = this.#options;
     if (this.#running.length >= SEQUENCES_MAX)
       throw new Error(`the engine is full: ${SEQUENCES_MAX} generations run or wait`);
-    if (promptTokens.length === 0) throw new RangeError("the prompt is empty: give at least one token");
-    if (promptTokens.length >= runner.slotLength) {
-      throw new PromptTooLongError(
-        `the prompt has ${promptTokens.length} tokens, but a slot holds ${runner.slotLength} for prompt and answer together: ` +
-          "shorten the prompt, or load the model with longer slots",
-      );
-    }
-    const foreign = promptTokens.find(
-      (token) => !Number.isInteger(token) || token < 0 || token >= runner.config.vocabulary,
-    );
-    if (foreign !== undefined)
-      throw new RangeError(`token ${foreign} is not in the vocabulary of ${runner.config.vocabulary}`);
-    if (maxTokens !== undefined && !(Number.isInteger(maxTokens) && maxTokens > 0)) {
-      throw new RangeError(`maxTokens must be a whole number above 0, not ${maxTokens}`);
-    }
-    checkSampling(request.sampling);
+    checkRequest(request, runner);
+    const at = now();
     const sequence = new Sequence(id, request, text, {
       slotLength: runner.slotLength,
       windowTokens: this.#options.windowTokens ?? WINDOW_TOKENS,
+      now: at,
     });
-    this.#running.push({ sequence, listener });
+    this.#running.push({ sequence, listener, lastAt: at });
     this.#wake();
   }
 
   /** Ends a generation at the next token boundary, without output. Unknown ids are ignored: it may just have ended. */
   cancel(id: number): void {
-    this.#running = this.#running.filter(({ sequence }) => sequence.id !== id);
+    const running = this.#running.find(({ sequence }) => sequence.id === id);
+    if (running !== undefined) this.#leave(running, "cancelled");
   }
 
   /** The consumer of `id` took `count` tokens. */
@@ -116,11 +142,9 @@ export class EngineLoop {
       for (;;) {
         // First, so that generations which arrive together start together.
         await this.#options.yieldTurn();
-        const step = nextStep(
-          this.#running.map(({ sequence }) => sequence),
-          { slots: this.#options.runner.slots, prefillChunk: this.#prefillChunk },
-          this.#previous,
-        );
+        const clock = { spent: this.#spent, now: this.#options.now(), servedAt: this.#servedAt };
+        const sequences = this.#running.map(({ sequence }) => sequence);
+        const step = nextStep(sequences, this.#prefixes.views, this.#budget, clock);
         if (step.kind === "idle") {
           // In the same turn as the decision: who comes later must start a new round.
           this.#turning = undefined;
@@ -135,45 +159,83 @@ export class EngineLoop {
   }
 
   async #run(step: Exclude<Step, { kind: "idle" }>): Promise<void> {
-    const { runner } = this.#options;
+    const { runner, now } = this.#options;
     switch (step.kind) {
+      case "admit":
+        return this.#admit(this.#sequence(step.id));
       case "move": {
+        if (step.id === undefined) return this.#moveKept(step.from, step.to);
         const sequence = this.#sequence(step.id);
+        this.#prefixes.drop(step.to);
         await runner.copySlot(step.from, step.to, step.length);
         sequence.slot = step.to;
         return;
       }
       case "evict": {
-        const evicted = this.#running.find(({ sequence }) => sequence.id === step.id)!;
-        evicted.sequence.slot = undefined;
-        evicted.sequence.cached = 0;
-        this.#running = [...this.#running.filter((running) => running !== evicted), evicted];
+        const { sequence } = this.#running.find((running) => running.sequence.id === step.id)!;
+        this.#keep(sequence);
+        sequence.evict(now());
+        this.#stats.preempted();
         return;
       }
-      case "prefill": {
-        this.#previous = "prefill";
-        const sequence = this.#sequence(step.id);
-        const isLast = step.start + step.count === sequence.length;
-        sequence.slot = step.slot;
-        const logits = await runner.prefill(step.slot, sequence.slice(step.start, step.count), step.start, isLast);
-        sequence.cached = step.start + step.count;
-        if (logits) this.#advance(sequence, logits);
-        return;
-      }
+      case "prefill":
+        return this.#prefill(this.#sequence(step.id), step.start, step.count);
       case "decode":
         return this.#decode(step.rows);
     }
   }
 
+  async #admit(sequence: Sequence): Promise<void> {
+    const held = new Set<number>();
+    const live: Cached[] = [];
+    for (const { sequence: other } of this.#running) {
+      if (other.slot === undefined) continue;
+      held.add(other.slot);
+      live.push({ slot: other.slot, tokens: other.tokens, length: other.cached, salt: other.salt });
+    }
+    const prefix = this.#prefixes.find(sequence.tokens, sequence.salt, live);
+    const { slot, from, length, refuge } = placement(this.#budget.slots, held, this.#prefixes.views, prefix)!;
+    if (refuge !== undefined) await this.#moveKept(slot, refuge);
+    this.#prefixes.drop(slot);
+    const { runner, now } = this.#options;
+    if (from !== slot) await runner.copySlot(from, slot, length);
+    // Cancelled during the copy: the slot stays free.
+    if (!this.#running.some((running) => running.sequence === sequence)) return;
+    if (!sequence.wasAdmitted) this.#stats.admitted(sequence.length, length);
+    sequence.admit(slot, length);
+    this.#servedAt.set(sequence.caller, now());
+  }
+
+  async #moveKept(from: number, to: number): Promise<void> {
+    const { length } = this.#prefixes.views.find(({ slot }) => slot === from)!;
+    this.#prefixes.drop(to);
+    await this.#options.runner.copySlot(from, to, length);
+    this.#prefixes.move(from, to);
+  }
+
+  async #prefill(sequence: Sequence, start: number, count: number): Promise<void> {
+    const { runner, now } = this.#options;
+    const isLast = start + count === sequence.length;
+    const began = now();
+    const logits = await runner.prefill(sequence.slot!, sequence.slice(start, count), start, isLast);
+    this.#stats.prefilled(count, now() - began);
+    this.#spent += prefillCost(count, this.#budget);
+    sequence.cached = start + count;
+    if (logits) this.#advance(sequence, logits);
+  }
+
   async #decode(rows: readonly (number | undefined)[]): Promise<void> {
-    this.#previous = "decode";
-    const { runner } = this.#options;
+    const { runner, now } = this.#options;
     const { vocabulary } = runner.config;
     const holders = new Map(this.#running.map(({ sequence }) => [sequence.slot, sequence]));
-    // A filler row writes where its slot's holder, if any, writes next anyway.
+    const keptLengths = new Map(this.#prefixes.views.map(({ slot, length }) => [slot, length]));
+    // A filler row writes where its slot's holder, if any, writes next anyway, or behind what is kept.
     const tokens = Int32Array.from(rows, (_, slot) => holders.get(slot)?.nextInput ?? 0);
-    const positions = Int32Array.from(rows, (_, slot) => holders.get(slot)?.cached ?? 0);
+    const positions = Int32Array.from(rows, (_, slot) => holders.get(slot)?.cached ?? keptLengths.get(slot) ?? 0);
+    const began = now();
     const logits = await runner.decode(tokens, positions);
+    this.#stats.decoded(now() - began);
+    this.#spent = 0;
     rows.forEach((id, row) => {
       const sequence = holders.get(row);
       if (id === undefined || sequence?.id !== id) return;
@@ -186,9 +248,28 @@ export class EngineLoop {
   #advance(sequence: Sequence, logits: Float32Array): void {
     const running = this.#running.find((candidate) => candidate.sequence === sequence);
     if (running === undefined) return;
+    const isFirst = sequence.usage.completionTokens === (sequence.request.generated?.length ?? 0);
     const output = sequence.advance(logits);
-    if (output.finishReason !== undefined) this.#running = this.#running.filter((candidate) => candidate !== running);
+    const now = this.#options.now();
+    sequence.runningSince ??= now;
+    if (isFirst) this.#stats.firstToken(now - running.lastAt);
+    else this.#stats.nextToken(now - running.lastAt);
+    running.lastAt = now;
+    if (output.finishReason !== undefined) this.#leave(running, output.finishReason);
     running.listener.onOutput(output, sequence.usage);
+  }
+
+  #leave(running: Running, reason: Exclude<Output["finishReason"], undefined>): void {
+    this.#running = this.#running.filter((candidate) => candidate !== running);
+    this.#keep(running.sequence);
+    this.#stats.finished(reason);
+    const { caller } = running.sequence;
+    if (!this.#running.some(({ sequence }) => sequence.caller === caller)) this.#servedAt.delete(caller);
+  }
+
+  /** What it holds stays, until somebody needs the slot. */
+  #keep({ slot, tokens, cached, salt }: Sequence): void {
+    if (slot !== undefined) this.#prefixes.keep({ slot, tokens, length: cached, salt });
   }
 
   #sequence(id: number): Sequence {
@@ -196,7 +277,8 @@ export class EngineLoop {
   }
 
   #fail(error: Error): void {
-    this.#broken ??= error;
+    if (this.#broken) return;
+    this.#broken = error;
     const listeners = this.#running.map(({ listener }) => listener);
     this.#running = [];
     for (const listener of listeners) listener.onError(error);

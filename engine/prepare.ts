@@ -2,12 +2,14 @@
  * Checkpoint to what a provider loads: a graph, its weights, the tokenizer's metadata. Weights are made one tensor at a time, so that
  * no second copy of the model exists. Platform-neutral: sources and sinks are arguments.
  */
-import { readTokenizerMetadata, type TokenizerMetadata } from "./gguf/config.ts";
+import type { Checkpoint } from "./checkpoint.ts";
+import { ggufCheckpoint } from "./gguf/checkpoint.ts";
 import { readGgufHeader } from "./gguf/header.ts";
 import type { ByteSource } from "./gguf/source.ts";
 import type { WeightLayout, WeightPart } from "./onnx/graph.ts";
-import { emitLlama, type EmitOptions, type EmittedModel } from "./onnx/llama.ts";
+import { emitDecoder, type EmitOptions, type EmittedModel } from "./onnx/decoder.ts";
 import type { Target } from "./onnx/target.ts";
+import type { TokenizerDescription } from "./tokenizer/description.ts";
 import type { ModelConfig } from "./types.ts";
 
 /**
@@ -28,24 +30,27 @@ export interface PreparedModel {
   /** ONNX ModelProto; its large tensors lie in `weights` under the name WEIGHTS_FILE. */
   readonly graph: Uint8Array;
   readonly weights: Weights;
-  /** GGUF's `tokenizer.*` entries by their full keys. */
-  readonly tokenizer: TokenizerMetadata;
+  readonly tokenizer: TokenizerDescription;
   /** Where graph and weights lie as `model.onnx` and `weights.bin`, for providers that load from disk by themselves. */
   readonly directory?: string;
 }
 
 /** A plan: everything but the weights' bytes. */
 export interface Preparation extends EmittedModel {
-  readonly tokenizer: TokenizerMetadata;
+  readonly tokenizer: TokenizerDescription;
 }
 
 /** Bytes of weights made so far, of `total`. */
 export type PrepareProgress = (progress: { readonly done: number; readonly total: number }) => void;
 
-/** Reads the checkpoint's header and plans the conversion. Throws CheckpointError for files that can't be used. */
+/** Reads a GGUF file's header and plans the conversion. Throws CheckpointError for files that can't be used. */
 export async function planPreparation(source: ByteSource, options: EmitOptions): Promise<Preparation> {
-  const header = await readGgufHeader(source);
-  return { ...emitLlama(header, options), tokenizer: readTokenizerMetadata(header) };
+  return planCheckpoint(ggufCheckpoint(await readGgufHeader(source)), options);
+}
+
+/** Plans the conversion of a checkpoint whose headers were read. Throws CheckpointError where it can't be run. */
+export function planCheckpoint(checkpoint: Checkpoint, options: EmitOptions): Preparation {
+  return { ...emitDecoder(checkpoint, options), tokenizer: checkpoint.tokenizer };
 }
 
 /** Makes one tensor of the weights. */
@@ -74,13 +79,21 @@ export async function streamWeights(
   }
 }
 
-/** Converts a checkpoint into memory: for tabs, and for small models in tests. */
+/** Converts a GGUF file into memory: for tabs, and for small models in tests. */
 export async function prepareInMemory(
   source: ByteSource,
   options: EmitOptions,
   onProgress?: PrepareProgress,
 ): Promise<PreparedModel> {
-  const { layout, ...rest } = await planPreparation(source, options);
+  return convertInMemory(await planPreparation(source, options), source, onProgress);
+}
+
+/** Converts what was planned into memory. */
+export async function convertInMemory(
+  { layout, ...rest }: Preparation,
+  source: ByteSource,
+  onProgress?: PrepareProgress,
+): Promise<PreparedModel> {
   const weights = new Uint8Array(layout.byteLength);
   await streamWeights(layout, source, (offset, bytes) => weights.set(bytes, offset), onProgress);
   return { ...rest, weights };

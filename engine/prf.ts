@@ -57,3 +57,10 @@ export function prf(seed: number, position: number): number {
   );
   return ((a >>> 5) * 67108864 + (b >>> 6)) / TWO_53;
 }
+
+/** The seed of one of several answers to a prompt: the first has the seed itself, the others draw independently. */
+export function choiceSeed(seed: number, choice: number): number {
+  if (choice === 0) return seed;
+  const [a, b] = philox4x32([choice, 0, 1, 0], [seed % TWO_32, Math.floor(seed / TWO_32)]);
+  return (a >>> 11) * TWO_32 + b;
+}

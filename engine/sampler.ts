@@ -1,7 +1,8 @@
 /**
- * Chooses the next token: a pure function of logits, parameters, history and one uniform number. Order of the filters as in
- * vLLM and Hugging Face: repetition penalty, temperature, top-k, top-p, min-p.
+ * Chooses the next token: a pure function of logits, parameters, history and one uniform number. Order as in vLLM: bias, penalties,
+ * temperature, top-k, top-p, min-p.
  */
+import { LOGIT_BIAS_TOKENS_MAX } from "./limits.ts";
 import type { SamplingParameters } from "./types.ts";
 
 export const GREEDY: SamplingParameters = {
@@ -10,8 +11,19 @@ export const GREEDY: SamplingParameters = {
   topP: 1,
   minP: 0,
   repetitionPenalty: 1,
+  presencePenalty: 0,
+  frequencyPenalty: 0,
+  logitBias: {},
   seed: 0,
 };
+
+/** What the penalties look at. */
+export interface TokenHistory {
+  /** Ids in prompt and answer, in any order. */
+  readonly seen: Iterable<number>;
+  /** How often each id occurs in the answer. */
+  readonly counts: ReadonlyMap<number, number>;
+}
 
 /** First guess, in nats below the best, of how deep the filters reach; doubled until it is deep enough, so that few tokens are sorted. */
 const FIRST_DEPTH_NATS = 8;
@@ -20,7 +32,7 @@ const BOTTOM_NATS = 746;
 
 /** Throws a RangeError that names the parameter which makes no sense. */
 export function checkSampling(parameters: SamplingParameters): void {
-  const { temperature, topK, topP, minP, repetitionPenalty, seed } = parameters;
+  const { temperature, topK, topP, minP, repetitionPenalty, presencePenalty, frequencyPenalty, seed } = parameters;
   const check = (name: string, value: number, isFine: boolean, expected: string): void => {
     if (!isFine) throw new RangeError(`sampling: ${name} must be ${expected}, not ${value}`);
   };
@@ -34,23 +46,46 @@ export function checkSampling(parameters: SamplingParameters): void {
     repetitionPenalty > 0 && repetitionPenalty <= 100,
     "above 0 and at most 100",
   );
+  for (const [name, value] of Object.entries({ presencePenalty, frequencyPenalty }))
+    check(name, value, Math.abs(value) <= 2, "between -2 and 2");
   check("seed", seed, Number.isSafeInteger(seed) && seed >= 0, "a non-negative safe integer");
+  const biases = Object.entries(parameters.logitBias);
+  check(
+    "the number of logitBias entries",
+    biases.length,
+    biases.length <= LOGIT_BIAS_TOKENS_MAX,
+    `at most ${LOGIT_BIAS_TOKENS_MAX}`,
+  );
+  for (const [token, bias] of biases) {
+    check("a token of logitBias", Number(token), /^\d{1,9}$/.test(token), "a token id");
+    check(`logitBias of token ${token}`, bias, Math.abs(bias) <= 100, "between -100 and 100");
+  }
 }
 
 /**
  * The next token's id.
  * @param logits `[vocabulary]`; not changed
- * @param history ids that the repetition penalty applies to (prompt and answer so far), in any order, with or without repeats
  * @param uniform a number in [0, 1): `prf(seed, position)`
+ * @param isBarred tokens that must not come now; there is another
  */
 export function sample(
   logits: Float32Array,
   parameters: SamplingParameters,
-  history: Iterable<number>,
+  history: TokenHistory,
   uniform: number,
+  isBarred?: (token: number) => boolean,
 ): number {
-  const { temperature, topK, topP, minP, repetitionPenalty } = parameters;
-  const scores = repetitionPenalty === 1 ? logits : penalise(logits, repetitionPenalty, history);
+  let scores = adjust(logits, parameters, history);
+  for (;;) {
+    const token = choose(scores, parameters, uniform);
+    if (isBarred === undefined || !isBarred(token) || scores[token] === -Infinity) return token;
+    if (scores === logits) scores = logits.slice();
+    scores[token] = -Infinity;
+  }
+}
+
+function choose(scores: Float32Array, parameters: SamplingParameters, uniform: number): number {
+  const { temperature, topK, topP, minP } = parameters;
   const best = argmax(scores);
   if (temperature === 0 || topK === 1) return best;
   const filtered = topK > 0 || topP < 1 || minP > 0;
@@ -73,13 +108,21 @@ export function argmax(values: Float32Array): number {
   return best;
 }
 
-/** Repetition penalty of CTRL (Keskar et al., 2019): each seen token once, towards less likely whatever its sign. */
-function penalise(logits: Float32Array, penalty: number, history: Iterable<number>): Float32Array {
+/** Scores after bias and penalties: a copy, or the logits themselves where nothing changes. */
+function adjust(logits: Float32Array, parameters: SamplingParameters, { seen, counts }: TokenHistory): Float32Array {
+  const { repetitionPenalty, presencePenalty, frequencyPenalty, logitBias } = parameters;
+  const biases = Object.entries(logitBias);
+  if (biases.length === 0 && repetitionPenalty === 1 && presencePenalty === 0 && frequencyPenalty === 0) return logits;
   const scores = logits.slice();
-  for (const token of new Set(history)) {
-    const score = scores[token];
-    if (score !== undefined) scores[token] = score > 0 ? score / penalty : score * penalty;
+  for (const [token, bias] of biases) if (Number(token) < scores.length) scores[Number(token)]! += bias;
+  // That of CTRL (Keskar et al., 2019): each seen token once, towards less likely whatever its sign.
+  if (repetitionPenalty !== 1) {
+    for (const token of new Set(seen)) {
+      const score = scores[token];
+      if (score !== undefined) scores[token] = score > 0 ? score / repetitionPenalty : score * repetitionPenalty;
+    }
   }
+  for (const [token, count] of counts) scores[token]! -= presencePenalty + frequencyPenalty * count;
   return scores;
 }
 

@@ -1,12 +1,13 @@
 /**
- * What the model does next: a pure function of the sequences and the budget. Knows nothing of tokens' values, time or runners.
+ * What the model does next: a pure function of the sequences, the budget and the time. Knows nothing of tokens' values or runners.
  *
  * A sequence is `length` known tokens, of which the KV cache of its slot holds the first `cached`. With one token missing it
- * takes part in the decode batch; with more it needs prefill. A sequence that lost its slot starts again at `cached` 0.
+ * takes part in the decode batch; with more it needs prefill. A sequence that lost its slot waits again, with all its tokens.
  *
  * The decode batch is dense: rows 0 .. n-1 are slots 0 .. n-1. A row whose sequence doesn't decode now (none, paused, in prefill)
  * is filler: the loop has it write where nothing is lost. `move` steps keep fillers few.
  */
+import { compaction, type KeptView, type Move } from "./placement.ts";
 
 export interface SequenceView {
   readonly id: number;
@@ -17,85 +18,134 @@ export interface SequenceView {
   readonly slot: number | undefined;
   /** The consumer is slow: nothing is computed for it now. */
   readonly paused: boolean;
+  /** Who asked: slots are shared fairly among callers. */
+  readonly caller: string;
+  /** When it began to wait for a slot: it came, or lost the one it had. In ms. */
+  readonly waitingSince: number;
+  /** When the slot that it holds brought its first token, in ms; undefined before. */
+  readonly runningSince: number | undefined;
 }
 
 export interface SchedulerBudget {
   readonly slots: number;
+  /** Tokens of one prefill run at most. */
   readonly prefillChunk: number;
+  /** Tokens of prompts between two decode steps: what running streams wait for newcomers. */
+  readonly prefillBesideDecode: number;
+  /** A run of fewer tokens costs as much as one of these. */
+  readonly prefillRunCost: number;
+  /** How long a sequence waits for a slot before one that has run as long gives way, in ms. */
+  readonly patienceMs: number;
+}
+
+export interface SchedulerClock {
+  /** Cost of prefill since the last decode step, in tokens. */
+  readonly spent: number;
+  /** In ms. */
+  readonly now: number;
+  /** When callers last got a slot, in ms; absent: not lately. */
+  readonly servedAt: ReadonlyMap<string, number>;
 }
 
 export type Step =
-  /** Tokens `start .. start + count - 1` of the sequence go to `slot`, which was free or its own. */
-  | {
-      readonly kind: "prefill";
-      readonly id: number;
-      readonly slot: number;
-      readonly start: number;
-      readonly count: number;
-    }
+  /** Tokens `start .. start + count - 1` of the sequence go to its slot. */
+  | { readonly kind: "prefill"; readonly id: number; readonly start: number; readonly count: number }
+  /** The sequence gets a slot, with what the cache holds of its beginning. There is one that no sequence holds. */
+  | { readonly kind: "admit"; readonly id: number }
   /** Row i is slot i; undefined is filler. */
   | { readonly kind: "decode"; readonly rows: readonly (number | undefined)[] }
-  /** The sequence's KV is copied to a free slot, which becomes its own. */
-  | { readonly kind: "move"; readonly id: number; readonly from: number; readonly to: number; readonly length: number }
-  /** The paused sequence gives up its slot to one that waits. */
+  | Move
+  /** The sequence gives up its slot to one that waits, and waits itself. */
   | { readonly kind: "evict"; readonly id: number }
   | { readonly kind: "idle" };
 
 /**
- * The next step. Fair: sequences are admitted in the order given (by arrival), prefill and decode take turns, a decode step serves
- * every row that is ready.
- * @param sequences in order of arrival, where an eviction counts as a new arrival; slots are distinct
- * @param previous kind of the last step that ran the model
+ * The next step. Fair: who waits longer than the budget's patience comes first, by the time of its waiting; before that, callers with
+ * fewer slots do, then those who got one longest ago. Prefill and decode take turns, a decode step serves every row that is ready.
+ * @param sequences in order of arrival; slots are distinct
+ * @param kept what ended sequences left in slots that nobody holds
  */
 export function nextStep(
   sequences: readonly SequenceView[],
+  kept: readonly KeptView[],
   budget: SchedulerBudget,
-  previous: "prefill" | "decode",
+  { spent, now, servedAt }: SchedulerClock,
 ): Step {
-  const holders: (SequenceView | undefined)[] = new Array<undefined>(budget.slots).fill(undefined);
-  for (const sequence of sequences) if (sequence.slot !== undefined) holders[sequence.slot] = sequence;
+  const held = new Set(sequences.flatMap(({ slot }) => (slot === undefined ? [] : [slot])));
   const ready = sequences.filter(isReadyToDecode);
-  const freeSlot = holders.indexOf(undefined);
-  const isSlotWanted = sequences.some((sequence) => sequence.slot === undefined && !sequence.paused);
+  const waiting = sequences.filter(({ slot, paused }) => slot === undefined && !paused);
 
   // Where someone waits, a hole is filled by admitting, not by moving.
-  const move = isSlotWanted ? undefined : compaction(holders, freeSlot);
+  const move = waiting.length > 0 ? undefined : compaction(budget.slots, held, kept, ready);
   if (move !== undefined) return move;
 
-  const waiting = sequences.find(
-    (sequence) => !sequence.paused && !isReadyToDecode(sequence) && hasOrCanGetSlot(sequence, freeSlot),
-  );
-  if (waiting !== undefined && (ready.length === 0 || previous === "decode")) {
-    const start = waiting.cached;
-    const count = Math.min(budget.prefillChunk, waiting.length - start);
-    return { kind: "prefill", id: waiting.id, slot: waiting.slot ?? freeSlot, start, count };
+  const allowance = ready.length === 0 ? budget.prefillChunk : budget.prefillBesideDecode - spent;
+  const begun = sequences.find((sequence) => sequence.slot !== undefined && !sequence.paused && missing(sequence) > 1);
+  const next = begun ?? firstOf(waiting, sequences, budget, { now, servedAt });
+  if (next !== undefined && (ready.length === 0 || allowance >= Math.min(budget.prefillRunCost, missing(next)))) {
+    if (begun !== undefined) {
+      const count = Math.min(budget.prefillChunk, allowance, missing(begun));
+      return { kind: "prefill", id: begun.id, start: begun.cached, count };
+    }
+    if (held.size < budget.slots) return { kind: "admit", id: next.id };
   }
-  if (waiting === undefined && isSlotWanted) {
-    const victim = sequences.findLast((sequence) => sequence.slot !== undefined && sequence.paused);
+  if (waiting.length > 0 && held.size >= budget.slots) {
+    const victim = sequences.findLast(({ slot, paused }) => slot !== undefined && paused) ?? overstayed();
     if (victim !== undefined) return { kind: "evict", id: victim.id };
   }
   if (ready.length === 0) return { kind: "idle" };
-  const rows = Math.max(...ready.map((sequence) => sequence.slot!)) + 1;
-  const readyIds = new Set(ready.map((sequence) => sequence.id));
-  return {
-    kind: "decode",
-    rows: holders
-      .slice(0, rows)
-      .map((holder) => (holder !== undefined && readyIds.has(holder.id) ? holder.id : undefined)),
-  };
+  return decode(ready);
+
+  /** Whose slot a sequence gets that waits too long: of the caller with most slots, the one that has run longest. */
+  function overstayed(): SequenceView | undefined {
+    const isLate = (since: number | undefined): boolean => since !== undefined && now - since >= budget.patienceMs;
+    if (!waiting.some(({ waitingSince }) => isLate(waitingSince))) return undefined;
+    const slotsOf = slotsByCaller(sequences);
+    return ready
+      .filter(({ runningSince }) => isLate(runningSince))
+      .toSorted((a, b) => slotsOf(b.caller) - slotsOf(a.caller) || a.runningSince! - b.runningSince!)[0];
+  }
 }
 
-function isReadyToDecode(sequence: SequenceView): boolean {
-  return sequence.slot !== undefined && !sequence.paused && sequence.length - sequence.cached === 1;
+/** What a prefill run of `count` tokens takes from the budget beside decoding. */
+export function prefillCost(count: number, { prefillRunCost }: SchedulerBudget): number {
+  return Math.max(count, prefillRunCost);
 }
 
-function hasOrCanGetSlot(sequence: SequenceView, freeSlot: number): boolean {
-  return sequence.slot !== undefined || freeSlot >= 0;
+const missing = ({ length, cached }: SequenceView): number => length - cached;
+
+function isReadyToDecode(sequence: SequenceView): sequence is SequenceView & { readonly slot: number } {
+  return sequence.slot !== undefined && !sequence.paused && missing(sequence) === 1;
 }
 
-/** Moves the highest decoding row down into the lowest free slot, if that makes the batch shorter. */
-function compaction(holders: readonly (SequenceView | undefined)[], freeSlot: number): Step | undefined {
-  const highest = holders.findLast((holder) => holder !== undefined && isReadyToDecode(holder));
-  if (highest?.slot === undefined || freeSlot < 0 || freeSlot > highest.slot) return undefined;
-  return { kind: "move", id: highest.id, from: highest.slot, to: freeSlot, length: highest.cached };
+/** Who of those that wait is admitted next. */
+function firstOf(
+  waiting: readonly SequenceView[],
+  sequences: readonly SequenceView[],
+  { patienceMs }: SchedulerBudget,
+  { now, servedAt }: Pick<SchedulerClock, "now" | "servedAt">,
+): SequenceView | undefined {
+  const byTime = waiting.toSorted((a, b) => a.waitingSince - b.waitingSince);
+  const [first] = byTime;
+  if (first === undefined || now - first.waitingSince >= patienceMs) return first;
+  const slotsOf = slotsByCaller(sequences);
+  const lastServed = ({ caller }: SequenceView): number => servedAt.get(caller) ?? -Infinity;
+  return byTime.reduce((a, b) => {
+    const more = slotsOf(b.caller) - slotsOf(a.caller);
+    return more < 0 || (more === 0 && lastServed(b) < lastServed(a)) ? b : a;
+  });
+}
+
+function slotsByCaller(sequences: readonly SequenceView[]): (caller: string) => number {
+  const counts = new Map<string, number>();
+  for (const { caller, slot } of sequences) if (slot !== undefined) counts.set(caller, (counts.get(caller) ?? 0) + 1);
+  return (caller) => counts.get(caller) ?? 0;
+}
+
+function decode(ready: readonly (SequenceView & { readonly slot: number })[]): Step {
+  const rows: (number | undefined)[] = new Array<undefined>(Math.max(...ready.map(({ slot }) => slot)) + 1).fill(
+    undefined,
+  );
+  for (const { slot, id } of ready) rows[slot] = id;
+  return { kind: "decode", rows };
 }

@@ -2,12 +2,13 @@
  * One generation as the engine's loop sees it: its tokens, its place in the KV cache, what its consumer has taken, and how new
  * tokens become text or end it. Pure bookkeeping; runs nothing.
  */
+import { areUsable, logprobsOf } from "./logprobs.ts";
 import { prf } from "./prf.ts";
 import { sample } from "./sampler.ts";
 import type { SequenceView } from "./scheduler.ts";
 import { Detokenizer } from "./tokenizer/detokenizer.ts";
 import { StopStrings } from "./tokenizer/stop-strings.ts";
-import type { FinishReason, SamplingParameters } from "./types.ts";
+import type { ChosenLogprob, FinishReason, SamplingParameters } from "./types.ts";
 
 /** What a sequence needs to know of a tokenizer. */
 export interface TokenText {
@@ -19,13 +20,25 @@ export interface GenerationRequest {
   /** At least one id. */
   readonly promptTokens: readonly number[];
   readonly sampling: SamplingParameters;
-  /** Most tokens to generate; undefined: until the slot is full. */
+  /** Most tokens of the answer; undefined: until the slot is full. */
   readonly maxTokens: number | undefined;
   readonly stop: readonly string[];
+  /** Fewer tokens than this don't end the answer, neither by an end-of-turn token nor by a stop string. */
+  readonly minTokens?: number;
+  /** Logprobs with each token, and so many alternatives. */
+  readonly logprobs?: number;
+  /** The answer's first tokens, which came from elsewhere: the answer goes on after them exactly as it would have there. */
+  readonly generated?: readonly number[];
+  /** Who asks: slots are shared fairly among callers. */
+  readonly caller?: string;
+  /** Cached beginnings of prompts are shared among equal salts; default: the caller. */
+  readonly cacheSalt?: string;
 }
 
 export interface Usage {
   readonly promptTokens: number;
+  /** Of them, those that were cached when the prompt first got a slot. */
+  readonly cachedTokens: number;
   /** Tokens of the answer; the end-of-turn token doesn't count. */
   readonly completionTokens: number;
 }
@@ -36,41 +49,65 @@ export interface Output {
   readonly text: string;
   /** The new ids, end-of-turn tokens left out. */
   readonly tokens: readonly number[];
+  /** One for each of `tokens`, where asked for. */
+  readonly logprobs?: readonly ChosenLogprob[];
   readonly finishReason: FinishReason | undefined;
 }
 
 export class Sequence implements SequenceView {
   readonly id: number;
   readonly request: GenerationRequest;
+  readonly caller: string;
+  readonly salt: string;
   readonly #tokens: number[];
+  readonly #seen: Set<number>;
+  readonly #counts = new Map<number, number>();
   readonly #text: TokenText;
   readonly #detokenizer: Detokenizer;
   readonly #stops: StopStrings;
   readonly #lengthMax: number;
+  /** Below this length nothing ends it. */
+  readonly #lengthMin: number;
   readonly #windowTokens: number;
   #unacknowledged = 0;
+  #cachedAtFirst: number | undefined;
   slot: number | undefined = undefined;
   cached = 0;
+  waitingSince: number;
+  runningSince: number | undefined = undefined;
 
-  /** @param limits `slotLength` and `windowTokens` in tokens */
+  /** @param limits `slotLength` and `windowTokens` in tokens; `now` in ms */
   constructor(
     id: number,
     request: GenerationRequest,
     text: TokenText,
-    limits: { slotLength: number; windowTokens: number },
+    limits: { slotLength: number; windowTokens: number; now: number },
   ) {
+    const { promptTokens, generated = [], maxTokens = Infinity, minTokens = 0 } = request;
     this.id = id;
     this.request = request;
+    this.caller = request.caller ?? "";
+    this.salt = request.cacheSalt ?? this.caller;
     this.#text = text;
-    this.#tokens = [...request.promptTokens];
+    this.#tokens = [...promptTokens];
+    this.#seen = new Set(promptTokens);
     this.#detokenizer = new Detokenizer((token) => text.bytesOf(token));
     this.#stops = new StopStrings(request.stop);
-    this.#lengthMax = Math.min(limits.slotLength, request.promptTokens.length + (request.maxTokens ?? Infinity));
+    this.#lengthMax = Math.min(limits.slotLength, promptTokens.length + maxTokens);
+    this.#lengthMin = promptTokens.length + minTokens;
     this.#windowTokens = limits.windowTokens;
+    this.waitingSince = limits.now;
+    // Its text is out already; what is unfinished of it goes on.
+    for (const token of generated) this.#append(token);
   }
 
   get length(): number {
     return this.#tokens.length;
+  }
+
+  /** Prompt and answer so far. */
+  get tokens(): readonly number[] {
+    return this.#tokens;
   }
 
   get paused(): boolean {
@@ -79,7 +116,31 @@ export class Sequence implements SequenceView {
 
   get usage(): Usage {
     const promptTokens = this.request.promptTokens.length;
-    return { promptTokens, completionTokens: this.length - promptTokens };
+    return {
+      promptTokens,
+      cachedTokens: Math.min(this.#cachedAtFirst ?? 0, promptTokens),
+      completionTokens: this.length - promptTokens,
+    };
+  }
+
+  /** Whether it ever had a slot. */
+  get wasAdmitted(): boolean {
+    return this.#cachedAtFirst !== undefined;
+  }
+
+  /** It got a slot that holds its first `cached` tokens. */
+  admit(slot: number, cached: number): void {
+    this.slot = slot;
+    this.cached = cached;
+    this.#cachedAtFirst ??= cached;
+  }
+
+  /** It lost its slot, and waits again. */
+  evict(now: number): void {
+    this.slot = undefined;
+    this.cached = 0;
+    this.waitingSince = now;
+    this.runningSince = undefined;
   }
 
   /** The consumer took `count` tokens. */
@@ -99,20 +160,38 @@ export class Sequence implements SequenceView {
 
   /** Chooses the next token from `[vocabulary]` logits and takes it in. Throws where the logits are garbage. */
   advance(logits: Float32Array): Output {
-    const { sampling } = this.request;
-    const token = sample(logits, sampling, this.#tokens, prf(sampling.seed, this.length));
-    const score = logits[token];
-    if (score === undefined || !Number.isFinite(score) || (score === 0 && logits.every((value) => value === 0))) {
-      throw new Error(`the model gave no usable logits at position ${this.length} (NaN, infinite or all zero)`);
+    if (!areUsable(logits)) {
+      throw new Error(`the model gave no usable logits at position ${this.length} (NaN, infinite or all the same)`);
     }
+    const { sampling, logprobs } = this.request;
+    const history = { seen: this.#seen, counts: this.#counts };
+    const mayEnd = this.length >= this.#lengthMin;
+    const token = sample(
+      logits,
+      sampling,
+      history,
+      prf(sampling.seed, this.length),
+      mayEnd ? undefined : (candidate) => this.#text.isEnd(candidate),
+    );
     if (this.#text.isEnd(token)) return { text: this.#flush(), tokens: [], finishReason: "stop" };
-    this.#tokens.push(token);
+    const { text, stopped } = this.#append(token);
     this.#unacknowledged++;
-    const tokens = [token];
-    const { text, stopped } = this.#stops.push(this.#detokenizer.push(token));
-    if (stopped) return { text, tokens, finishReason: "stop" };
-    if (this.length >= this.#lengthMax) return { text: text + this.#flush(), tokens, finishReason: "length" };
-    return { text, tokens, finishReason: undefined };
+    const output = {
+      tokens: [token],
+      ...(logprobs === undefined ? {} : { logprobs: [logprobsOf(logits, token, logprobs)] }),
+    };
+    if (stopped) return { ...output, text, finishReason: "stop" };
+    if (this.length >= this.#lengthMax) return { ...output, text: text + this.#flush(), finishReason: "length" };
+    return { ...output, text, finishReason: undefined };
+  }
+
+  #append(token: number): { text: string; stopped: boolean } {
+    this.#tokens.push(token);
+    this.#seen.add(token);
+    this.#counts.set(token, (this.#counts.get(token) ?? 0) + 1);
+    const piece = this.#detokenizer.push(token);
+    // What comes too early to end the answer is no stop string.
+    return this.length < this.#lengthMin ? { text: piece, stopped: false } : this.#stops.push(piece);
   }
 
   #flush(): string {

@@ -3,9 +3,10 @@
  */
 import type { PreparedModel } from "./prepare.ts";
 import { PromptTooLongError } from "./prompt-too-long.ts";
-import type { Usage } from "./sequence.ts";
+import type { GenerationRequest, Usage } from "./sequence.ts";
+import type { EngineStats } from "./stats.ts";
 import type { ChatMessage, ChatPromptOptions } from "./tokenizer/tokenizer.ts";
-import type { FinishReason, ModelConfig, ProviderName, SamplingParameters } from "./types.ts";
+import type { FinishReason, ModelConfig, ProviderName } from "./types.ts";
 
 /** Which provider a model runs on, and with how much room. */
 export interface LoadSpec {
@@ -63,10 +64,21 @@ export type PromptInput =
   | { readonly prompt: string }
   | { readonly promptTokens: readonly number[] };
 
-export interface GenerateOptions {
-  readonly sampling: SamplingParameters;
-  readonly maxTokens: number | undefined;
-  readonly stop: readonly string[];
+/** A request but for its prompt, which is tokenised in the thread. */
+export type GenerateOptions = Omit<GenerationRequest, "promptTokens">;
+
+/** A token's logprob with what the token says: `bytes` may be part of a character, of which `text` then has U+FFFD. */
+export interface TokenScore {
+  readonly token: number;
+  readonly text: string;
+  readonly bytes: Uint8Array;
+  /** In nats, by the model itself: before bias, penalties, temperature and filters. */
+  readonly logprob: number;
+}
+
+/** Of a chosen token; `top` are the best ones there, best first. */
+export interface ChosenScore extends TokenScore {
+  readonly top: readonly TokenScore[];
 }
 
 export interface ErrorValue {
@@ -82,12 +94,15 @@ export type ToEngine =
   | { readonly type: "detokenize"; readonly id: number; readonly tokens: readonly number[] }
   | { readonly type: "acknowledge"; readonly id: number; readonly tokens: number }
   | { readonly type: "cancel"; readonly id: number }
+  | { readonly type: "stats" }
   | { readonly type: "close" };
 
 export interface OutputItem {
   readonly id: number;
   readonly text: string;
   readonly tokens: readonly number[];
+  /** One for each token, where asked for. */
+  readonly logprobs?: readonly ChosenScore[];
   /** With the last item of a generation. */
   readonly end: (Usage & { readonly finishReason: FinishReason }) | undefined;
 }
@@ -106,6 +121,8 @@ export type FromEngine =
   | { readonly type: "refused"; readonly id: number; readonly error: ErrorValue }
   /** One step ran; sent for each, so that silence means trouble. */
   | { readonly type: "step"; readonly items: readonly OutputItem[] }
+  /** Undefined before a model is loaded. */
+  | { readonly type: "stats"; readonly stats: EngineStats | undefined }
   /** The model is broken; the thread serves nothing any more. */
   | { readonly type: "broken"; readonly reason: string }
   | { readonly type: "closed" };

@@ -44,6 +44,7 @@ serveEngine(
         wasm: async () => {},
       }),
     yieldTurn: () => new Promise((resolve) => setImmediate(resolve)),
+    now: () => performance.now(),
     // Ends this thread alone. Dawn would keep it alive.
     end: () => process.exit(),
   },

@@ -78,6 +78,7 @@ serveEngine(
         wasm: async () => {},
       }),
     yieldTurn,
+    now: () => performance.now(),
     end: () => scope.close(),
   },
 );

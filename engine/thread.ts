@@ -2,9 +2,10 @@
  * The engine's side of its thread: one model, many generations, over a port. Platform-neutral: how a model is loaded and how the
  * thread takes turns with its port are arguments.
  */
-import { PROMPT_CHARACTERS_MAX, STOP_STRINGS_MAX, STOP_STRING_CHARACTERS_MAX } from "./limits.ts";
+import { PROMPT_CHARACTERS_MAX } from "./limits.ts";
 import { EngineLoop } from "./loop.ts";
 import {
+  type ChosenScore,
   type FromEngine,
   type LoadProgress,
   type LoadSpec,
@@ -12,10 +13,11 @@ import {
   type ProbeResult,
   type PromptInput,
   type ToEngine,
+  type TokenScore,
   errorValue,
 } from "./thread-messages.ts";
 import type { Tokenizer } from "./tokenizer/tokenizer.ts";
-import type { Runner } from "./types.ts";
+import type { ChosenLogprob, Runner, TokenLogprob } from "./types.ts";
 
 export interface EnginePort {
   post(message: FromEngine): void;
@@ -33,6 +35,8 @@ export interface EnginePlatform {
   probe(options: { allowSoftwareGpu: boolean }): Promise<ProbeResult>;
   /** Resolves after messages that wait at the port were delivered. */
   yieldTurn(): Promise<void>;
+  /** Milliseconds on a clock that never goes back. */
+  now(): number;
   /** Ends the thread, after "closed" was posted. */
   end(): void;
 }
@@ -58,6 +62,7 @@ export function serveEngine(port: EnginePort, platform: EnginePlatform): void {
         runner,
         text: tokenizer,
         yieldTurn: () => platform.yieldTurn(),
+        now: () => platform.now(),
         onStep: postStep,
         onBroken: (error) => port.post({ type: "broken", reason: error.message }),
       });
@@ -77,16 +82,17 @@ export function serveEngine(port: EnginePort, platform: EnginePlatform): void {
 
   function generate(message: Extract<ToEngine, { type: "generate" }>): void {
     const model = loadedModel();
-    const { id, input, sampling, maxTokens, stop } = message;
-    checkStop(stop);
-    const promptTokens = promptTokensOf(model.loaded.tokenizer, input);
+    const { type: _, id, input, ...options } = message;
+    const { tokenizer } = model.loaded;
+    const promptTokens = promptTokensOf(tokenizer, input);
     model.loop.submit(
       id,
-      { promptTokens, sampling, maxTokens, stop },
+      { ...options, promptTokens },
       {
-        onOutput: ({ text, tokens, finishReason }, usage) => {
+        onOutput: ({ text, tokens, logprobs, finishReason }, usage) => {
           const end = finishReason === undefined ? undefined : { ...usage, finishReason };
-          outputs.push({ id, text, tokens, end });
+          const scores = logprobs && { logprobs: logprobs.map((logprob) => scoreOf(tokenizer, logprob)) };
+          outputs.push({ id, text, tokens, ...scores, end });
         },
         onError: (error) => port.post({ type: "refused", id, error: errorValue(error) }),
       },
@@ -134,6 +140,9 @@ export function serveEngine(port: EnginePort, platform: EnginePlatform): void {
       case "cancel":
         model?.loop.cancel(message.id);
         break;
+      case "stats":
+        port.post({ type: "stats", stats: model?.loop.stats });
+        break;
       case "close":
         void (async () => {
           await model?.loop.close();
@@ -147,13 +156,13 @@ export function serveEngine(port: EnginePort, platform: EnginePlatform): void {
   port.post({ type: "ready" });
 }
 
-function checkStop(stop: readonly string[]): void {
-  if (stop.length > STOP_STRINGS_MAX)
-    throw new RangeError(`at most ${STOP_STRINGS_MAX} stop strings, not ${stop.length}`);
-  const longest = Math.max(0, ...stop.map((text) => text.length));
-  if (longest > STOP_STRING_CHARACTERS_MAX) {
-    throw new RangeError(`a stop string has at most ${STOP_STRING_CHARACTERS_MAX} characters, not ${longest}`);
-  }
+function scoreOf(tokenizer: Tokenizer, { token, logprob, top }: ChosenLogprob): ChosenScore {
+  const score = (entry: TokenLogprob): TokenScore => ({
+    ...entry,
+    text: tokenizer.decode([entry.token]),
+    bytes: tokenizer.bytesOf(entry.token),
+  });
+  return { ...score({ token, logprob }), top: top.map(score) };
 }
 
 function promptTokensOf(tokenizer: Tokenizer, input: PromptInput): readonly number[] {

@@ -3,9 +3,12 @@
  * Knows nothing of the mesh, of threads or of files.
  */
 
-/** Hyper-parameters of a decoder, read from the checkpoint's metadata. Sizes are element counts. */
+/** Kinds of decoders that can be run; `engine/architectures.ts` says what sets them apart. */
+export type ArchitectureName = "llama" | "qwen2" | "qwen3" | "gemma3" | "phi3";
+
+/** Hyper-parameters of a decoder, read from the checkpoint's metadata. Sizes are element counts. JSON-safe. */
 export interface ModelConfig {
-  readonly architecture: "llama";
+  readonly architecture: ArchitectureName;
   readonly layers: number;
   readonly heads: number;
   readonly kvHeads: number;
@@ -16,6 +19,28 @@ export interface ModelConfig {
   readonly contextLength: number;
   readonly ropeTheta: number;
   readonly normEpsilon: number;
+  /** The rotary angle of pair i is divided by the i-th of these `headDim / 2` numbers; not in layers with a window of their own base. */
+  readonly ropeFactors?: readonly number[];
+  /** What attention scores are multiplied by; `1 / sqrt(headDim)` where absent. */
+  readonly attentionScale?: number;
+  /** What embeddings are multiplied by; 1 where absent. */
+  readonly embeddingScale?: number;
+  readonly window?: AttentionWindow;
+}
+
+/** Layers that see the latest tokens only. */
+export interface AttentionWindow {
+  /** Tokens that a token sees, itself included. */
+  readonly length: number;
+  /** Every n-th layer sees everything; none does where absent. */
+  readonly globalEvery?: number;
+  /** Rotary base of the layers with the window, where it is another. */
+  readonly ropeTheta?: number;
+}
+
+/** Whether a layer sees everything. */
+export function isGlobalLayer({ window }: ModelConfig, layer: number): boolean {
+  return window === undefined || (window.globalEvery !== undefined && (layer + 1) % window.globalEvery === 0);
 }
 
 export type ProviderName = "native" | "wasm" | "webgpu";
@@ -43,17 +68,43 @@ export interface Runner {
   decode(tokens: Int32Array, positions: Int32Array): Promise<Float32Array>;
   /** Copies the first `length` positions of slot `from` to slot `to` (compaction when a row leaves; prefix reuse). */
   copySlot(from: number, to: number, length: number): Promise<void>;
+  /** Resolves with a reason when the device is gone, though nothing runs; absent where there is none to lose. */
+  readonly lost?: Promise<string>;
   release(): Promise<void>;
 }
 
-/** How the next token is chosen. Temperature 0 is greedy and ignores the rest but penalties. */
+/** How the next token is chosen. Temperature 0 is greedy: of the rest only bias and penalties count. */
 export interface SamplingParameters {
+  /** From 0 to 100. */
   readonly temperature: number;
+  /** Only the best so many tokens; 0 for no limit. */
   readonly topK: number;
+  /** Only the best tokens that together have this probability, above 0 and at most 1. */
   readonly topP: number;
+  /** Only tokens at least this likely, as a part of the best one's probability, from 0 to 1. */
   readonly minP: number;
+  /** Divides the scores of tokens seen in prompt or answer; 1 for none. */
   readonly repetitionPenalty: number;
+  /** Taken from the score of a token that the answer has, from -2 to 2. */
+  readonly presencePenalty: number;
+  /** Taken from the score of a token for each time that the answer has it, from -2 to 2. */
+  readonly frequencyPenalty: number;
+  /** Added to the score of a token, by its id, from -100 to 100. */
+  readonly logitBias: Readonly<Record<number, number>>;
+  /** A non-negative safe integer. Equal seeds give equal answers. */
   readonly seed: number;
+}
+
+/** What the model itself thought of a token, before bias, penalties, temperature and filters. */
+export interface TokenLogprob {
+  readonly token: number;
+  /** In nats. */
+  readonly logprob: number;
+}
+
+export interface ChosenLogprob extends TokenLogprob {
+  /** The best tokens there, best first. */
+  readonly top: readonly TokenLogprob[];
 }
 
 export type FinishReason = "stop" | "length" | "cancelled";

@@ -1,7 +1,7 @@
 // One deployment calls two others through typed handles: curl -d '["ADD", 2]' localhost:8000
 import { deployment, type DeploymentHandle } from "skein";
 
-class Adder {
+export class Adder {
   increment = 2;
 
   reconfigure(config: { increment: number }) {
@@ -13,7 +13,7 @@ class Adder {
   }
 }
 
-class Counter {
+export class Counter {
   async *countTo(n: number) {
     for (let i = 1; i <= n; i++) yield i;
   }

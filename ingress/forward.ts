@@ -10,7 +10,8 @@
 import { SkeinError } from "../protocol/errors.ts";
 import type { EndHead, FailHead, OpenHead, ResponseHead } from "../protocol/heads.ts";
 import { REPLAY_BODY_MAX, STREAM_WINDOW } from "../protocol/limits.ts";
-import type { ChunkType, Stream, StreamEvents } from "../protocol/stream.ts";
+import type { ChunkType, Loss, Stream, StreamEvents } from "../protocol/stream.ts";
+import type { Reader } from "./backlog.ts";
 import type { Peer } from "./peer.ts";
 import type { Pool, Waiter } from "./pool.ts";
 import { mayRetry } from "./retry.ts";
@@ -26,6 +27,8 @@ export interface Reply {
   onFail(fail: FailHead): void;
   /** The body may go on. */
   onWritable(): void;
+  /** Too much is held for too many, and this reader has taken nothing for longest: drop the client, and what is held for it, now. */
+  onCut(reason: string): void;
 }
 
 export interface ForwardRequest {
@@ -46,13 +49,16 @@ interface Piece {
 }
 
 let arrivals = 0;
+const CUT = "The reader stood still while others waited: what is held for slow readers has reached its bound.";
 
-export class Forward implements Waiter {
+export class Forward implements Waiter, Reader {
   readonly arrival = ++arrivals;
   readonly model: string;
   tried: Set<Peer> | null = null;
   /** Over: answered, failed, cancelled or out of time. */
   done = false;
+  backlog = 0;
+  late = false;
 
   readonly #pool: Pool;
   readonly #request: ForwardRequest;
@@ -60,6 +66,7 @@ export class Forward implements Waiter {
   #attempt: Attempt | null = null;
   #epoch = -1;
   #deaths = 0;
+  #losses = 0;
   #produced = false;
   #accepted = false;
   /** Body pieces: those sent come first and are kept while they may be needed again. */
@@ -99,7 +106,22 @@ export class Forward implements Waiter {
 
   /** The receiver of the answer is done with `charge` bytes. */
   consumed(charge: number): void {
-    this.#attempt?.stream.consumed(charge);
+    this.#pool.context.backlog.taken(this, charge);
+    this.granted(charge);
+  }
+
+  /** As `consumed`, of bytes that are still held: the rest of a message is needed. They are `taken` later. */
+  granted(charge: number): void {
+    this.#attempt?.stream.consumed(charge, this.#pool.context.backlog.window);
+  }
+
+  /** Bytes have left our memory: those that were `granted`, or all that is left once nobody can take it any more. */
+  taken(bytes = this.backlog): void {
+    this.#pool.context.backlog.taken(this, bytes);
+  }
+
+  cut(): void {
+    this.#reply.onCut(CUT);
   }
 
   /** Whoever asked is gone. No event follows. */
@@ -178,6 +200,7 @@ export class Forward implements Waiter {
     this.#output(attempt);
     // Whoever asked may be slow, or never read at all: that is between it and its own stream.
     attempt.stream.parked(charge);
+    this.#pool.context.backlog.hold(this, charge);
     this.#reply.onChunk(payload, type, more, charge);
   }
 
@@ -190,16 +213,24 @@ export class Forward implements Waiter {
     this.#reply.onEnd(end);
   }
 
-  failed(attempt: Attempt, fail: FailHead, lost: boolean): void {
-    if (!lost && !this.#accepted && !this.#produced && fail.code === "UNAVAILABLE")
+  failed(attempt: Attempt, fail: FailHead, lost: Loss | null): void {
+    if (lost === null && !this.#accepted && !this.#produced && fail.code === "UNAVAILABLE")
       return this.busy(attempt, attempt.peer.inFlight);
-    if (lost) {
-      this.#deaths += 1;
+    if (lost !== null) {
+      this.#losses += 1;
+      if (lost === "died") this.#deaths += 1;
       const { context, budget } = this.#pool;
       const repeatable = this.#request.repeatable || this.#pool.repeatsAnything;
       if (
-        mayRetry({ repeatable, produced: this.#produced, bodyHeld: !this.#dropped, deaths: this.#deaths }) &&
-        budget.take(context.now(), this.#pool.ongoing)
+        mayRetry({
+          repeatable,
+          produced: this.#produced,
+          bodyHeld: !this.#dropped,
+          deaths: this.#deaths,
+          losses: this.#losses,
+        }) &&
+        // Where no replica is in trouble there is no outage that retries could make worse.
+        (lost === "parted" || budget.take(context.now(), this.#pool.ongoing))
       ) {
         this.#close(attempt);
         return this.#again(attempt.peer);
@@ -309,11 +340,11 @@ class Attempt implements StreamEvents {
   onEnd(end: EndHead, load: number): void {
     if (this.#forward.isCurrent(this)) this.#forward.ended(this, end, load);
   }
-  onFail(fail: FailHead, lost: boolean): void {
+  onFail(fail: FailHead, lost: Loss | null): void {
     if (this.#forward.isCurrent(this)) this.#forward.failed(this, fail, lost);
   }
   onCancel(reason: string): void {
-    this.onFail({ code: "CANCELLED", message: reason }, false);
+    this.onFail({ code: "CANCELLED", message: reason }, null);
   }
   onWritable(): void {
     if (this.#forward.isCurrent(this)) this.#forward.writable(this);

@@ -5,7 +5,9 @@
 import path from "node:path";
 import { compareVersions } from "../protocol/ids.ts";
 import type { IngressReport, IngressSpec } from "../protocol/control.ts";
+import { BACKLOG_MAX, MIB } from "../protocol/limits.ts";
 import type { IngressOptions } from "../protocol/local.ts";
+import { keptCertificate } from "../protocol/node/certificate.ts";
 import type { RoutingTable } from "../protocol/routes.ts";
 import type { PublicKey } from "../protocol/ticket.ts";
 import { AccessLog } from "./access-log.ts";
@@ -13,7 +15,7 @@ import { ControlLink, type ControlConnection, type ControlEvents } from "./contr
 import type { Finished } from "./http/context.ts";
 import { isLoopback } from "./http/guard.ts";
 import { listenHttp } from "./http/listener.ts";
-import { listenMesh, type MeshListener } from "./links/listener.ts";
+import { listenLinks, type LinkListeners } from "./links/listeners.ts";
 import { Sessions } from "./links/session.ts";
 import { ListenerSlot } from "./listener-slot.ts";
 import { LogFile } from "./log-file.ts";
@@ -29,6 +31,8 @@ export interface IngressEnvironment {
   random(): number;
   after(ms: number, callback: () => void): () => void;
   freshId(): string;
+  /** Of this machine, as others reach it. */
+  addresses(): readonly string[];
   connect(url: string, events: ControlEvents): ControlConnection;
   readonly build: string;
   readonly pid: number;
@@ -54,12 +58,16 @@ export class Ingress {
   #keys: readonly PublicKey[] = [];
   /** Coordinator's clock minus ours. */
   #clockOffset = 0;
-  #meshListener: MeshListener | null = null;
+  #links: LinkListeners | null = null;
   readonly #http = new ListenerSlot();
   readonly #grpc = new ListenerSlot();
   #bindAgainAt = 0;
   #binding: Promise<void> = Promise.resolve();
   #stopping = false;
+  /** Readers cut off that were told of. */
+  #cutsTold = 0;
+  #saidOpen = "";
+  readonly #meshTime = (): number => this.#environment.wallTime() + this.#clockOffset;
 
   constructor(options: IngressOptions, environment: IngressEnvironment) {
     const { now, random } = environment;
@@ -79,7 +87,7 @@ export class Ingress {
       now,
       after: environment.after,
       pool: (app, deployment) => this.mesh.pool(app, deployment),
-      meshTime: () => environment.wallTime() + this.#clockOffset,
+      meshTime: this.#meshTime,
       keys: () => this.#keys,
     });
     this.#control = new ControlLink(
@@ -104,11 +112,11 @@ export class Ingress {
     );
   }
 
-  /** Opens the mesh listener (rejects when its port is taken), takes what is remembered, and begins to serve. */
+  /** Opens the listeners for replicas (rejects when its port is taken), takes what is remembered, and begins to serve. */
   async start(): Promise<IngressReport> {
     const remembered = await this.#file.read(this.#spec.ingress);
     if (remembered !== null) this.#recall(remembered);
-    this.#meshListener = await this.#listenMesh(remembered?.meshPort ?? 0);
+    this.#links = await this.#listenLinks(remembered);
     this.#control.tick();
     await this.#applySpec();
     this.#remember();
@@ -124,7 +132,7 @@ export class Ingress {
       ingress: this.#spec.ingress,
       state: error !== null ? "failed" : waiting ? "starting" : "ready",
       ...(error === null ? {} : { error }),
-      urls: this.#meshUrls(),
+      urls: [...(this.#links?.urls ?? [])],
       http: this.#http.address,
       grpc: this.#grpc.address,
       pid: this.#environment.pid,
@@ -145,36 +153,38 @@ export class Ingress {
     this.#sessions.tick(now);
     this.#control.tick();
     void this.#accessLog.flush();
+    this.#tellCuts();
     if (this.report().state === "failed" && now >= this.#bindAgainAt) void this.#applySpec();
   }
 
-  /** Stops accepting, lets what runs finish, says goodbye to replicas and coordinator. */
+  #tellCuts(): void {
+    const { cuts } = this.mesh.backlog;
+    if (cuts === this.#cutsTold) return;
+    this.#environment.log(
+      `${cuts - this.#cutsTold} clients that had stopped reading were cut off: ${BACKLOG_MAX / MIB} MiB were held for slow readers, which is the bound.`,
+    );
+    this.#cutsTold = cuts;
+  }
+
+  /** Stops accepting, lets what runs finish (who still has a connection hears why), says goodbye to replicas and coordinator. */
   async stop(drainMs: number): Promise<void> {
-    this.#stopping = true;
+    this.#stopping = this.mesh.ending = true;
     await this.#binding;
     await Promise.all([this.#http.listener?.close(drainMs), this.#grpc.listener?.close(drainMs)]);
-    await this.#meshListener?.close();
+    await this.#links?.close();
     this.#control.stop();
     await this.#accessLog.flush();
     await this.#file.settled();
   }
 
-  async #listenMesh(again: number): Promise<MeshListener> {
-    const { host, port } = this.#options.mesh;
-    const context = { sessions: this.#sessions, now: this.#environment.now, metrics: () => this.#metrics.text() };
-    if (port === 0 && again !== 0) {
-      const listener = await listenMesh(host, again, context).catch(() => null);
-      if (listener !== null) return listener;
-    }
-    return listenMesh(host, port, context);
-  }
-
-  #meshUrls(): string[] {
-    const listener = this.#meshListener;
-    if (listener === null) return [];
-    const { advertise, host } = this.#options.mesh;
-    const own = host === "0.0.0.0" || host === "::" ? "127.0.0.1" : host;
-    return [`ws://${own.includes(":") && !own.startsWith("[") ? `[${own}]` : own}:${listener.port}/link`, ...advertise];
+  #listenLinks(remembered: Remembered | null): Promise<LinkListeners> {
+    const { now, wallTime, addresses } = this.#environment;
+    return listenLinks(
+      this.#options.mesh,
+      remembered?.ports ?? null,
+      { sessions: this.#sessions, now, metrics: () => this.#metrics.text() },
+      { addresses, certificate: () => keptCertificate(path.join(this.#options.dataDir, "ingress"), wallTime()) },
+    );
   }
 
   // --- client listener ---
@@ -198,12 +208,9 @@ export class Ingress {
       },
     });
     const { now, after, freshId, log } = this.#environment;
-    const around = { mesh: this.mesh, now, after, freshId };
-    const old = this.#http.listener;
+    const around = { mesh: this.mesh, now, after, freshId, meshTime: this.#meshTime };
     await this.#http.use(http, null, (options) => listenHttp(options, { ...around, ...told(this.#metrics.http) }));
-    const { address } = this.#http;
-    if (address !== null && this.#http.listener !== old && !isLoopback(address.host))
-      log(`Clients of other machines can reach ${address.host}:${address.port}, and no API key is set.`);
+    this.#sayWhatIsOpen();
     const wantsGrpc = http !== null && grpc !== null && grpc.grpc_servicer_functions.length > 0;
     await this.#grpc.use(wantsGrpc ? grpc : null, http, async (options) => {
       const { listenGrpc } = await import("./grpc/listener.ts");
@@ -211,6 +218,21 @@ export class Ingress {
     });
     this.#remember();
     if (JSON.stringify(this.report()) !== before) this.#environment.onReport(this.report());
+  }
+
+  /** Whenever it changes: which applications clients of other machines can call without a key. */
+  #sayWhatIsOpen(): void {
+    const { address } = this.#http;
+    const apps = address === null || isLoopback(address.host) ? [] : (this.mesh.table?.apps ?? []);
+    const open = apps.filter(
+      (app) => app.apiKeys === undefined && (app.routePrefix !== null || app.grpcServices.length > 0),
+    );
+    const said =
+      address === null || open.length === 0
+        ? ""
+        : `Clients of other machines can reach ${address.host}:${address.port}, and no API key is set for ${open.map((app) => app.name).join(", ")}.`;
+    if (said !== "" && said !== this.#saidOpen) this.#environment.log(said);
+    this.#saidOpen = said;
   }
 
   // --- table ---
@@ -223,6 +245,7 @@ export class Ingress {
     const logging = table.loggingConfig;
     this.#accessLog.encoding = logging?.encoding ?? "TEXT";
     this.#sessions.enforce();
+    this.#sayWhatIsOpen();
     if (isNew) this.#remember();
   }
 
@@ -234,11 +257,11 @@ export class Ingress {
 
   #remember(): void {
     const { ingress } = this.#spec;
-    if (this.#meshListener === null) return;
+    if (this.#links === null) return;
     const state: Remembered = {
       schema: 1,
       ingress,
-      meshPort: this.#meshListener.port,
+      ports: this.#links.ports,
       httpPort: this.#http.lastPort,
       clockOffsetMs: this.#clockOffset,
       table: this.mesh.table,

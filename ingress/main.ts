@@ -2,19 +2,23 @@
 import { randomUUID } from "node:crypto";
 import { WebSocket } from "ws";
 import packageJson from "../package.json" with { type: "json" };
+import { endpoint } from "../protocol/address.ts";
 import { SkeinError, OUTSIDE } from "../protocol/errors.ts";
 import { CONTROL_MESSAGE_MAX } from "../protocol/limits.ts";
 import type { FromIngress, IngressOptions, ToIngress } from "../protocol/local.ts";
-import { startedByParent, tellParent } from "../protocol/node/parent.ts";
+import { dial } from "../protocol/node/dial.ts";
+import { ownAddresses } from "../protocol/node/own-addresses.ts";
+import { startedByParent, tellAlive, tellParent } from "../protocol/node/parent.ts";
 import type { ControlConnection, ControlEvents } from "./control.ts";
 import { Ingress } from "./ingress.ts";
 
 const TICK_MS = 250;
 
-/** A control link's socket. `url`: the coordinator's mesh URL, http(s) or ws(s). */
-function connect(url: string, events: ControlEvents): ControlConnection {
-  const target = new URL("/control", url.replace(/^http/, "ws"));
-  const socket = new WebSocket(target, {
+/** A control link's socket. `address`: of the coordinator's mesh port. */
+function connect(address: string, events: ControlEvents): ControlConnection {
+  const { url, options } = dial(endpoint(address, "ws", "/control"));
+  const socket = new WebSocket(url, {
+    ...options,
     perMessageDeflate: false,
     maxPayload: CONTROL_MESSAGE_MAX,
     handshakeTimeout: 3_000,
@@ -35,6 +39,7 @@ function connect(url: string, events: ControlEvents): ControlConnection {
 const report = (message: FromIngress): void => tellParent(message);
 
 const options = await startedByParent<IngressOptions>(false);
+tellAlive();
 const ingress = new Ingress(options, {
   now: () => performance.now(),
   wallTime: () => Date.now(),
@@ -44,6 +49,7 @@ const ingress = new Ingress(options, {
     return () => clearTimeout(timer);
   },
   freshId: randomUUID,
+  addresses: ownAddresses,
   connect,
   build: packageJson.version,
   pid: process.pid,

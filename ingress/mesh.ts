@@ -6,6 +6,7 @@ import type { IngressStats } from "../protocol/control.ts";
 import { compareVersions, deploymentId } from "../protocol/ids.ts";
 import type { ReplicaTicket } from "../protocol/ticket.ts";
 import type { RoutingTable } from "../protocol/routes.ts";
+import { Backlog } from "./backlog.ts";
 import { Peer, type Opener } from "./peer.ts";
 import { Pool, type PoolContext } from "./pool.ts";
 import { Routes } from "./routes.ts";
@@ -27,15 +28,18 @@ export class Mesh {
   routes: Routes | null = null;
   /** An application with a route has been there once. */
   populated = false;
+  /** This ingress ends, and still has requests. */
+  ending = false;
   /** Called when a queue began or ended: the coordinator wants to know at once. */
   onQueueEdge: () => void = () => {};
+  readonly backlog = new Backlog();
   readonly #context: PoolContext;
   #pools = new Map<string, Pool>();
   readonly #peers = new Map<string, Peer>();
   readonly #links = new Map<string, Linked>();
 
   constructor(context: MeshContext) {
-    this.#context = { ...context, onQueueEdge: () => this.onQueueEdge() };
+    this.#context = { ...context, backlog: this.backlog, onQueueEdge: () => this.onQueueEdge() };
   }
 
   /** Takes a table that is not older than the one in force. False: it was older. */
@@ -110,6 +114,11 @@ export class Mesh {
     return this.#links.size;
   }
 
+  /** The replica's link can be relied on again. */
+  trusted(ticket: ReplicaTicket): void {
+    this.#pools.get(deploymentId(ticket.app, ticket.deployment))?.pump();
+  }
+
   /** Call about twice a second: corrects stale load reports. */
   tick(): void {
     const now = this.#context.now();
@@ -121,7 +130,7 @@ export class Mesh {
 
   /** Why this ingress should get no traffic, in Ray's words; null: it is ready. */
   notReady(): string | null {
-    if (this.table?.draining === true) return "This node is being drained.";
+    if (this.ending || this.table?.draining === true) return "This node is being drained.";
     if (this.table === null || !this.populated) return "Route table is not populated yet.";
     if (!this.table.head && this.#links.size === 0) return "No replicas are available yet.";
     return null;

@@ -104,6 +104,22 @@ export class IngressMetrics {
         this.set(mesh.links);
       },
     });
+    new Gauge({
+      name: "skein_ingress_backlog_bytes",
+      help: "Bytes held for clients that read slowly.",
+      registers,
+      collect() {
+        this.set(mesh.backlog.total);
+      },
+    });
+    new Gauge({
+      name: "skein_ingress_readers_cut",
+      help: "Clients that were cut off because they had stopped reading, since the start.",
+      registers,
+      collect() {
+        this.set(mesh.backlog.cuts);
+      },
+    });
     perDeployment(
       mesh,
       registers,

@@ -3,12 +3,16 @@
  * Knows no policy (pick.ts) and no socket; its link is a protocol state machine.
  */
 import type { OpenHead } from "../protocol/heads.ts";
+import { LINK_QUIET_MS } from "../protocol/limits.ts";
 import type { Stream, StreamEvents } from "../protocol/stream.ts";
 
 /** The part of a link that forwarding needs. */
 export interface Opener {
   readonly draining: boolean;
+  readonly doubted: boolean;
   readonly state: string;
+  /** ms since anything came. */
+  silence(now: number): number;
   open(head: OpenHead, events: StreamEvents, ended?: boolean): Stream;
 }
 
@@ -33,6 +37,8 @@ export class Peer {
   inFlight = 0;
   /** Requests it has from other ingresses, by its last report. */
   others = 0;
+  /** Nothing was heard of it lately: it may be about to be lost. */
+  quiet = false;
   /** It refused a request since its load last changed. */
   full = false;
   /** Multiplexed models it was lately asked for, oldest first. */
@@ -59,14 +65,15 @@ export class Peer {
       !this.full &&
       this.outstanding < capacity &&
       link.state === "ready" &&
-      !link.draining
+      !link.draining &&
+      !link.doubted
     );
   }
 
   /** `load`: all requests the replica has in hand, as it said while `inFlight` of them were ours. */
   report(load: number, now: number): void {
     this.others = Math.max(0, load - this.inFlight);
-    this.full = false;
+    this.full = this.quiet = false;
     this.#reportedAt = now;
   }
 
@@ -75,8 +82,9 @@ export class Peer {
     this.full = true;
   }
 
-  /** Forgets what has grown old. True when it may be available again. */
+  /** Looks whether it is heard, and forgets what has grown old. True when it may be available again. */
   refresh(now: number): boolean {
+    this.quiet = this.link !== null && this.link.silence(now) > LINK_QUIET_MS;
     if (now - this.#reportedAt < REPORT_LIFETIME_MS || (!this.full && this.others === 0)) return false;
     this.full = false;
     this.others = 0;

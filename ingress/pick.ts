@@ -1,5 +1,6 @@
 /**
  * Which replica gets the next request: least cost = (outstanding + 1) / speed, the local one when equal, then chance;
+ * one that is silent only when no other has room;
  * above a size the better of two random ones ("power of two choices", Mitzenmacher 2001), which herds less and costs O(1).
  * A pure function of what is known; other policies (affinity of sessions or prefixes) narrow the candidates the way models do.
  */
@@ -38,8 +39,10 @@ export function pick(
     const found = betterOfTwo(peers, capacity, request.tried, context);
     if (found !== undefined) return found;
   }
-  const fresh = cheapest(peers, capacity, request.tried, context);
-  return fresh ?? (request.tried === null ? undefined : cheapest(peers, capacity, null, context));
+  const heard = cheapest(peers, capacity, request.tried, context);
+  const fresh =
+    heard ?? (peers.some((peer) => peer.quiet) ? cheapest(peers, capacity, request.tried, context, true) : undefined);
+  return fresh ?? (request.tried === null ? undefined : cheapest(peers, capacity, null, context, true));
 }
 
 function betterOfTwo(
@@ -61,6 +64,7 @@ function cheapest(
   capacity: number,
   tried: ReadonlySet<Peer> | null,
   context: PickContext,
+  evenQuiet = false,
 ): Peer | undefined {
   let unknown = 0;
   for (const peer of peers) unknown = Math.max(unknown, peer.speed(context.now) ?? 0);
@@ -70,7 +74,7 @@ function cheapest(
   let bestCost = Number.POSITIVE_INFINITY;
   let ties = 0;
   for (const peer of peers) {
-    if (!peer.available(capacity) || tried?.has(peer) === true) continue;
+    if (!peer.available(capacity) || (peer.quiet && !evenQuiet) || tried?.has(peer) === true) continue;
     const cost = (peer.outstanding + 1) / (peer.speed(context.now) ?? unknown);
     if (cost > bestCost) continue;
     const local = peer.host === context.host;

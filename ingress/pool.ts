@@ -5,6 +5,7 @@
 import type { FailHead } from "../protocol/heads.ts";
 import { QUEUE_MAX } from "../protocol/limits.ts";
 import type { RoutedDeployment } from "../protocol/routes.ts";
+import type { Backlog } from "./backlog.ts";
 import type { Peer } from "./peer.ts";
 import { pick, type PickRequest } from "./pick.ts";
 import { Queue, type Queued } from "./queue.ts";
@@ -18,6 +19,8 @@ export interface Waiter extends Queued, PickRequest {
 
 export interface PoolContext {
   readonly host: string;
+  /** Of the whole ingress. */
+  readonly backlog: Backlog;
   now(): number;
   random(): number;
   /** The queue became empty or is no longer empty. */
@@ -55,6 +58,11 @@ export class Pool {
   /** Any request may run twice while it has produced nothing. */
   get repeatsAnything(): boolean {
     return this.#config.retry === "no-output";
+  }
+
+  /** What clients are told when the queue is full. */
+  get backpressure(): RoutedDeployment["backpressure"] {
+    return this.#config.backpressure;
   }
 
   configure(config: RoutedDeployment, peers: readonly Peer[]): void {

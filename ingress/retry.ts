@@ -12,6 +12,8 @@ export const repeatable = (method: string, hasIdempotencyKey: boolean): boolean 
 
 /** Replicas that may die with one request inside before the request itself is the suspect. */
 export const DEATHS_MAX = 2;
+/** Links that may be lost with one request inside, dead or parted: nothing is tried for ever. */
+export const LOSSES_MAX = 8;
 
 export interface Lost {
   /** By method, key, or the deployment's `retry: "no-output"`. */
@@ -20,12 +22,14 @@ export interface Lost {
   readonly produced: boolean;
   /** All of the body that was sent is still in hand. */
   readonly bodyHeld: boolean;
-  /** Replicas lost with this request inside, this one counted. */
+  /** Replicas that died with this request inside, this one counted where it died. */
   readonly deaths: number;
+  /** Links lost with it inside, however. */
+  readonly losses: number;
 }
 
 export const mayRetry = (lost: Lost): boolean =>
-  lost.repeatable && !lost.produced && lost.bodyHeld && lost.deaths < DEATHS_MAX;
+  lost.repeatable && !lost.produced && lost.bodyHeld && lost.deaths < DEATHS_MAX && lost.losses < LOSSES_MAX;
 
 const SLOTS = 10;
 const SLOT_MS = RETRY_BUDGET_WINDOW_MS / SLOTS;

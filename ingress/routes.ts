@@ -2,6 +2,7 @@
  * Which application a path belongs to: the longest prefix on path boundaries, after the root path, on the decoded path.
  * Knows strings only.
  */
+import { keyringOf, type Keyring } from "./api-keys.ts";
 import type { RoutingTable } from "../protocol/routes.ts";
 
 export interface Route {
@@ -13,6 +14,8 @@ export interface Route {
   /** As configured: for `/-/routes`, logs and metrics. */
   readonly name: string;
   readonly accessLog: boolean;
+  /** What callers must show; null: nothing. */
+  readonly keys: Keyring | null;
 }
 
 export interface Match {
@@ -39,6 +42,7 @@ export class Routes {
         deployment: app.ingress,
         name: app.routePrefix!,
         accessLog: app.loggingConfig?.enable_access_log ?? table.loggingConfig?.enable_access_log ?? true,
+        keys: keyringOf(app.apiKeys),
       }))
       .toSorted((a, b) => b.prefix.length - a.prefix.length);
     this.#rootPath = rootPath.replace(/\/+$/, "");

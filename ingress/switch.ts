@@ -16,10 +16,15 @@ export interface SwitchContext {
   pool(app: string, deployment: string): Pool | undefined;
 }
 
-/** What to tell about a stream that a replica with these permitted callees has opened. */
+/** Whom a link may call. */
+export type Callees = Pick<ReadonlySet<string>, "has">;
+/** A script of the operator's. */
+export const ANYONE: Callees = { has: () => true };
+
+/** What to tell about a stream that a caller with these permitted callees has opened. */
 export function switched(
   context: SwitchContext,
-  callees: ReadonlySet<string>,
+  callees: Callees,
   stream: Stream,
   head: OpenHead,
   ended: boolean,
@@ -35,7 +40,7 @@ export function switched(
   return passage.fromCaller;
 }
 
-function refuse(context: SwitchContext, callees: ReadonlySet<string>, head: OpenHead): FailHead | null {
+function refuse(context: SwitchContext, callees: Callees, head: OpenHead): FailHead | null {
   const id = deploymentId(head.app, head.deployment);
   if (head.kind !== "call") return { code: "PERMISSION_DENIED", message: "A replica may only open calls." };
   if (!callees.has(id))
@@ -92,6 +97,10 @@ class Passage implements Reply {
   onWritable(): void {
     this.fromCaller.bodyWritable();
   }
+  onCut(reason: string): void {
+    this.fromCaller.onCancel(reason);
+    this.#caller.cancel(reason);
+  }
 
   /** The caller has taken what was written to it. */
   callerWritable(): void {
@@ -135,6 +144,9 @@ class FromCaller implements StreamEvents {
   }
   onWritable(): void {
     this.#passage.callerWritable();
+  }
+  onClosed(): void {
+    this.#forward.taken();
   }
 
   bodyWritable(): void {

@@ -12,7 +12,7 @@ const schema = z.strictObject({
   schema: z.literal(1),
   ingress: z.string(),
   /** Ports that were bound, to be tried again where "any" is asked for. */
-  meshPort: z.number(),
+  ports: z.strictObject({ mesh: z.number(), inner: z.number().nullable() }),
   httpPort: z.number().nullable(),
   /** Coordinator's clock minus ours, ms. */
   clockOffsetMs: z.number(),

@@ -4,12 +4,17 @@
  */
 import { SkeinError } from "../protocol/errors.ts";
 import type { Streamable } from "../serve/answer.ts";
+import type { GenerationPiece } from "../engine/index.ts";
 import type { EngineOutput } from "./host.ts";
 
+/** Why a generation ended: at its end of turn, at `maxTokens` or the slot's end, or because it was called off. */
 export type FinishReason = "stop" | "length" | "cancelled";
 
+/** Tokens of a finished generation. */
 export interface Usage {
   readonly promptTokens: number;
+  /** Of them, those that were cached: a beginning shared with what ran lately. */
+  readonly cachedTokens: number;
   readonly completionTokens: number;
   readonly finishReason: FinishReason;
 }
@@ -34,7 +39,12 @@ export class Generation implements AsyncIterable<string>, PromiseLike<string>, S
   /** Counts and why it ended, once it has. Rejects when the engine refused the request or died. */
   get usage(): Promise<Usage> {
     return this.#run().end.then(
-      ({ promptTokens, completionTokens, finishReason }) => ({ promptTokens, completionTokens, finishReason }),
+      ({ promptTokens, cachedTokens, completionTokens, finishReason }) => ({
+        promptTokens,
+        cachedTokens,
+        completionTokens,
+        finishReason,
+      }),
       rethrow,
     );
   }
@@ -45,24 +55,36 @@ export class Generation implements AsyncIterable<string>, PromiseLike<string>, S
 
   /** Its `return()` stops the engine even while a piece is awaited, which a plain generator's can't. */
   [Symbol.asyncIterator](): AsyncIterableIterator<string, undefined, undefined> {
-    const pieces = this.#pieces();
+    return this.#stoppable(this.#texts());
+  }
+
+  /** The pieces with their token ids, and logprobs where asked for; a piece's text may be "". Instead of iterating the text. */
+  pieces(): AsyncIterableIterator<GenerationPiece, undefined, undefined> {
+    return this.#stoppable(this.#pieces());
+  }
+
+  #stoppable<T>(pieces: AsyncGenerator<T, void, undefined>): AsyncIterableIterator<T, undefined, undefined> {
     return {
       [Symbol.asyncIterator]() {
         return this;
       },
-      next: () => pieces.next() as Promise<IteratorResult<string, undefined>>,
+      next: () => pieces.next() as Promise<IteratorResult<T, undefined>>,
       return: () => {
         this.#output?.cancel();
-        return pieces.return(undefined) as Promise<IteratorResult<string, undefined>>;
+        return pieces.return(undefined) as Promise<IteratorResult<T, undefined>>;
       },
     };
   }
 
-  async *#pieces(): AsyncGenerator<string, void, undefined> {
+  async *#texts(): AsyncGenerator<string, void, undefined> {
+    for await (const { text } of this.#pieces()) if (text !== "") yield text;
+  }
+
+  async *#pieces(): AsyncGenerator<GenerationPiece, void, undefined> {
     if (this.#taken) throw new TypeError("A Generation can be consumed once: it has been iterated or awaited already.");
     this.#taken = true;
     try {
-      for await (const { text } of this.#run()) if (text !== "") yield text;
+      yield* this.#run();
     } catch (error) {
       rethrow(error);
     }

@@ -2,8 +2,9 @@
  * What `LanguageModel` needs of the process it runs in: an engine in a thread of its own, and somebody who knows where models are.
  * The replica's shell sets it in the runtime registry before user code is imported; tests set a fake.
  */
-import type { EngineGeneration, GenerateRequest, PromptInput } from "../engine/index.ts";
+import type { EngineGeneration, EngineStats, GenerateRequest, GenerationPiece, PromptInput } from "../engine/index.ts";
 
+/** What a model runs on; `auto`: the best that there is. */
 export type Device = "auto" | "webgpu" | "native" | "wasm";
 
 export interface ModelRequest {
@@ -16,8 +17,7 @@ export interface ModelRequest {
 }
 
 /** What user code sees of a generation in the engine; the engine's own class in production. */
-export type EngineOutput = Pick<EngineGeneration, "end" | "promptTokens" | "cancel"> &
-  AsyncIterable<{ readonly text: string; readonly tokens: readonly number[] }>;
+export type EngineOutput = Pick<EngineGeneration, "end" | "promptTokens" | "cancel"> & AsyncIterable<GenerationPiece>;
 
 export interface EngineModel {
   readonly provider: string;
@@ -29,6 +29,8 @@ export interface EngineModel {
   /** The ids that `generate` would take for this input. */
   tokenize(input: PromptInput): Promise<readonly number[]>;
   detokenize(tokens: readonly number[]): Promise<string>;
+  /** Undefined before anything was asked of it. */
+  stats(): Promise<EngineStats | undefined>;
   close(): Promise<void>;
 }
 

@@ -1,5 +1,12 @@
 /** A language model as user code holds it: a client of the engine's thread. Knows neither files nor providers. */
-import type { ChatMessage, GenerateRequest, SamplingParameters } from "../engine/index.ts";
+import {
+  type ChatMessage,
+  CHOICES_MAX,
+  choiceSeed,
+  type EngineStats,
+  type GenerateRequest,
+  type SamplingParameters,
+} from "../engine/index.ts";
 import { SkeinError } from "../protocol/errors.ts";
 import { ambientContext } from "../serve/context.ts";
 import { runtime } from "../serve/runtime.ts";
@@ -11,6 +18,7 @@ export const SLOT_LENGTH_DEFAULT = 2_048;
 /** Tokens of an answer when the caller doesn't say: enough for a chat, not enough to hold a slot for minutes. */
 export const MAX_TOKENS_DEFAULT = 512;
 
+/** What `LanguageModel.load` may be told about the engine. */
 export interface LoadOptions {
   /** "auto": the best that this replica may use. */
   readonly device?: Device;
@@ -20,15 +28,27 @@ export interface LoadOptions {
   readonly slots?: number;
 }
 
+/** How an answer is sampled (greedy by default), and when it ends. What makes no sense is an `INVALID_ARGUMENT` that names it. */
 export interface GenerateOptions extends Partial<SamplingParameters> {
   /** Tokens of the answer; default 512, cut to what the slot leaves. */
   readonly maxTokens?: number;
+  /** The answer doesn't end before it has so many tokens; default 0. */
+  readonly minTokens?: number;
+  /** Each piece of `generation.pieces()` comes with its tokens' logprobs and so many alternatives, at most 20. */
+  readonly logprobs?: number;
+  /** The answer's first token ids, from a generation that ended early: goes on after them, exactly as that would have. */
+  readonly generated?: readonly number[];
+  /** Who asks: when chats must wait, callers get their turns alike. */
+  readonly caller?: string;
+  /** Prompts with a common beginning are computed once among equal salts. Default: the caller, so that callers don't share. */
+  readonly cacheSalt?: string;
   /** Texts at which the answer ends; they are not part of it. */
   readonly stop?: readonly string[];
   /** Stops the generation. Default: the request's own, where there is ambient context (Node). In tabs pass `ctx.signal`. */
   readonly signal?: AbortSignal;
 }
 
+/** A language model in an engine of this replica's: `await LanguageModel.load(name)`, then `chat` and `complete`. */
 export class LanguageModel {
   readonly name: string;
   readonly #model: EngineModel;
@@ -79,6 +99,26 @@ export class LanguageModel {
     return this.#generate({ prompt }, options);
   }
 
+  /**
+   * Several answers to one conversation or text, each with draws of its own (greedy ones are equal). The prompt is computed once.
+   * @param n how many, from 1 to 128
+   */
+  choices(input: readonly ChatMessage[] | string, n: number, options: GenerateOptions = {}): Generation[] {
+    if (!Number.isInteger(n) || n < 1 || n > CHOICES_MAX)
+      throw new SkeinError("INVALID_ARGUMENT", `n must be a whole number from 1 to ${CHOICES_MAX}, not ${n}.`);
+    return Array.from({ length: n }, (_, choice) =>
+      this.#generate(typeof input === "string" ? { prompt: input } : { messages: input }, {
+        ...options,
+        seed: choiceSeed(options.seed ?? 0, choice),
+      }),
+    );
+  }
+
+  /** What the engine has done and is doing; undefined before it has a model. */
+  stats(): Promise<EngineStats | undefined> {
+    return this.#model.stats();
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#model.close();
   }
@@ -87,12 +127,27 @@ export class LanguageModel {
     input: { readonly messages: readonly ChatMessage[] } | { readonly prompt: string },
     options: GenerateOptions,
   ): Generation {
-    const { maxTokens = MAX_TOKENS_DEFAULT, stop, signal = ambientContext()?.signal, ...sampling } = options;
+    const {
+      maxTokens = MAX_TOKENS_DEFAULT,
+      minTokens,
+      stop,
+      logprobs,
+      generated,
+      caller,
+      cacheSalt,
+      signal = ambientContext()?.signal,
+      ...sampling
+    } = options;
     const request: GenerateRequest = {
       ...input,
       sampling,
       maxTokens,
+      ...(minTokens === undefined ? {} : { minTokens }),
       ...(stop === undefined ? {} : { stop }),
+      ...(logprobs === undefined ? {} : { logprobs }),
+      ...(generated === undefined ? {} : { generated }),
+      ...(caller === undefined ? {} : { caller }),
+      ...(cacheSalt === undefined ? {} : { cacheSalt }),
       ...(signal === undefined ? {} : { signal }),
     };
     return new Generation(() => this.#model.generate(request));

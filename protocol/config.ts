@@ -101,6 +101,13 @@ export const loggingConfigSchema = z.strictObject({
   additional_log_standard_attrs: z.array(z.string()).optional(),
 });
 
+export const backpressureConfigSchema = z.strictObject({
+  /** Of the answer to a request that finds the queue full. */
+  status_code: z.number().int().min(400).max(599).default(503),
+  /** Sent with it as `retry-after`. */
+  retry_after_s: seconds.nullish(),
+});
+
 /** Options of a deployment, wherever they are given; unset means: what the code says. */
 const deploymentOptions = {
   num_replicas: z.union([z.number().int().min(1).max(REPLICAS_MAX), z.literal("auto")]).nullish(),
@@ -121,8 +128,9 @@ const deploymentOptions = {
   placement_group_strategy: z.string().nullish(),
   placement_group_bundle_label_selector: z.unknown().optional(),
   max_replicas_per_node: z.number().int().min(1).max(100).nullish(),
-  backpressure_config: z.unknown().optional(),
-  max_surge_percent: z.number().min(0).optional(),
+  backpressure_config: backpressureConfigSchema.nullish(),
+  /** Replicas that an update may start beyond the wanted number, in percent of it; 0: it stops old ones first. */
+  max_surge_percent: z.number().min(0).max(100).optional(),
   request_router_config: z.unknown().optional(),
   gang_scheduling_config: z.unknown().optional(),
   deployment_actors: z.unknown().optional(),
@@ -214,6 +222,8 @@ export const httpOptionsSchema = z
 export const grpcOptionsSchema = z.strictObject({
   port: port.default(9000),
   grpc_servicer_functions: z.array(z.string()).default([]),
+  /** Absent: on. */
+  enable_reflection: z.boolean().optional(),
   request_timeout_s: z.number().gt(0).nullish(),
 });
 
@@ -255,6 +265,7 @@ export type DeploymentConfig = z.output<typeof deploymentSchema>;
 export type HttpOptions = z.output<typeof httpOptionsSchema>;
 export type GrpcOptions = z.output<typeof grpcOptionsSchema>;
 export type AutoscalingConfig = z.output<typeof autoscalingConfigSchema>;
+export type BackpressureConfig = z.output<typeof backpressureConfigSchema>;
 export type LoggingConfig = z.output<typeof loggingConfigSchema>;
 export type RayActorOptions = z.output<typeof rayActorOptionsSchema>;
 
@@ -268,8 +279,6 @@ export const UNSUPPORTED: readonly string[] = [
   "applications.*.deployments.*.placement_group_strategy",
   "applications.*.deployments.*.placement_group_bundle_label_selector",
   "applications.*.deployments.*.request_router_config",
-  "applications.*.deployments.*.backpressure_config",
-  "applications.*.deployments.*.max_surge_percent",
   "applications.*.deployments.*.gang_scheduling_config",
   "applications.*.deployments.*.deployment_actors",
   "applications.*.deployments.*.ray_actor_options.accelerator_type",
@@ -303,6 +312,7 @@ export const DEPLOYMENT_DEFAULTS = {
   health_check_period_s: 10,
   health_check_timeout_s: 30,
   rolling_update_percentage: 0.2,
+  max_surge_percent: 0,
   max_constructor_retry_count: 20,
   num_cpus: 1,
   num_gpus: 0,
@@ -322,6 +332,8 @@ export const OPTION_NAMES = {
   rayActorOptions: "ray_actor_options",
   maxReplicasPerNode: "max_replicas_per_node",
   rollingUpdatePercentage: "rolling_update_percentage",
+  maxSurgePercent: "max_surge_percent",
+  backpressureConfig: "backpressure_config",
   maxConstructorRetryCount: "max_constructor_retry_count",
   loggingConfig: "logging_config",
   retry: "retry",
@@ -332,6 +344,10 @@ export const ACTOR_OPTION_NAMES = {
   memory: "memory",
   resources: "resources",
   runtimeEnv: "runtime_env",
+} as const;
+export const BACKPRESSURE_OPTION_NAMES = {
+  statusCode: "status_code",
+  retryAfterS: "retry_after_s",
 } as const;
 export const AUTOSCALING_OPTION_NAMES = {
   minReplicas: "min_replicas",

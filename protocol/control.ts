@@ -31,6 +31,8 @@ export const ingressAddressSchema = z.strictObject({
   ingress: z.string(),
   host: z.string(),
   urls: z.array(z.string()),
+  /** The worker's replicas that dial it; absent: all. Only where links with all would be too many (coordinator/subset.ts). */
+  replicas: z.array(z.string()).max(REPLICAS_MAX).optional(),
 });
 export type IngressAddress = z.output<typeof ingressAddressSchema>;
 

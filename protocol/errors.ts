@@ -65,6 +65,7 @@ export const EXIT = {
   interrupted: 130,
 } as const;
 
+/** An error with one of the codes above: what calls fail with, and what user code may throw to tell its caller a code. */
 export class SkeinError extends Error {
   readonly code: ErrorCode;
   constructor(code: ErrorCode, message: string, options?: { cause?: unknown }) {

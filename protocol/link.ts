@@ -22,24 +22,23 @@ import {
   type Hello,
   type OpenHead,
 } from "./heads.ts";
-import {
-  HELLO_TIMEOUT_MS,
-  LINK_MESSAGE_MAX,
-  LINK_SILENCE_MAX_MS,
-  LINK_STREAMS_MAX,
-  LINK_WINDOW,
-  PING_INTERVAL_MS,
-} from "./limits.ts";
-import { Stream, type StreamDecoders, type StreamEvents, type StreamLink } from "./stream.ts";
+import { HELLO_TIMEOUT_MS, LINK_MESSAGE_MAX, LINK_SILENCE_MAX_MS, LINK_STREAMS_MAX, LINK_WINDOW } from "./limits.ts";
+import { Liveness } from "./liveness.ts";
+import { Stream, type Loss, type StreamDecoders, type StreamEvents, type StreamLink } from "./stream.ts";
 
 /** Close codes of a data link's WebSocket (4000-4999 are ours). */
 export const CLOSE = {
   normal: 1000,
   goingAway: 1001,
   protocol: 1002,
+  /** No close frame came: the socket's own word for it. */
+  broken: 1006,
+  internal: 1011,
   notAllowed: 4001,
   silent: 4002,
   incompatible: 4003,
+  /** This side stood still for longer than silence is borne. */
+  away: 4004,
 } as const;
 
 export interface LinkIo {
@@ -59,8 +58,13 @@ export interface LinkEvents {
   onLoad?(load: number): void;
   /** The peer wants no new streams; those that run go on. */
   onGoaway?(reason: string): void;
+  /** `doubted` no longer. */
+  onTrusted?(): void;
   onClose(code: number, reason: string): void;
 }
+
+/** Closed by this side because of these, the peer is at fault. */
+const FAULTS: ReadonlySet<number> = new Set([CLOSE.silent, CLOSE.protocol, CLOSE.internal]);
 
 type State = "waiting" | "greeting" | "ready" | "closed";
 
@@ -96,15 +100,15 @@ export class Link implements StreamLink {
   /** Streams held back by the link's window, served in turn. */
   readonly #blocked = new Set<Stream>();
   #bornAt: number;
-  #heardAt: number;
-  #pingedAt: number;
+  readonly #life: Liveness;
 
   constructor(role: "dialler" | "listener", io: LinkIo, events: LinkEvents, now: number) {
     this.role = role;
     this.#io = io;
     this.#events = events;
     this.#nextId = role === "dialler" ? 1 : 2;
-    this.#bornAt = this.#heardAt = this.#pingedAt = now;
+    this.#bornAt = now;
+    this.#life = new Liveness(now);
   }
 
   get state(): State {
@@ -112,6 +116,10 @@ export class Link implements StreamLink {
   }
   get streams(): number {
     return this.#streams.size;
+  }
+  /** This side was away, and whether the peer still holds the link is not known yet: open no streams. */
+  get doubted(): boolean {
+    return this.#life.doubted;
   }
 
   /** Dialler: the first frame. */
@@ -146,34 +154,36 @@ export class Link implements StreamLink {
 
   /** A message from the socket. Never throws: what breaks the rules closes the link. */
   receive(message: Uint8Array, now: number): void {
-    if (this.#state === "closed") return;
-    this.#heardAt = now;
+    if (this.#gone(now)) return;
+    this.#life.heard(now);
     try {
       decodeFrames(message, (frame) => this.#frame(frame));
     } catch (thrown) {
       const error = SkeinError.from(thrown);
       const code = error.code === "INCOMPATIBLE" ? CLOSE.incompatible : CLOSE.protocol;
       if (error.code !== "PROTOCOL" && error.code !== "INCOMPATIBLE")
-        this.close(1011, `Internal error: ${error.message}`);
+        this.close(CLOSE.internal, `Internal error: ${error.message}`);
       else this.close(code, error.message);
     }
   }
 
+  /** ms since anything came. */
+  silence(now: number): number {
+    return this.#life.silence(now);
+  }
+
   /** Call about twice a second: liveness. The listening side pings; both notice silence. */
   tick(now: number): void {
-    if (this.#state === "closed") return;
+    if (this.#gone(now)) return;
     if (this.#state !== "ready") {
       if (now - this.#bornAt > HELLO_TIMEOUT_MS) this.close(CLOSE.silent, "No hello in time.");
       return;
     }
-    if (now - this.#heardAt > LINK_SILENCE_MAX_MS) {
+    if (this.#life.silent(now)) {
       this.close(CLOSE.silent, `Nothing heard for ${LINK_SILENCE_MAX_MS} ms.`);
       return;
     }
-    if (this.role === "listener" && now - this.#pingedAt >= PING_INTERVAL_MS) {
-      this.#pingedAt = now;
-      this.emit(KIND.ping, 0, 0, 0, now >>> 0);
-    }
+    if (this.role === "listener") this.#ping(now);
   }
 
   /** Tells the peer this side's load outside of any stream. */
@@ -190,17 +200,13 @@ export class Link implements StreamLink {
     if (this.#state === "closed") return;
     this.flush();
     this.#io.close(code, reason.slice(0, 120));
-    this.closed(code, reason);
+    this.#end(code, reason, FAULTS.has(code) ? "died" : "parted");
   }
 
-  /** The socket is gone (also called by `close`). */
-  closed(code: number, reason: string): void {
-    if (this.#state === "closed") return;
-    this.#state = "closed";
-    this.#blocked.clear();
-    for (const stream of [...this.#streams.values()])
-      stream.lose({ code: "REPLICA_DIED", message: reason || "The link is gone." });
-    this.#events.onClose(code, reason);
+  /** The socket is gone. `now`: when that was read, ms. */
+  closed(code: number, reason: string, now: number = this.#life.ranAt): void {
+    if (this.#gone(now)) return;
+    this.#end(code, reason, (code === CLOSE.broken || code === CLOSE.away) && !this.doubted ? "died" : "parted");
   }
 
   /** Sends what this turn has made so far. */
@@ -256,6 +262,39 @@ export class Link implements StreamLink {
     return this.localLoad;
   }
 
+  // --- life ---
+
+  /**
+   * This side runs. A listener that was away asks before it relies on the link again. A dialler that was away for so long that it was given up
+   * ends the link unread: what still waits in its socket has been sent to another replica. True: the link is closed.
+   */
+  #gone(now: number): boolean {
+    if (this.#state === "closed") return true;
+    const away = this.#life.ran(now);
+    if (away === 0) return false;
+    this.#bornAt = now;
+    if (this.#state !== "ready") return false;
+    if (this.role === "listener") {
+      this.#life.doubt(now);
+      this.#ping(now);
+    } else if (away > LINK_SILENCE_MAX_MS) this.close(CLOSE.away, `This side stood still for ${Math.round(away)} ms.`);
+    // `close` may have been called.
+    return (this.#state as State) === "closed";
+  }
+
+  #ping(now: number): void {
+    const nonce = this.#life.ping(now);
+    if (nonce !== null) this.emit(KIND.ping, 0, 0, 0, nonce);
+  }
+
+  #end(code: number, reason: string, how: Loss): void {
+    this.#state = "closed";
+    this.#blocked.clear();
+    for (const stream of [...this.#streams.values()])
+      stream.lose({ code: "REPLICA_DIED", message: reason || "The link is gone." }, how);
+    this.#events.onClose(code, reason);
+  }
+
   // --- frames ---
 
   #hello(hello: Omit<Hello, "min" | "max">): void {
@@ -301,6 +340,7 @@ export class Link implements StreamLink {
         this.emit(KIND.pong, 0, 0, 0, frame.value);
         return;
       case KIND.pong:
+        if (this.#life.answered(frame.value)) this.#events.onTrusted?.();
         return;
       case KIND.load:
         this.#events.onLoad?.(frame.value);

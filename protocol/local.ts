@@ -25,6 +25,11 @@ export interface Failed {
   readonly message: string;
 }
 
+/** From the coordinator, agents and ingresses every ALIVE_MS: their parent kills and starts again what is silent. (A replica's says more.) */
+export interface Alive {
+  readonly type: "alive";
+}
+
 // --- coordinator (started by the command) ---
 
 export interface CoordinatorOptions {
@@ -35,14 +40,17 @@ export interface CoordinatorOptions {
     readonly host: string;
     readonly port: number;
     readonly advertise: readonly string[];
+    /** Files (PEM). Neither these nor `insecure`, off loopback: a certificate of its own. */
     readonly cert?: string;
     readonly key?: string;
     readonly insecure: boolean;
   };
   /** Folder under which a bare PUT's import_path is looked up. */
   readonly appDir: string;
-  /** Start from empty desired state (`skein run` that makes its own mesh); false when a parent starts it again. */
-  readonly fresh: boolean;
+  /** Whose desired state: that of a mesh which stays, or of one command that serves its own applications, where every run begins empty. */
+  readonly state: "mesh" | "run";
+  /** Its parent starts it again: a run goes on with what it had. */
+  readonly again: boolean;
   readonly insecureLocalApi: boolean;
   readonly requireApproval: boolean;
   /** Client listeners before the first deploy says so. */
@@ -51,6 +59,7 @@ export interface CoordinatorOptions {
 }
 export interface CoordinatorReady {
   readonly operatorsUrl: string;
+  /** As seen from this machine, with the fingerprint where there is TLS (address.ts): a certificate for a name says nothing about 127.0.0.1. */
   readonly meshUrl: string;
   /** File that holds the admin token (0600). */
   readonly adminTokenFile: string;
@@ -63,6 +72,7 @@ export interface CoordinatorReady {
 
 export interface AgentOptions {
   readonly dataDir: string;
+  /** Addresses (address.ts) of the mesh port. */
   readonly meshUrls: readonly string[];
   readonly joinToken: string;
   readonly hostId: string | null;
@@ -74,10 +84,14 @@ export interface AgentOptions {
   readonly resources: Readonly<Record<string, number>>;
   /** "auto" or one provider only: a test's or a person's wish. */
   readonly device: "auto" | "webgpu" | "native" | "wasm";
-  /** Listener of this host's ingress for data links, should it be assigned one. Port 0: any. `disabled`: dial out only. */
+  /**
+   * Listener of this host's ingress for data links, should it be assigned one. Port 0: any. `names`: under which other machines reach that port
+   * (none: by the host itself); `advertise`: whole URLs, where a port is forwarded. `disabled`: dial out only.
+   */
   readonly ingressMesh: {
     readonly host: string;
     readonly port: number;
+    readonly names: readonly string[];
     readonly advertise: readonly string[];
     readonly disabled: boolean;
   };
@@ -94,7 +108,8 @@ export interface IngressOptions {
   readonly dataDir: string;
   readonly host: string;
   readonly coordinatorUrls: readonly string[];
-  readonly mesh: { readonly host: string; readonly port: number; readonly advertise: readonly string[] };
+  /** As the agent was told. `secure`: TLS for other machines, with a certificate of this host's own. */
+  readonly mesh: Omit<AgentOptions["ingressMesh"], "disabled"> & { readonly secure: boolean };
   readonly spec: IngressSpec;
   readonly logLevel: string;
 }
@@ -102,8 +117,11 @@ export interface IngressOptions {
 export type ToIngress =
   | { readonly type: "spec"; readonly spec: IngressSpec }
   | { readonly type: "stop"; readonly drainMs: number };
-/** Ingress to agent: whenever it changes, and after `ready`. */
-export type FromIngress = { readonly type: "report"; readonly report: IngressReport } | { readonly type: "stopped" };
+/** Ingress to agent: a report whenever it changes, and after `ready`. */
+export type FromIngress =
+  | { readonly type: "report"; readonly report: IngressReport }
+  | Alive
+  | { readonly type: "stopped" };
 
 // --- replica (started by the agent; process or dedicated Web Worker) ---
 
@@ -142,7 +160,7 @@ export type FromReplica =
       readonly ongoing: number;
       readonly maxOngoingRequests?: number;
     }
-  /** Sent every second from the main thread: a replica that is silent is checked and then replaced. */
+  /** Sent every ALIVE_MS from the main thread: a replica that is silent is checked and then replaced. */
   | { readonly type: "alive"; readonly ongoing: number }
   | {
       readonly type: "needModel";

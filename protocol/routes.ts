@@ -3,7 +3,8 @@
  * A replica is used when the table lists it as ready and its link is up.
  */
 import * as z from "zod";
-import { grpcOptionsSchema, httpOptionsSchema, loggingConfigSchema } from "./config.ts";
+import { apiKeySchema } from "./api-key.ts";
+import { backpressureConfigSchema, grpcOptionsSchema, httpOptionsSchema, loggingConfigSchema } from "./config.ts";
 
 export const versionSchema = z.strictObject({ term: z.number().int(), revision: z.number().int() });
 
@@ -20,6 +21,8 @@ export const routedDeploymentSchema = z.strictObject({
   name: z.string(),
   maxOngoingRequests: z.number(),
   maxQueuedRequests: z.number(),
+  /** Absent: 503. */
+  backpressure: backpressureConfigSchema.optional(),
   retry: z.enum(["none", "no-output"]),
   /** Set when it failed to deploy and no replica runs: requests are answered 503 at once. */
   unavailable: z.boolean(),
@@ -35,6 +38,8 @@ export const routedAppSchema = z.strictObject({
   grpcDescriptors: z.string().optional(),
   /** `package.Service` names that it serves. */
   grpcServices: z.array(z.string()).default([]),
+  /** Callers need one of these; none of them left: nobody can call it. Absent: anybody can. */
+  apiKeys: z.array(apiKeySchema).optional(),
 });
 
 export const routingTableSchema = z.strictObject({

@@ -12,6 +12,9 @@ export type ChunkType = "bytes" | "text" | "value";
 const TYPE_FLAG: Readonly<Record<ChunkType, number>> = { bytes: FLAG.bytes, text: FLAG.text, value: FLAG.value };
 export const CHUNK_TYPES: readonly ChunkType[] = ["bytes", "text", "value"];
 
+/** How a link was lost: `died`, its peer went without a word or was silent; `parted`, one of the two ended it, or this side was away. */
+export type Loss = "died" | "parted";
+
 /**
  * What a stream tells its owner. Payloads are views that are valid for good, but hold the whole message alive: copy small pieces you keep.
  * After onEnd (from the acceptor), onBusy, onFail or onCancel nothing more comes.
@@ -23,11 +26,13 @@ export interface StreamEvents {
   /** `charge` must be given back by `stream.consumed(charge)` once the piece has left our memory. `more`: the piece goes on. */
   onChunk?(payload: Uint8Array, type: ChunkType, more: boolean, charge: number): void;
   onEnd?(end: EndHead, load: number): void;
-  /** `lost`: the link broke, as opposed to the peer saying so. */
-  onFail?(fail: FailHead, lost: boolean): void;
+  /** `lost`: how the link broke; null: the peer said so. */
+  onFail?(fail: FailHead, lost: Loss | null): void;
   onCancel?(reason: string): void;
   /** Everything written so far has been sent; write on. */
   onWritable?(): void;
+  /** The stream is over, whoever ended it, and holds nothing any more: what was written has been sent or dropped. */
+  onClosed?(): void;
 }
 
 /** What a stream needs of its link. */
@@ -171,8 +176,11 @@ export class Stream {
     this.#link.returned(charge);
   }
 
-  /** The owner is done with `charge` bytes: the peer may send as many again. Granted in halves of the window. */
-  consumed(charge: number): void {
+  /**
+   * The owner is done with `charge` bytes: the peer may send as many again, granted in halves of the window. With a smaller `window` (of one
+   * chunk with its header at least) the rest is kept back until a call with a larger one.
+   */
+  consumed(charge: number, window = STREAM_WINDOW): void {
     if (this.closed || charge === 0) return;
     const unparked = Math.max(0, charge - this.#parked);
     this.#parked -= charge - unparked;
@@ -180,10 +188,12 @@ export class Stream {
     if (unparked > 0) this.#link.returned(unparked);
     if (this.#remoteEnded) return;
     this.#ungranted += charge;
-    if (this.#ungranted >= STREAM_WINDOW / 2) {
-      this.#link.emit(KIND.credit, 0, this.epoch, this.id, this.#ungranted);
-      this.#receiveWindow += this.#ungranted;
-      this.#ungranted = 0;
+    const grant = this.#ungranted - (STREAM_WINDOW - window);
+    // A small window is granted whole, else no chunk might fit what is left of it.
+    if (grant >= Math.max(1, window - STREAM_WINDOW / 2)) {
+      this.#link.emit(KIND.credit, 0, this.epoch, this.id, grant);
+      this.#receiveWindow += grant;
+      this.#ungranted -= grant;
     }
   }
 
@@ -230,7 +240,7 @@ export class Stream {
       }
       case KIND.fail: {
         const fail = decode.fail(payload);
-        this.#close().onFail?.(fail, false);
+        this.#close().onFail?.(fail, null);
         return;
       }
       case KIND.cancel:
@@ -269,8 +279,8 @@ export class Stream {
   }
 
   /** The link is gone. */
-  lose(fail: FailHead): void {
-    if (!this.closed) this.#close().onFail?.(fail, true);
+  lose(fail: FailHead, how: Loss): void {
+    if (!this.closed) this.#close().onFail?.(fail, how);
   }
 
   #fromAcceptor(what: string): void {
@@ -313,6 +323,7 @@ export class Stream {
     this.#link.returned(this.#held);
     this.#held = 0;
     this.#link.forget(this);
+    events.onClosed?.();
     return events;
   }
 }

@@ -1,5 +1,5 @@
 /**
- * Tickets: what lets a replica into an ingress, and an ingress or agent back to the coordinator, checked offline by public key.
+ * Tickets: what lets a replica or a script into an ingress, and an ingress or agent back to the coordinator, checked offline by public key.
  * `base64url(JSON claims) . base64url(Ed25519 signature)`. Signed by the coordinator only; revoked through the routing table.
  * Times are the coordinator's clock; the checker passes its own estimate of it.
  */
@@ -21,6 +21,12 @@ export const ticketSchema = z.discriminatedUnion("use", [
     host: z.string(),
     /** Deployment ids (`app#deployment`) that this replica may call through the ingress. */
     callees: z.array(z.string()),
+  }),
+  /** A script that has shown the admin token: it may call every deployment, and serves nothing. */
+  z.strictObject({
+    use: z.literal("caller"),
+    kid: z.string(),
+    notAfter: z.number(),
   }),
   z.strictObject({
     use: z.literal("worker"),

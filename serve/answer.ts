@@ -4,6 +4,7 @@
  */
 import type { FlatHeaders } from "../protocol/heads.ts";
 import { isIterable } from "./instance.ts";
+import { LazyResponse } from "./response.ts";
 import { WebSocketUpgrade } from "./websocket.ts";
 
 export type Piece = string | Uint8Array;
@@ -52,6 +53,8 @@ export function answerOf(value: unknown): Answer {
 }
 
 function ofResponse(response: Response): Answer {
+  const plain = LazyResponse.plain(response);
+  if (plain !== undefined) return { kind: "whole", ...plain };
   const headers: string[] = [];
   response.headers.forEach((line, name) => void headers.push(name, line));
   if (response.body === null) return { kind: "whole", status: response.status, headers, body: "" };

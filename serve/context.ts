@@ -22,6 +22,7 @@ export interface ReplicaContext {
   readonly kind: "node" | "browser" | "local";
 }
 
+/** One request, as its handler sees it: the last parameter of every entry method. */
 export interface Context {
   /** Aborted when the caller is gone, the deadline has passed or the replica stops. Aborted first, then the generator's `return()` is called. */
   readonly signal: AbortSignal;
@@ -140,8 +141,9 @@ export const getMultiplexedModelId = (): string => getContext().multiplexedModel
 
 /** Who this replica is. Throws `INVALID_ARGUMENT` outside of one. */
 export function getReplicaContext(): ReplicaContext {
-  const replica = runtime().replica;
-  if (replica === null)
+  // In local testing there is one for each deployment, known from the request.
+  const replica = runtime().replica ?? ambientContext()?.replica;
+  if (replica === undefined)
     throw new SkeinError(
       "INVALID_ARGUMENT",
       "`getReplicaContext()` may only be called from within a Skein deployment.",

@@ -12,6 +12,7 @@ export type Entry = (...args: never[]) => unknown;
 export interface FetchObject {
   fetch(...args: never[]): unknown;
 }
+/** What can be deployed: a class, a function `(request, ctx)`, or an object with `fetch`. */
 export type Servable = Constructor | Entry | FetchObject;
 
 /** What a handle of it has: the instance of a class, a function or object itself. */
@@ -33,6 +34,7 @@ export class Application<T = unknown> {
   }
 }
 
+/** A class, function or object with its options; made by `deployment()`. */
 export class Deployment<S extends Servable> {
   readonly target: S;
   readonly name: string;

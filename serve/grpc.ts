@@ -14,6 +14,7 @@ const NAME = /^[0-9a-z_.-]{1,128}$/;
 /** Values of names that end in `-bin` are bytes, others text. */
 export type MetadataValue = string | Uint8Array;
 
+/** `ctx.grpc`: what a call by gRPC brings and may say beside its messages. */
 export interface GrpcCall {
   /** `/package.Service/Method` */
   readonly path: string;

@@ -39,6 +39,7 @@ export interface Caller {
 /** Name on the wire of the call operator of a function deployment. */
 export const CALL_OPERATOR = "__call__";
 
+/** How calls of a handle are made: `handle.options({ … })` gives another handle. */
 export interface HandleOptions {
   /** The method yields: iterate its response. Without it, awaiting and iterating decide. */
   readonly stream?: boolean;

@@ -1,16 +1,23 @@
 /**
  * Local testing: an application in one process, without a mesh. Handles call instances directly; nothing is serialised, so a test sees
- * the same objects; resources, replicas and limits have no meaning here.
+ * the same objects; resources, replicas and limits have no meaning here. Errors and cancellation are what they are over a mesh.
  */
 import { SkeinError } from "../protocol/errors.ts";
-import { RequestContext, runWithContext, type ReplicaContext } from "./context.ts";
+import { iteratorOf } from "./answer.ts";
+import { callerError } from "./caller-error.ts";
+import { RequestContext, runWithContext, type Context, type ReplicaContext } from "./context.ts";
 import type { Application } from "./deployment.ts";
 import { graphOf, placeHandles, type GraphNode } from "./graph.ts";
 import { makeHandle, type Call, type Caller, type DeploymentHandle } from "./handle.ts";
 import { Instance } from "./instance.ts";
+import { runtime } from "./runtime.ts";
 
-/** Constructs every deployment of the application here and gives a handle of its ingress. Throws what constructors and `init` throw. */
+/**
+ * Constructs every deployment of the application here and gives a handle of its ingress. Throws what constructors and `init` throw.
+ * Calls fail as over a mesh: with a SkeinError, usually `APPLICATION_ERROR`; its `cause` is what user code threw.
+ */
 export async function localTesting<T>(application: Application<T>, name = "default"): Promise<DeploymentHandle<T>> {
+  ambientContexts();
   const graph = await graphOf(application as Application);
   const instances = new Map<string, Instance>();
   const caller = new LocalCaller(name, instances);
@@ -44,6 +51,8 @@ class LocalCaller implements Caller {
         runWithContext(context, () => instance.call(call.method, call.args, context)),
         cancelled(context),
       ]);
+    } catch (error) {
+      throw callerError(error);
     } finally {
       leave();
     }
@@ -51,9 +60,24 @@ class LocalCaller implements Caller {
 
   async *stream(call: Call): AsyncGenerator<unknown> {
     const { instance, context, leave } = this.#enter(call);
+    const calledOff = cancelled(context);
+    let pieces: AsyncIterator<unknown> | Iterator<unknown> | undefined;
     try {
-      yield* await runWithContext(context, () => instance.iterate(call.method, call.args, context));
+      pieces = iteratorOf(await runWithContext(context, () => instance.iterate(call.method, call.args, context)));
+      for (;;) {
+        const step = await Promise.race([runWithContext(context, () => pieces!.next()), calledOff]);
+        if (step.done === true) {
+          pieces = undefined;
+          return;
+        }
+        yield step.value;
+      }
+    } catch (error) {
+      throw callerError(error);
     } finally {
+      // Left before its end: the signal first, then the generator's return(), which alone can't interrupt a pending await.
+      context.cancel(new SkeinError("CANCELLED", "The caller left."));
+      Promise.resolve(pieces?.return?.()).catch(() => {});
       leave();
     }
   }
@@ -95,5 +119,17 @@ class LocalCaller implements Caller {
   }
 }
 
-const cancelled = (context: RequestContext): Promise<never> =>
-  new Promise((_, reject) => void context.onCancel(reject));
+/** Rejects when the request is called off; never resolves. */
+function cancelled(context: RequestContext): Promise<never> {
+  const calledOff = new Promise<never>((_, reject) => void context.onCancel(reject));
+  calledOff.catch(() => {});
+  return calledOff;
+}
+
+/** Node's ambient storage, where this is Node and no replica has set it: `getContext()` works in tests too. */
+function ambientContexts(): void {
+  if (runtime().contexts !== null || typeof process === "undefined") return;
+  const { AsyncLocalStorage } = process.getBuiltinModule("node:async_hooks");
+  const storage = new AsyncLocalStorage<Context>();
+  runtime().contexts = { run: (context, body) => storage.run(context, body), current: () => storage.getStore() };
+}

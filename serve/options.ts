@@ -5,12 +5,14 @@ import type * as z from "zod";
 import {
   ACTOR_OPTION_NAMES,
   AUTOSCALING_OPTION_NAMES,
+  BACKPRESSURE_OPTION_NAMES,
   OPTION_NAMES,
   deploymentSchema,
   pathText,
 } from "../protocol/config.ts";
 import { SkeinError } from "../protocol/errors.ts";
 
+/** What a replica needs of its worker (Ray's `ray_actor_options`). */
 export interface ActorOptions {
   readonly numCpus?: number;
   /** Fractions of a GPU, or "auto": a GPU if a worker has one free, else none. */
@@ -21,6 +23,7 @@ export interface ActorOptions {
   readonly runtimeEnv?: Readonly<Record<string, unknown>>;
 }
 
+/** Bounds and pace of autoscaling (Ray's `autoscaling_config`); times in s. */
 export interface AutoscalingOptions {
   readonly minReplicas?: number;
   readonly initialReplicas?: number | null;
@@ -35,6 +38,15 @@ export interface AutoscalingOptions {
   readonly aggregationFunction?: "mean" | "max" | "min";
 }
 
+/** The answer to a request that finds the queue full (Ray's `backpressure_config`). */
+export interface BackpressureOptions {
+  /** Status of the answer to a request that finds the queue full. Default 503. */
+  readonly statusCode?: number;
+  /** s; sent with it as `retry-after`. */
+  readonly retryAfterS?: number | null;
+}
+
+/** Options of a deployment: Ray's, in camelCase. What a configuration says wins over them; times in s. */
 export interface DeploymentOptions {
   /** Default: the name of the class or function. */
   readonly name?: string;
@@ -54,6 +66,10 @@ export interface DeploymentOptions {
   readonly maxReplicasPerNode?: number | null;
   /** Share of the replicas that an update replaces at a time. */
   readonly rollingUpdatePercentage?: number;
+  /** Replicas that an update may start beyond `numReplicas`, in percent of it, before it stops old ones. Default 0: none. */
+  readonly maxSurgePercent?: number;
+  /** What clients are told when `maxQueuedRequests` wait already. */
+  readonly backpressureConfig?: BackpressureOptions | null;
   readonly maxConstructorRetryCount?: number;
   readonly loggingConfig?: Readonly<Record<string, unknown>> | null;
   /** "no-output": a request that produced nothing yet is run again when its replica dies. Only for work without side effects. */
@@ -98,6 +114,12 @@ export function toWireOptions(deployment: string, options: DeploymentOptions): R
       wire["autoscaling_config"],
       AUTOSCALING_OPTION_NAMES,
       `${where}: autoscalingConfig`,
+    );
+  if (wire["backpressure_config"] != null)
+    wire["backpressure_config"] = rename(
+      wire["backpressure_config"],
+      BACKPRESSURE_OPTION_NAMES,
+      `${where}: backpressureConfig`,
     );
   const checked = deploymentSchema.safeParse({ name: deployment, ...wire });
   if (!checked.success) throw new SkeinError("INVALID_ARGUMENT", `${where}: ${firstIssue(checked.error)}`);

@@ -145,24 +145,28 @@ export class LazyRequest {
   }
 }
 
-// So that `request instanceof Request` holds and what is not overridden above (mode, cache, …) is at least defined.
+// So that `request instanceof Request` holds and what is not overridden above (mode, cache, …) is there.
 Object.setPrototypeOf(LazyRequest.prototype, WebRequest.prototype);
-for (const name of [
-  "cache",
-  "credentials",
-  "destination",
-  "integrity",
-  "keepalive",
-  "mode",
-  "redirect",
-  "referrer",
-  "referrerPolicy",
-] as const)
-  Object.defineProperty(LazyRequest.prototype, name, {
-    get(this: LazyRequest) {
-      return this.toWeb()[name];
-    },
-  });
+delegate(LazyRequest.prototype, WebRequest.prototype, (lazy) => lazy.toWeb());
+
+/** What a platform's class has beyond what is written here (`cache`, `textStream`, …) is asked of the real object. */
+export function delegate<L extends object, W extends object>(lazy: L, web: W, real: (lazy: L) => W): void {
+  for (const [name, { get, value }] of Object.entries(Object.getOwnPropertyDescriptors(web))) {
+    if (Object.hasOwn(lazy, name)) continue;
+    if (get !== undefined)
+      Object.defineProperty(lazy, name, {
+        get(this: L): unknown {
+          return get.call(real(this)) as unknown;
+        },
+      });
+    else if (typeof value === "function")
+      Object.defineProperty(lazy, name, {
+        value(this: L, ...args: unknown[]): unknown {
+          return (value as (...args: unknown[]) => unknown).apply(real(this), args);
+        },
+      });
+  }
+}
 
 /** Lets `new Request(request)` take a lazy one. Called once by the process that runs user code, before it. */
 export function installWebRequest(): void {
@@ -170,8 +174,11 @@ export function installWebRequest(): void {
     constructor(input: RequestInfo | URL, init?: RequestInit) {
       super(input instanceof LazyRequest ? input.toWeb() : input, init);
     }
-    static override [Symbol.hasInstance](value: unknown): boolean {
-      return value instanceof WebRequest;
+    static override [Symbol.hasInstance](this: unknown, value: unknown): boolean {
+      // A class that extends Request has instances of its own.
+      return this === SkeinRequest
+        ? value instanceof WebRequest
+        : Function.prototype[Symbol.hasInstance].call(this as () => void, value);
     }
   }
   Object.defineProperty(SkeinRequest, "name", { value: "Request" });

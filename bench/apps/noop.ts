@@ -15,6 +15,14 @@ class Noop {
 const noop = deployment(Noop, options);
 export const app = noop.bind();
 
+/** As most people write it. */
+class Web {
+  fetch() {
+    return new Response("ok");
+  }
+}
+export const web = deployment(Web, options).bind();
+
 /** Waits for another deployment's answer. */
 class Front {
   readonly #back: DeploymentHandle<Noop>;

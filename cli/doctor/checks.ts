@@ -15,6 +15,8 @@ export interface Facts {
   readonly dataDir: string;
   readonly diskFreeBytes: number | null;
   readonly dataDirTrouble: string | null;
+  /** Bytes below each folder of the data folder. */
+  readonly dataDirUse: Readonly<Record<string, number>>;
   readonly modelCached: boolean;
   /** `python3 -m pip --version`, or why it can't be had. */
   readonly pip: { readonly version: string } | { readonly trouble: string };
@@ -67,7 +69,7 @@ export function checks(facts: Facts): Check[] {
         "Make it yours, or set SKEIN_DATA_DIR to a folder that can be written.",
       ),
     );
-  else list.push(ok("data folder", facts.dataDir));
+  else list.push(ok("data folder", `${facts.dataDir}${inUse(facts.dataDirUse)}`));
   if (facts.diskFreeBytes !== null)
     list.push(
       facts.diskFreeBytes >= DISK_WANTED
@@ -136,4 +138,13 @@ export function doctorText(list: readonly Check[]): string {
     ])
     .join("\n")
     .concat("\n");
+}
+
+/** " (models 104 MiB, prepared 208 MiB)": the largest first, small change left out. */
+function inUse(folders: Facts["dataDirUse"]): string {
+  const sizes = Object.entries(folders)
+    .map(([name, bytes]) => ({ name, mib: Math.round(bytes / 1024 ** 2) }))
+    .filter(({ mib }) => mib > 0)
+    .sort((a, b) => b.mib - a.mib);
+  return sizes.length === 0 ? "" : ` (${sizes.map(({ name, mib }) => `${name} ${mib} MiB`).join(", ")})`;
 }

@@ -1,8 +1,8 @@
 /** Measures what `skein doctor` judges. Native code (add-ons, GPU drivers) is tried in a child process: it may crash. */
 import { execFile } from "node:child_process";
-import { access, constants, mkdir, readdir, statfs } from "node:fs/promises";
+import { access, constants, mkdir, readdir, stat, statfs } from "node:fs/promises";
 import { availableParallelism, totalmem } from "node:os";
-import { dirname, join } from "node:path";
+import { dirname, join, relative, sep } from "node:path";
 import { fileURLToPath } from "node:url";
 import { portTrouble } from "../mesh/ports.ts";
 import { DASHBOARD_PORT, HTTP_PORT, MESH_PORT } from "../mesh/options.ts";
@@ -34,7 +34,7 @@ export async function probe(
   const command = (file: string, args: readonly string[]): Promise<Outcome> => run(file, args, env, stop);
   const inChild = (code: string): Promise<Outcome> =>
     command(process.execPath, ["--input-type=module", "--eval", code]);
-  const [native, wasm, webgpu, pip, disk, dataDirTrouble, modelCached] = await Promise.all([
+  const [native, wasm, webgpu, pip, disk, dataDirTrouble, dataDirUse, modelCached] = await Promise.all([
     inChild(PROBES.native),
     inChild(PROBES.wasm),
     inChild(PROBES.webgpu),
@@ -43,6 +43,7 @@ export async function probe(
       .then((folder) => statfs(folder))
       .catch(() => null),
     writable(dataDir),
+    bytesByFolder(dataDir),
     modelIn(dataDir),
   ]);
   const wanted = [
@@ -62,6 +63,7 @@ export async function probe(
     dataDir,
     diskFreeBytes: disk === null ? null : disk.bavail * disk.bsize,
     dataDirTrouble,
+    dataDirUse,
     modelCached,
     pip:
       "output" in pip
@@ -120,6 +122,18 @@ async function nearestFolder(folder: string): Promise<string> {
     );
     if (there || dirname(at) === at) return at;
   }
+}
+
+async function bytesByFolder(dataDir: string): Promise<Record<string, number>> {
+  const use: Record<string, number> = {};
+  const entries = await readdir(dataDir, { recursive: true, withFileTypes: true }).catch(() => []);
+  for (const entry of entries.filter((one) => one.isFile())) {
+    const path = join(entry.parentPath, entry.name);
+    const [folder = ""] = relative(dataDir, path).split(sep);
+    const { size } = await stat(path).catch(() => ({ size: 0 }));
+    use[folder] = (use[folder] ?? 0) + size;
+  }
+  return use;
 }
 
 /** Some model file is in the cache: the catalogue has one. */

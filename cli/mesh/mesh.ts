@@ -9,7 +9,7 @@ import { EXIT } from "../../protocol/errors.ts";
 import type { Shell } from "../shell.ts";
 import { launchAgent, launchCoordinator } from "./programs.ts";
 import { removeMeshRecord, writeMeshRecord } from "./record.ts";
-import { Supervisor, type Life, type SupervisorIo } from "./supervisor.ts";
+import { Supervisor, supervisorIo, type Life, type SupervisorIo } from "./supervisor.ts";
 
 /** Replicas drain for `graceful_shutdown_timeout_s` (20 s unless told otherwise); the worker gets this long, ms. */
 const WORKER_STOP_MS = 30_000;
@@ -42,7 +42,7 @@ export class Mesh {
   ) {
     this.#options = options;
     this.#launchers = launchers;
-    this.#io = { now: shell.now, sleep: (ms) => shell.sleep(ms, shell.kill), note: shell.note };
+    this.#io = supervisorIo(shell);
     this.#coordinator = new Supervisor("The coordinator", (again) => this.#launchCoordinator(again), this.#io);
     shell.kill.addEventListener("abort", () => this.kill(), { once: true });
   }
@@ -114,7 +114,7 @@ export class Mesh {
       again && this.#ready !== undefined
         ? {
             ...coordinator,
-            fresh: false,
+            again: true,
             operators: { ...coordinator.operators, port: Number(new URL(this.#ready.operatorsUrl).port) },
             mesh: { ...coordinator.mesh, port: Number(new URL(this.#ready.meshUrl).port) },
           }

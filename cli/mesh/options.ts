@@ -1,5 +1,6 @@
 /** From command-line options to what the coordinator and the worker are started with. Pure. */
 import { resolve } from "node:path";
+import { isLoopback } from "../../protocol/address.ts";
 import type { AgentOptions } from "../../protocol/local.ts";
 import { EXIT } from "../../protocol/errors.ts";
 import type { HttpOptions } from "../../protocol/config.ts";
@@ -41,7 +42,7 @@ export interface MeshFlags extends WorkerFlags {
 export const DASHBOARD_PORT = 8265;
 export const MESH_PORT = 8266;
 export const HTTP_PORT = 8000;
-const LOOPBACK = "127.0.0.1";
+export const LOOPBACK = "127.0.0.1";
 
 /** What the person said about client listeners; null when nothing was said, so that the first deploy decides. */
 export function httpOf(flags: MeshFlags): Partial<HttpOptions> | null {
@@ -52,10 +53,10 @@ export function httpOf(flags: MeshFlags): Partial<HttpOptions> | null {
   };
 }
 
-/** `fresh`: without the applications of an earlier run. `machine`: this machine's name. Throws usage errors (exit 2). */
+/** `state`: see CoordinatorOptions. `machine`: this machine's name. Throws usage errors (exit 2). */
 export function meshOptions(
   flags: MeshFlags,
-  place: { dataDir: string; cwd: string; machine: string; fresh: boolean; worker: boolean },
+  place: { dataDir: string; cwd: string; machine: string; state: "run" | "mesh"; worker: boolean },
 ): MeshOptions {
   const path = (file: string): string => resolve(place.cwd, file);
   if ((flags.cert === undefined) !== (flags.key === undefined))
@@ -74,20 +75,34 @@ export function meshOptions(
           : { cert: path(flags.cert), key: path(flags.key) }),
       },
       appDir: path(flags.appDir ?? "."),
-      fresh: place.fresh,
+      state: place.state,
+      again: false,
       insecureLocalApi: flags.insecureLocalApi ?? false,
       requireApproval: flags.requireApproval ?? false,
       http: httpOf(flags),
       logLevel: flags.logLevel ?? "info",
     },
-    worker: place.worker ? workerOptions(flags, place) : null,
+    worker: place.worker ? workerOptions(flags, place, ownIngress(flags)) : null,
   };
 }
 
-/** Options of a worker, all but whom it joins. */
+/** Other machines reach this machine's ingress where they reach its mesh port, unless it was told otherwise. */
+function ownIngress({ meshHost = LOOPBACK, advertise = [] }: MeshFlags): IngressPlace {
+  if (isLoopback(meshHost)) return { host: LOOPBACK, names: [] };
+  return { host: meshHost, names: [...new Set(advertise.flatMap((url) => URL.parse(url)?.hostname ?? []))] };
+}
+
+/** Where an ingress listens for replicas, and under which names other machines reach it there. */
+export interface IngressPlace {
+  readonly host: string;
+  readonly names: readonly string[];
+}
+
+/** Options of a worker, all but whom it joins. `ingress`: where nothing else was said. */
 export function workerOptions(
   flags: WorkerFlags,
   place: { dataDir: string; machine: string },
+  ingress: IngressPlace,
 ): Omit<AgentOptions, "meshUrls" | "joinToken" | "hostId"> {
   return {
     dataDir: place.dataDir,
@@ -98,8 +113,9 @@ export function workerOptions(
     resources: readResources(flags.resources),
     device: flags.device ?? "auto",
     ingressMesh: {
-      host: flags.ingressHost ?? LOOPBACK,
+      host: flags.ingressHost ?? ingress.host,
       port: flags.ingressPort ?? 0,
+      names: ingress.names,
       advertise: flags.ingressAdvertise ?? [],
       disabled: false,
     },

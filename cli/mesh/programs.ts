@@ -27,8 +27,12 @@ export function launch<Options, Ready>(module: URL, name: string, options: Optio
     child.once("error", (error) => resolve(error.message));
     child.once("exit", (code, signal) => resolve(signal === null ? `exit code ${code}` : signal));
   });
+  let signs = 0;
   const asked = new Promise<void>((resolve) =>
-    child.on("message", (message: { type?: unknown }) => message.type === "shutdown" && resolve()),
+    child.on("message", (message: { type?: unknown }) => {
+      if (message.type === "alive") signs += 1;
+      else if (message.type === "shutdown") resolve();
+    }),
   );
   const send = (): void => {
     if (child.connected) child.send({ type: "stop" }, () => {});
@@ -42,7 +46,8 @@ export function launch<Options, Ready>(module: URL, name: string, options: Optio
   });
   // A parent that goes on must not be ended by a write to a child that is gone.
   child.on("error", () => {});
-  return { pid: child.pid, ready, ended, asked, stop: send, kill: () => void child.kill("SIGKILL") };
+  const kill = (): void => void child.kill("SIGKILL");
+  return { pid: child.pid, ready, ended, asked, signs: () => signs, stop: send, kill };
 }
 
 export const launchCoordinator = (options: CoordinatorOptions): Life<CoordinatorReady> =>

@@ -1,7 +1,9 @@
 /**
- * Keeps one child program running: starts it, starts it again with growing pauses when it ends by itself, stops it in order.
+ * Keeps one child program running: starts it, starts it again with growing pauses when it ends by itself or hangs, stops it in order.
  * Knows no process and no clock: both are arguments. What the program is, `programs.ts` knows.
  */
+import { CHILD_LOOK_MS, CHILD_SILENT_LOOKS_MAX, CHILD_SILENT_LOOKS_STARTING_MAX } from "../../protocol/limits.ts";
+import type { Shell } from "../shell.ts";
 
 /** One life of a program. */
 export interface Life<Ready> {
@@ -12,6 +14,8 @@ export interface Life<Ready> {
   readonly ended: Promise<string>;
   /** Resolves when the program asks that all be ended. */
   readonly asked?: Promise<void>;
+  /** How often it has said so far that it is alive. */
+  signs(): number;
   /** Asks it to end in order. */
   stop(): void;
   kill(): void;
@@ -20,9 +24,19 @@ export interface Life<Ready> {
 export interface SupervisorIo {
   readonly now: () => number;
   readonly sleep: (ms: number) => Promise<void>;
+  /** Calls back every `ms` until called off. */
+  readonly every: (ms: number, callback: () => void) => () => void;
   /** Tells a person. */
   readonly note: (line: string) => void;
 }
+
+/** A second wish to stop cuts waits short. */
+export const supervisorIo = (shell: Shell): SupervisorIo => ({
+  now: shell.now,
+  sleep: (ms) => shell.sleep(ms, shell.kill),
+  every: shell.every,
+  note: shell.note,
+});
 
 /** The first restart comes at once, ms; then twice as long each time up to the maximum. */
 export const RESTART_FIRST_MS = 50;
@@ -97,8 +111,25 @@ export class Supervisor<Ready> {
     const life = this.#launch(again);
     life.ready.catch(() => {});
     void life.asked?.then(this.#asked.resolve);
+    void life.ended.then(this.#looksAfter(life));
     this.#life = life;
     return life;
+  }
+
+  /** Kills a life that is silent: its end is then like any other. Looks are counted, not times (limits.ts). Returns how to stop it. */
+  #looksAfter(life: Life<Ready>): () => void {
+    let heard = 0;
+    let silent = 0;
+    return this.#io.every(CHILD_LOOK_MS, () => {
+      const signs = life.signs();
+      silent = signs === heard ? silent + 1 : 0;
+      heard = signs;
+      const bound = heard === 0 ? CHILD_SILENT_LOOKS_STARTING_MAX : CHILD_SILENT_LOOKS_MAX;
+      // Stopping has a bound of its own.
+      if (silent !== bound || this.#stopping) return;
+      this.#io.note(`${this.#name} gave no sign of life for ${(bound * CHILD_LOOK_MS) / 1000} s: killed.`);
+      life.kill();
+    });
   }
 
   async #watch(first: Life<Ready>, firstBegun: number): Promise<void> {

@@ -45,7 +45,7 @@ export function skeleton(
   return {
     proxy_location: "EveryNode",
     http_options: { host: "127.0.0.1", port: 8000 },
-    grpc_options: { port: 9000, grpc_servicer_functions: [...grpcServicerFunctions] },
+    grpc_options: { port: 9000, grpc_servicer_functions: [...grpcServicerFunctions], enable_reflection: true },
     logging_config: {
       encoding: "TEXT",
       log_level: "INFO",

@@ -45,14 +45,22 @@ async function urlOfApplication(flags: ChatFlags, shell: Shell): Promise<string>
 }
 
 async function answer(url: string, prompt: string, shell: Shell): Promise<void> {
+  const key = (shell.env["SKEIN_API_KEY"] ?? "").trim();
   let response: Answer;
   try {
     response = await shell.fetch(url, {
       method: "POST",
-      headers: { "content-type": "application/json" },
+      headers: { "content-type": "application/json", ...(key === "" ? {} : { authorization: `Bearer ${key}` }) },
       body: JSON.stringify(prompt),
       signal: shell.stop,
     });
+    if (response.status === 401)
+      throw new CommandFailed(
+        EXIT.notAllowed,
+        key === ""
+          ? `${url} needs an API key: set SKEIN_API_KEY. \`skein api-key create --app <name>\` makes one.`
+          : `${url} does not accept the API key in SKEIN_API_KEY.`,
+      );
     if (!response.ok)
       throw new CommandFailed(
         EXIT.failed,

@@ -1,4 +1,5 @@
 /** `skein join-token`: makes, lists and revokes what machines join with. A token is shown once, when it is made. */
+import { isExposed } from "../../protocol/address.ts";
 import { EXIT } from "../../protocol/errors.ts";
 import { connect, type AddressOptions } from "../connect.ts";
 import { table } from "../table.ts";
@@ -20,10 +21,10 @@ export async function createToken(flags: CreateFlags, shell: Shell): Promise<num
   });
   if (flags.json === true) shell.out(`${JSON.stringify(made)}\n`);
   else {
-    // Only the token on stdout, so that TOKEN=$(skein join-token create) works.
-    shell.out(`${made.token}\n`);
-    shell.note(`A machine joins with:  skein worker join ${made.url ?? "<mesh url>"} --token <that token>`);
-    if (made.link !== undefined) shell.note(`A browser joins at:    ${made.link}`);
+    const link = made.link ?? `<mesh url>/join#token=${made.token}`;
+    // In double quotes: they mean the same in every shell, and a fragment has an ampersand.
+    shell.out(`skein worker join "${link}"${isExposed(link) ? " --insecure" : ""}\n`);
+    shell.note("Paste this line on the machine that shall join. A browser joins by opening the link.");
   }
   return EXIT.ok;
 }

@@ -46,7 +46,7 @@ export async function run(text: string, args: readonly string[], flags: RunFlags
 async function inOwnMesh(deployer: Deployer, flags: RunFlags, shell: Shell, begun: number): Promise<number> {
   const { progress, stop, note } = shell;
   const dataDir = dataDirOf(flags, shell);
-  const options = meshOptions(flags, { dataDir, cwd: shell.cwd, machine: hostname(), fresh: true, worker: true });
+  const options = meshOptions(flags, { dataDir, cwd: shell.cwd, machine: hostname(), state: "run", worker: true });
   await requirePorts(portsOf(options, firstListener(deployer.target, flags)));
   const mesh = new Mesh(options, shell);
   try {
@@ -102,10 +102,10 @@ async function beside(
     throw new Interrupted();
   } finally {
     progress.clear();
-    if (!leave) {
+    if (!leave && deployer.placed.size > 0) {
       if (stop.aborted) note(`Taking ${names} away; the mesh goes on.`);
       const last = client.until(shell.kill);
-      for (const name of deployer.names)
+      for (const name of deployer.placed)
         await last.deleteApplication(name).catch((error: unknown) => note(explain(error).message));
     }
   }

@@ -34,11 +34,15 @@ export async function start(flags: StartFlags, shell: Shell): Promise<number> {
     dataDir,
     cwd: shell.cwd,
     machine: hostname(),
-    fresh: false,
+    state: "mesh",
     worker: flags.worker !== false,
   });
   const http = httpOf(flags);
   await requirePorts(portsOf(options, http === null ? null : { host: http.host ?? "127.0.0.1", port: http.port ?? 0 }));
+  if (flags.insecure === true && flags.cert === undefined)
+    note(
+      "Warning: --insecure. Between machines everything is readable on the way: tokens, code, requests and answers.",
+    );
   const mesh = new Mesh(options, shell);
   try {
     progress.show("Starting coordinator and worker");
@@ -56,7 +60,7 @@ export async function start(flags: StartFlags, shell: Shell): Promise<number> {
           "",
           `  Status  ${client.statusPage}`,
           `  Deploy  skein run <module:export>   or   skein deploy <config.yaml>`,
-          `  Join    skein worker join ${ready.meshUrl} --token <t>   (a token: skein join-token create)`,
+          "  Join    skein join-token create   (prints the line to paste on the other machine)",
           "  Stop    Ctrl-C",
           "",
         ].join("\n"),

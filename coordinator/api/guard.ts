@@ -7,11 +7,8 @@ const LOOPBACK = new Set(["localhost", "127.0.0.1", "[::1]", "::1"]);
 
 export const isLoopbackHost = (host: string): boolean => LOOPBACK.has(host) || /^127\.\d+\.\d+\.\d+$/.test(host);
 
-const nameOf = (hostHeader: string): string =>
-  (hostHeader.startsWith("[")
-    ? hostHeader.slice(0, hostHeader.indexOf("]") + 1)
-    : (hostHeader.split(":")[0] ?? "")
-  ).toLowerCase();
+/** The name in a `Host` line without its port; "" for what is none, and nobody's. */
+const nameOf = (host: string): string => /^(\[[0-9a-f:.]+\]|[^[\]:]+)(?::\d{1,5})?$/.exec(host)?.[1] ?? "";
 
 /**
  * A listener on loopback answers only to loopback names (and those it advertises): a page on the web can make a browser
@@ -26,8 +23,8 @@ export function isForeign(
   if (host === undefined || host === "") return true;
   const names = advertised.flatMap((url) => URL.parse(url)?.hostname ?? []);
   if (isLoopbackHost(listensOn) && !isLoopbackHost(nameOf(host)) && !names.includes(nameOf(host))) return true;
-  if (headers.origin === undefined) return false;
-  return URL.parse(headers.origin)?.host !== host;
+  const origin = headers.origin?.toLowerCase();
+  return origin !== undefined && origin !== `http://${host}` && origin !== `https://${host}`;
 }
 
 /** The token of an `Authorization: Bearer` header, or null. */

@@ -5,10 +5,13 @@
 import { Hono, type Context } from "hono";
 import type { ContentfulStatusCode } from "hono/utils/http-status";
 import { bodyLimit } from "hono/body-limit";
+import { joinLink, readAddress } from "../../protocol/address.ts";
+import type { IngressAddress } from "../../protocol/control.ts";
 import { parseDeployConfig } from "../../protocol/config.ts";
 import { OUTSIDE, SkeinError } from "../../protocol/errors.ts";
 import type { Sha256 } from "../../protocol/ids.ts";
-import { DEPLOY_BODY_MAX } from "../../protocol/limits.ts";
+import { DEPLOY_BODY_MAX, LABEL_MAX } from "../../protocol/limits.ts";
+import { openWarnings, type ApiKeyDetails, type ApiKeys } from "../api-keys.ts";
 import { isSha256 } from "../blobs.ts";
 import { parseApplication, type Service } from "../service.ts";
 import { statusReport, type ControllerInfo } from "../status-report.ts";
@@ -22,10 +25,13 @@ import { scaleRequest, validationText, workingDirIssue } from "./validation.ts";
 const TOKEN_LIFETIME_S = 3_600;
 const TOKEN_LIFETIME_MAX_S = 30 * 24 * 3_600;
 const TOKEN_USES_MAX = 10_000;
+/** An API key lives until it is revoked, unless asked otherwise; then at most ten years, s. */
+const KEY_LIFETIME_MAX_S = 10 * 365 * 24 * 3_600;
 
 export interface OperatorApi {
   readonly service: Service;
   readonly tokens: JoinTokens;
+  readonly keys: ApiKeys;
   readonly logs: LogReaders;
   readonly adminToken: string;
   readonly insecure: boolean;
@@ -33,6 +39,8 @@ export interface OperatorApi {
   readonly info: () => ControllerInfo;
   readonly metrics: () => Promise<{ type: string; text: string }>;
   readonly meshUrls: () => readonly string[];
+  /** For a script that calls deployments: a ticket, and where ingresses can be dialled. */
+  readonly caller: () => { readonly ticket: string; readonly ingresses: readonly IngressAddress[] };
   readonly shutdown: () => void;
   readonly version: string;
   readonly now: () => number;
@@ -139,18 +147,18 @@ export function operatorApi(api: OperatorApi): Hono {
     const lifetimeS = bounded("expires_in_s", wish?.expires_in_s, TOKEN_LIFETIME_S, TOKEN_LIFETIME_MAX_S);
     const maxUses = wish?.max_uses === null ? TOKEN_USES_MAX : bounded("max_uses", wish?.max_uses, 1, TOKEN_USES_MAX);
     const { id, token } = await tokens.create({
-      label: String(wish?.label ?? "").slice(0, 100),
+      label: String(wish?.label ?? "").slice(0, LABEL_MAX),
       ttlMs: lifetimeS * 1000,
       maxUses,
       nowMs: api.now(),
     });
-    const url = api.meshUrls()[0];
+    const address = api.meshUrls()[0];
     return c.json({
       id,
       token,
       expires_at_ms: api.now() + lifetimeS * 1000,
       uses_left: maxUses,
-      ...(url === undefined ? {} : { url, link: `${url}/join#token=${token}` }),
+      ...(address === undefined ? {} : { url: readAddress(address).url, link: joinLink(address, token) }),
     });
   });
   app.delete("/api/skein/join-tokens/:id", async (c) => {
@@ -162,19 +170,59 @@ export function operatorApi(api: OperatorApi): Hono {
     const stream = api.logs.open(c.req.param("app"), c.req.param("deployment") ?? null, follow, c.req.raw.signal);
     return c.body(stream, 200, { "content-type": "text/plain; charset=utf-8", "cache-control": "no-store" });
   });
+  app.post("/api/skein/callers", (c) => c.json(api.caller(), 200, { "cache-control": "no-store" }));
   app.post("/api/skein/shutdown", async (c) => {
     await service.deleteAll();
     api.shutdown();
     return c.body("", 200);
   });
   app.get("/api/skein/page", (c) =>
-    c.html(pageBody(statusReport(service.loop.state, api.info()), service.loop.state.desired.options.warnings)),
+    c.html(
+      pageBody(statusReport(service.loop.state, api.info()), [
+        ...service.loop.state.desired.options.warnings,
+        ...openWarnings(service.loop.state.desired),
+      ]),
+    ),
   );
+  apiKeyRoutes(app, api, limited);
   app.get("/metrics", async (c) => {
     const { type, text: metrics } = await api.metrics();
     return c.body(metrics, 200, { "content-type": type });
   });
   return app;
+}
+
+/** Who may call applications. A key is in the answer that makes it and nowhere else. */
+function apiKeyRoutes(app: Hono, { keys, service, now }: OperatorApi, limited: ReturnType<typeof bodyLimit>): void {
+  const shown = (key: ApiKeyDetails): object => ({
+    id: key.id,
+    app: key.app,
+    name: key.name,
+    created_at_ms: key.createdAtMs,
+    expires_at_ms: key.expiresAtMs,
+    expired: key.expiresAtMs !== null && key.expiresAtMs < now(),
+  });
+  app.get("/api/skein/api-keys", (c) => c.json({ keys: keys.list().map(shown), unreachable: keys.unreachable() }));
+  app.post("/api/skein/api-keys", limited, async (c) => {
+    const wish = (await body(c)) as { app?: unknown; name?: unknown; expires_in_s?: unknown } | null;
+    const lifetimeS = wish?.expires_in_s ?? null;
+    const { key, ...details } = await keys.create({
+      app: typeof wish?.app === "string" ? wish.app : "",
+      name: String(wish?.name ?? ""),
+      ttlMs: lifetimeS === null ? null : bounded("expires_in_s", lifetimeS, 0, KEY_LIFETIME_MAX_S) * 1000,
+    });
+    const deployed = service.loop.state.desired.apps[details.app] !== undefined;
+    return c.json({ ...shown(details), key, deployed });
+  });
+  app.delete("/api/skein/api-keys/:id", async (c) => {
+    if (!(await keys.revoke(c.req.param("id")))) throw new SkeinError("NOT_FOUND", "No such API key.");
+    return c.body("", 200);
+  });
+  app.delete("/api/skein/applications/:name/api-keys", async (c) => {
+    const name = c.req.param("name");
+    if (!(await keys.open(name))) throw new SkeinError("NOT_FOUND", `Application "${name}" asks for no API key.`);
+    return c.body("", 200);
+  });
 }
 
 /** Ray Serve's own routes, with its status codes and texts. */

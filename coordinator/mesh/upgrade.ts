@@ -25,6 +25,22 @@ export interface MeshSockets {
 
 type Upgrade = (request: IncomingMessage, socket: Duplex, head: Buffer) => void;
 
+/** One kind of socket: who may open it, and what then happens on it. */
+interface Area {
+  readonly server: "control" | "links";
+  /** The worker that opens it; null: refused. Where the first message carries the credential, anyone may open one, and says so soon. */
+  caller(request: IncomingMessage, gate: Gate): string | null;
+  open(ws: WebSocket, mesh: MeshSockets, name: string, caller: string): void;
+}
+const anyone = (): string => "";
+
+/** By the first part of the path; the second is a name. */
+export const AREAS: Readonly<Record<string, Area>> = {
+  control: { server: "control", caller: anyone, open: (ws, mesh) => onControl(ws, mesh.sessions) },
+  relay: { server: "links", caller: anyone, open: (ws, mesh, name) => relay(ws, mesh.ingressUrl(name), mesh.gate) },
+  logs: { server: "links", caller: workerOf, open: (ws, mesh, name, worker) => onLog(ws, name, worker, mesh.logs) },
+};
+
 export function meshUpgrade(mesh: MeshSockets): Upgrade {
   const control = new WebSocketServer({
     noServer: true,
@@ -41,26 +57,31 @@ export function meshUpgrade(mesh: MeshSockets): Upgrade {
   });
   return (request, socket, head) => {
     socket.on("error", () => socket.destroy());
+    // Nobody reads it any more: without the second step a client that doesn't close would keep it for ever.
     const refuse = (status: string): void =>
-      void socket.end(`HTTP/1.1 ${status}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n`);
+      void socket
+        .once("finish", () => socket.destroy())
+        .end(`HTTP/1.1 ${status}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n`);
     if (isForeign({ host: request.headers.host, origin: request.headers.origin }, mesh.listensOn, mesh.advertised()))
       return refuse("403 Forbidden");
     if (control.clients.size + links.clients.size >= SOCKETS_MAX) return refuse("503 Service Unavailable");
     if ("setNoDelay" in socket) (socket as { setNoDelay(on: boolean): void }).setNoDelay(true);
     const [path = "/"] = (request.url ?? "/").split("?");
-    const [, area, name = ""] = path.split("/").map(decode);
-    if (path === "/control") return control.handleUpgrade(request, socket, head, (ws) => onControl(ws, mesh.sessions));
-    if (area === "relay")
-      return links.handleUpgrade(request, socket, head, (ws) => relay(ws, mesh.ingressUrl(name), mesh.gate));
-    if (area === "logs") {
-      // A browser can't set headers: its ticket comes as a subprotocol that is never agreed on.
-      const [, offered] = (request.headers["sec-websocket-protocol"] ?? "").split(",");
-      const ticket = mesh.gate.ticket(bearer(request.headers.authorization) ?? offered?.trim() ?? "");
-      if (ticket?.use !== "worker") return refuse("401 Unauthorized");
-      return links.handleUpgrade(request, socket, head, (ws) => onLog(ws, name, ticket.worker, mesh.logs));
-    }
-    refuse("404 Not Found");
+    const [, first = "", name = ""] = path.split("/").map(decode);
+    const area = Object.hasOwn(AREAS, first) ? AREAS[first] : undefined;
+    if (area === undefined) return refuse("404 Not Found");
+    const caller = area.caller(request, mesh.gate);
+    if (caller === null) return refuse("401 Unauthorized");
+    const server = area.server === "control" ? control : links;
+    server.handleUpgrade(request, socket, head, (ws) => area.open(ws, mesh, name, caller));
   };
+}
+
+/** A browser can't set headers: its ticket comes as a subprotocol that is never agreed on. */
+function workerOf(request: IncomingMessage, gate: Gate): string | null {
+  const [, offered] = (request.headers["sec-websocket-protocol"] ?? "").split(",");
+  const ticket = gate.ticket(bearer(request.headers.authorization) ?? offered?.trim() ?? "");
+  return ticket?.use === "worker" ? ticket.worker : null;
 }
 
 function decode(part: string): string {

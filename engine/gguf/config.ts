@@ -1,69 +1,137 @@
-/** What a GGUF header says of the model: hyper-parameters and tokenizer. Knows the llama architecture's keys, no tensors. */
-import type { ModelConfig } from "../types.ts";
+/** What a GGUF header says of the model: hyper-parameters and tokenizer. Knows the architectures' keys, no tensors. */
+import { isArchitecture, SUPPORTED_ARCHITECTURES } from "../architectures.ts";
+import type { ArchitectureName, AttentionWindow, ModelConfig } from "../types.ts";
 import { CheckpointError } from "./error.ts";
 import type { GgufHeader, GgufValue } from "./header.ts";
-
-type Metadata = ReadonlyMap<string, GgufValue>;
 
 /** Largest sensible value of a count in the configuration: a guard against nonsense, far above any model. */
 const MOST = 16_777_216;
 
-function number(metadata: Metadata, key: string, fallback?: number): number {
-  const value = metadata.get(key) ?? fallback;
-  if (typeof value !== "number" || !Number.isFinite(value) || value <= 0 || value > MOST) {
-    throw new CheckpointError(
-      `the metadata value ${key} is ${value === undefined ? "missing" : String(value)}; a positive number is expected`,
-    );
-  }
-  return value;
-}
+/** Gemma 3's layers with a window, which older files leave out as llama.cpp does. */
+const GEMMA3_GLOBAL_EVERY = 6;
+const GEMMA3_LOCAL_THETA = 10_000;
+/** Layers of the one Gemma 3 whose attention is scaled by the width of the embedding instead of the head's: 27B. */
+const GEMMA3_27B_LAYERS = 62;
 
-function count(metadata: Metadata, key: string, fallback?: number): number {
-  const value = number(metadata, key, fallback);
-  if (!Number.isInteger(value))
-    throw new CheckpointError(`the metadata value ${key} is ${value}; a whole number is expected`);
-  return value;
+/** Features under `<architecture>.` that change the computation and can't be run. Zero or absent is fine. */
+const UNSUPPORTED = [
+  ["expert_count", "a mixture of experts"],
+  ["attn_logit_softcapping", "soft capping of attention scores"],
+  ["final_logit_softcapping", "soft capping of logits"],
+  ["attention.clamp_kqv", "clamping of queries, keys and values"],
+  ["logit_scale", "scaling of logits"],
+  ["attention.max_alibi_bias", "ALiBi position bias"],
+] as const;
+
+/** Reads the values under one architecture's prefix. */
+class Keys {
+  readonly #metadata: ReadonlyMap<string, GgufValue>;
+  readonly #prefix: string;
+
+  constructor(metadata: ReadonlyMap<string, GgufValue>, prefix: string) {
+    this.#metadata = metadata;
+    this.#prefix = prefix;
+  }
+
+  get(key: string): GgufValue | undefined {
+    return this.#metadata.get(`${this.#prefix}.${key}`);
+  }
+
+  number(key: string, fallback?: number): number {
+    const value = this.get(key) ?? fallback;
+    if (typeof value !== "number" || !Number.isFinite(value) || value <= 0 || value > MOST) {
+      throw new CheckpointError(
+        `the metadata value ${this.#prefix}.${key} is ${value === undefined ? "missing" : String(value)}; a positive number is expected`,
+      );
+    }
+    return value;
+  }
+
+  count(key: string, fallback?: number): number {
+    const value = this.number(key, fallback);
+    if (!Number.isInteger(value))
+      throw new CheckpointError(`the metadata value ${this.#prefix}.${key} is ${value}; a whole number is expected`);
+    return value;
+  }
 }
 
 /**
  * Hyper-parameters from the metadata. Throws CheckpointError where a key is missing or nonsense, or where the checkpoint needs what
- * the emitter doesn't have (another architecture, partial rotary embedding, position scaling).
+ * the emitter doesn't have (another architecture, partial rotary embedding, other position scalings).
  */
 export function readModelConfig({ metadata }: GgufHeader): ModelConfig {
   const architecture = metadata.get("general.architecture");
-  if (architecture !== "llama") {
+  if (!isArchitecture(architecture)) {
     throw new CheckpointError(
-      `the checkpoint's architecture is ${JSON.stringify(architecture ?? null)}; only "llama" (Llama, SmolLM2, Mistral) is supported`,
+      `the checkpoint's architecture ${JSON.stringify(architecture ?? null)} is not supported; supported are ${SUPPORTED_ARCHITECTURES}`,
     );
   }
-  const heads = count(metadata, "llama.attention.head_count");
-  const embedding = count(metadata, "llama.embedding_length");
-  const headDim = count(metadata, "llama.attention.key_length", embedding / heads);
+  const keys = new Keys(metadata, architecture);
+  for (const [key, what] of UNSUPPORTED) {
+    const value = keys.get(key) ?? 0;
+    if (value !== 0) throw new CheckpointError(`${what} (${architecture}.${key} = ${String(value)}) is not supported`);
+  }
+  const heads = keys.count("attention.head_count");
+  const embedding = keys.count("embedding_length");
+  const headDim = keys.count("attention.key_length", embedding / heads);
+  const kvHeads = keys.count("attention.head_count_kv", heads);
   const tokens = metadata.get("tokenizer.ggml.tokens");
-  const config: ModelConfig = {
+  if (headDim % 2 !== 0 || heads % kvHeads !== 0) {
+    throw new CheckpointError(
+      `${heads} heads of ${headDim} with ${kvHeads} key-value heads don't fit together: the metadata is damaged`,
+    );
+  }
+  for (const key of ["rope.dimension_count", "attention.value_length"]) {
+    const value = keys.count(key, headDim);
+    if (value !== headDim)
+      throw new CheckpointError(
+        `${architecture}.${key} is ${value}: rotary embedding of a part of a head's ${headDim} dimensions, or values of another size, are not supported`,
+      );
+  }
+  const layers = keys.count("block_count");
+  return {
     architecture,
-    layers: count(metadata, "llama.block_count"),
+    layers,
     heads,
-    kvHeads: count(metadata, "llama.attention.head_count_kv", heads),
+    kvHeads,
     headDim,
     embedding,
-    feedForward: count(metadata, "llama.feed_forward_length"),
-    vocabulary: Array.isArray(tokens) ? tokens.length : count(metadata, "llama.vocab_size"),
-    contextLength: count(metadata, "llama.context_length"),
-    ropeTheta: number(metadata, "llama.rope.freq_base", 10_000),
-    normEpsilon: number(metadata, "llama.attention.layer_norm_rms_epsilon"),
+    feedForward: keys.count("feed_forward_length"),
+    vocabulary: Array.isArray(tokens) ? tokens.length : keys.count("vocab_size"),
+    contextLength: keys.count("context_length"),
+    ropeTheta: keys.number("rope.freq_base", 10_000),
+    normEpsilon: keys.number("attention.layer_norm_rms_epsilon"),
+    ...ropeFactors(keys, headDim),
+    ...windowOf(keys, architecture),
+    ...(architecture === "gemma3" && {
+      embeddingScale: bfloat16(Math.sqrt(embedding)),
+      ...(layers === GEMMA3_27B_LAYERS && { attentionScale: 1 / Math.sqrt(embedding / heads) }),
+    }),
   };
-  if (headDim % 2 !== 0 || heads % config.kvHeads !== 0) {
-    throw new CheckpointError(
-      `${heads} heads of ${headDim} with ${config.kvHeads} key-value heads don't fit together: the metadata is damaged`,
-    );
-  }
-  const rotary = count(metadata, "llama.rope.dimension_count", headDim);
-  if (rotary !== headDim)
-    throw new CheckpointError(`rotary embedding of ${rotary} of ${headDim} dimensions is not supported`);
-  const scaling = metadata.get("llama.rope.scaling.type") ?? "none";
-  if (scaling !== "none") throw new CheckpointError(`position scaling ${JSON.stringify(scaling)} is not supported`);
-  return config;
+}
+
+function ropeFactors(keys: Keys, headDim: number): { ropeFactors?: readonly number[] } {
+  const scaling = keys.get("rope.scaling.type") ?? "none";
+  if (scaling === "none") return {};
+  if (scaling !== "linear")
+    throw new CheckpointError(`position scaling ${JSON.stringify(scaling)} is not supported, only "linear" is`);
+  return { ropeFactors: Array.from({ length: headDim / 2 }, () => keys.number("rope.scaling.factor")) };
+}
+
+function windowOf(keys: Keys, architecture: ArchitectureName): { window?: AttentionWindow } {
+  if ((keys.get("attention.sliding_window") ?? 0) === 0) return {};
+  const length = keys.count("attention.sliding_window");
+  if (architecture !== "gemma3") return { window: { length } };
+  const ropeTheta = keys.number("rope.freq_base_swa", GEMMA3_LOCAL_THETA);
+  return { window: { length, globalEvery: GEMMA3_GLOBAL_EVERY, ropeTheta } };
+}
+
+/** Rounded to the nearest bfloat16, as Gemma's embeddings were scaled in training. */
+export function bfloat16(value: number): number {
+  const bits = new Uint32Array(new Float32Array([value]).buffer);
+  const word = bits[0]!;
+  bits[0] = (word + 0x7fff + ((word >>> 16) & 1)) & 0xffff0000;
+  return new Float32Array(bits.buffer)[0]!;
 }
 
 /** Everything the tokenizer needs: all metadata under `tokenizer.`, by its full key. JSON-safe: no bigints. */

@@ -3,7 +3,18 @@
  * Knows nothing of files.
  */
 
-export type TensorFormat = "F32" | "F16" | "BF16" | "Q4_0" | "Q4_1" | "Q8_0" | "Q6_K";
+export type TensorFormat =
+  | "F32"
+  | "F16"
+  | "BF16"
+  | "Q4_0"
+  | "Q4_1"
+  | "Q5_0"
+  | "Q5_1"
+  | "Q8_0"
+  | "Q4_K"
+  | "Q5_K"
+  | "Q6_K";
 
 export interface BlockLayout {
   /** Elements in one block; blocks run along a row. */
@@ -18,7 +29,11 @@ export const BLOCK_LAYOUTS: Readonly<Record<TensorFormat, BlockLayout>> = {
   BF16: { elements: 1, bytes: 2 },
   Q4_0: { elements: 32, bytes: 18 },
   Q4_1: { elements: 32, bytes: 20 },
+  Q5_0: { elements: 32, bytes: 22 },
+  Q5_1: { elements: 32, bytes: 24 },
   Q8_0: { elements: 32, bytes: 34 },
+  Q4_K: { elements: 256, bytes: 144 },
+  Q5_K: { elements: 256, bytes: 176 },
   Q6_K: { elements: 256, bytes: 210 },
 };
 
@@ -27,21 +42,33 @@ const FORMAT_OF_ID: ReadonlyMap<number, TensorFormat> = new Map([
   [1, "F16"],
   [2, "Q4_0"],
   [3, "Q4_1"],
+  [6, "Q5_0"],
+  [7, "Q5_1"],
   [8, "Q8_0"],
+  [12, "Q4_K"],
+  [13, "Q5_K"],
   [14, "Q6_K"],
   [30, "BF16"],
 ]);
 
-/** What people call the formats that exist but can't be read yet, for the error. */
+/** What people call the formats that exist but can't be read, for the error. */
 const UNREAD_FORMATS: ReadonlyMap<number, string> = new Map([
-  [6, "Q5_0"],
-  [7, "Q5_1"],
   [9, "Q8_1"],
   [10, "Q2_K"],
   [11, "Q3_K"],
-  [12, "Q4_K"],
-  [13, "Q5_K"],
   [15, "Q8_K"],
+  [16, "IQ2_XXS"],
+  [17, "IQ2_XS"],
+  [18, "IQ3_XXS"],
+  [19, "IQ1_S"],
+  [20, "IQ4_NL"],
+  [21, "IQ3_S"],
+  [22, "IQ2_S"],
+  [23, "IQ4_XS"],
+  [29, "IQ1_M"],
+  [34, "TQ1_0"],
+  [35, "TQ2_0"],
+  [39, "MXFP4"],
 ]);
 
 /** The format with this number in the file, or undefined where this reader doesn't know it. */

@@ -2,9 +2,10 @@
  * GGUF (versions 2 and 3): the header's metadata and tensor descriptions, checked against the file's size. Knows nothing of what
  * they mean to a model. Specification: ggml's docs/gguf.md.
  */
+import type { CheckpointTensor } from "../checkpoint.ts";
 import { Cursor, PrefixTooShort } from "./cursor.ts";
 import { CheckpointError } from "./error.ts";
-import { BLOCK_LAYOUTS, byteLengthOf, formatOfId, nameOfUnreadFormat, type TensorFormat } from "./format.ts";
+import { BLOCK_LAYOUTS, byteLengthOf, formatOfId, nameOfUnreadFormat } from "./format.ts";
 import { GGUF_LIMITS } from "./limits.ts";
 import type { ByteSource } from "./source.ts";
 
@@ -15,20 +16,10 @@ const DEFAULT_ALIGNMENT = 32;
 export type GgufScalar = number | bigint | boolean | string;
 export type GgufValue = GgufScalar | readonly GgufScalar[];
 
-export interface GgufTensor {
-  readonly name: string;
-  readonly format: TensorFormat;
-  /** Row-major, slowest first: `[rows, columns]` of a matrix, `[columns]` of a vector. */
-  readonly shape: readonly number[];
-  /** Of its first byte in the file. */
-  readonly offset: number;
-  readonly byteLength: number;
-}
-
 export interface GgufHeader {
   readonly version: number;
   readonly metadata: ReadonlyMap<string, GgufValue>;
-  readonly tensors: ReadonlyMap<string, GgufTensor>;
+  readonly tensors: ReadonlyMap<string, CheckpointTensor>;
 }
 
 /**
@@ -133,11 +124,16 @@ function alignmentOf(metadata: ReadonlyMap<string, GgufValue>): number {
   return alignment;
 }
 
-function parseTensors(cursor: Cursor, count: number, alignment: number, fileSize: number): Map<string, GgufTensor> {
-  const described: GgufTensor[] = [];
+function parseTensors(
+  cursor: Cursor,
+  count: number,
+  alignment: number,
+  fileSize: number,
+): Map<string, CheckpointTensor> {
+  const described: CheckpointTensor[] = [];
   for (let i = 0; i < count; i++) described.push(parseTensor(cursor, fileSize));
   const base = Math.ceil(cursor.position / alignment) * alignment;
-  const tensors = new Map<string, GgufTensor>();
+  const tensors = new Map<string, CheckpointTensor>();
   for (const tensor of described) {
     const offset = base + tensor.offset;
     if (offset + tensor.byteLength > fileSize) {
@@ -153,7 +149,7 @@ function parseTensors(cursor: Cursor, count: number, alignment: number, fileSize
 }
 
 /** One description; its offset still counts from the start of the tensors' data. */
-function parseTensor(cursor: Cursor, fileSize: number): GgufTensor {
+function parseTensor(cursor: Cursor, fileSize: number): CheckpointTensor {
   const name = cursor.string("a tensor's name", GGUF_LIMITS.nameBytes);
   const quoted = JSON.stringify(name);
   const dimensions = cursor.uint32();

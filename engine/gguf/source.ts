@@ -38,3 +38,20 @@ export function assertInside(offset: number, length: number, size: number): void
     throw new RangeError(`bytes ${offset} to ${offset + length} were asked for, but there are only ${size}`);
   }
 }
+
+/** Several sources as one, one after the other. A read must lie within one of them. */
+export function joinSources(sources: readonly ByteSource[]): ByteSource {
+  const size = sources.reduce((sum, source) => sum + source.size, 0);
+  return {
+    size,
+    async read(offset, length) {
+      assertInside(offset, length, size);
+      let start = offset;
+      for (const source of sources) {
+        if (start < source.size || (length === 0 && start === source.size)) return source.read(start, length);
+        start -= source.size;
+      }
+      return new Uint8Array(0);
+    },
+  };
+}

@@ -5,14 +5,14 @@
 import { createHash, randomUUID } from "node:crypto";
 import { type FileHandle, mkdir, open, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import type { ByteSource } from "../gguf/source.ts";
 import { WEIGHTS_FILE } from "../onnx/graph.ts";
 import { type Target, TARGETS } from "../onnx/target.ts";
-import { planPreparation, type PreparedModel, streamWeights } from "../prepare.ts";
-import { sourceOfFile, weightsOfFile } from "./file-source.ts";
+import { type PreparedModel, streamWeights } from "../prepare.ts";
+import { type CheckpointFile, openCheckpointFile } from "./checkpoint-file.ts";
+import { weightsOfFile } from "./file-source.ts";
 
 /** Rises whenever the emitter or the layout changes, so that an older conversion is not taken for a new one. */
-const FORMAT_VERSION = 1;
+const FORMAT_VERSION = 2;
 
 const GRAPH_FILE = "model.onnx";
 const TOKENIZER_FILE = "tokenizer.json";
@@ -38,7 +38,7 @@ export function preparedDirectory(cache: string, sha256: string, target: Target)
 }
 
 /**
- * Makes sure that `file` is prepared for `target` under `cache`, and returns the directory for `openPrepared`. `now` is in ms since the
+ * Makes sure that `file`, a GGUF file or the folder of a safetensors repository, is prepared for `target` under `cache`, and returns the directory for `openPrepared`. `now` is in ms since the
  * epoch. Throws CheckpointError for unusable files; on a full disk nothing is left behind.
  */
 export async function prepareCached({
@@ -54,10 +54,9 @@ export async function prepareCached({
   readonly now: number;
   readonly onProgress?: (progress: CacheProgress) => void;
 }): Promise<string> {
-  const handle = await open(file);
+  const checkpoint = await openCheckpointFile(file);
   try {
-    const source = await sourceOfFile(handle);
-    const sha256 = await hash(source, (done) => onProgress?.({ stage: "hash", done, total: source.size }));
+    const sha256 = await hash(checkpoint, (done, total) => onProgress?.({ stage: "hash", done, total }));
     const directory = preparedDirectory(cache, sha256, target);
     if (await exists(join(directory, MANIFEST_FILE))) return directory;
     await mkdir(cache, { recursive: true });
@@ -65,7 +64,7 @@ export async function prepareCached({
     const partial = `${directory}.partial-${randomUUID()}`;
     try {
       await mkdir(partial);
-      await write(partial, source, target, (done, total) => onProgress?.({ stage: "convert", done, total }));
+      await write(partial, checkpoint, target, (done, total) => onProgress?.({ stage: "convert", done, total }));
       await publish(partial, directory);
     } catch (error) {
       throw explained(error, cache);
@@ -74,27 +73,38 @@ export async function prepareCached({
     }
     return directory;
   } finally {
-    await handle.close();
+    await checkpoint.close();
   }
 }
 
-async function hash(source: ByteSource, onProgress: (done: number) => void): Promise<string> {
-  const digest = createHash("sha256");
-  for (let at = 0; at < source.size; at += HASH_CHUNK) {
-    const length = Math.min(HASH_CHUNK, source.size - at);
-    digest.update(await source.read(at, length));
-    onProgress(at + length);
+/** The hash of a file that is alone; of a folder, that of its files' names and hashes. */
+async function hash({ contents }: CheckpointFile, onProgress: (done: number, total: number) => void): Promise<string> {
+  const total = contents.reduce((sum, { source }) => sum + source.size, 0);
+  const all = createHash("sha256");
+  let before = 0;
+  for (const { name, source } of contents) {
+    const digest = createHash("sha256");
+    for (let at = 0; at < source.size; at += HASH_CHUNK) {
+      const length = Math.min(HASH_CHUNK, source.size - at);
+      digest.update(await source.read(at, length));
+      onProgress(before + at + length, total);
+    }
+    before += source.size;
+    const own = digest.digest("hex");
+    if (name === "") return own;
+    all.update(`${name} ${own}\n`);
   }
-  return digest.digest("hex");
+  return all.digest("hex");
 }
 
 async function write(
   directory: string,
-  source: ByteSource,
+  checkpoint: CheckpointFile,
   target: Target,
   onProgress: (done: number, total: number) => void,
 ): Promise<void> {
-  const { graph, layout, tokenizer, config, positions } = await planPreparation(source, { target });
+  const { preparation, source } = await checkpoint.plan({ target });
+  const { graph, layout, tokenizer, config, positions } = preparation;
   const weights = await open(join(directory, WEIGHTS_FILE), "wx");
   try {
     await streamWeights(

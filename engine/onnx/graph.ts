@@ -2,7 +2,7 @@
  * Builds one ONNX graph with its large tensors in one external file. Knows where each tensor will lie in that file and how to make
  * it from the checkpoint's, but reads and writes nothing itself.
  */
-import type { GgufTensor } from "../gguf/header.ts";
+import type { CheckpointTensor } from "../checkpoint.ts";
 import {
   type Attributes,
   CONTRIB_DOMAIN,
@@ -32,7 +32,7 @@ const INLINE_BYTES = 1_024;
 /** What one tensor of the weights is made from, and how. */
 export interface Recipe {
   /** Tensors of the checkpoint whose bytes `make` wants, in this order. */
-  readonly inputs: readonly GgufTensor[];
+  readonly inputs: readonly CheckpointTensor[];
   /** Of what `make` returns. */
   readonly byteLength: number;
   readonly make: (inputs: readonly Uint8Array[]) => Uint8Array;

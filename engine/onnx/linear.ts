@@ -1,21 +1,21 @@
 /** Emits `y = x W^T` for a checkpoint's matrix in one of the forms that a provider runs well. Knows forms and nodes, no architecture. */
-import { dequantise } from "../gguf/dequantise.ts";
+import { blockOffsets, blockQuants, blockScales, blockShape, isBlockFormat } from "../gguf/blocks.ts";
+import { forEachStretch } from "../gguf/dequantise.ts";
+import type { TensorFormat } from "../gguf/format.ts";
 import type { GraphBuilder, Recipe } from "./graph.ts";
 import type { Matrix } from "./matrix.ts";
 import {
   BLOCK,
-  blockCorrections,
-  blockScales,
   bytesOf,
-  int8Values,
+  corrections,
   offsetInt8,
   packNibbles,
   roundedQuants,
   roundedScales,
-  transpose,
+  transposeInto,
 } from "./pack.ts";
 
-/** What a matrix is stored as in the graph. `int4` is for Q4_0 and Q4_1 only, and exact; `int8` rounds all formats but Q8_0. */
+/** What a matrix is stored as in the graph. `int4` is for the formats of four bits only, and exact; `int8` rounds all but Q8_0 and Q5_0. */
 export type LinearForm = "f32" | "int4" | "int8";
 
 /** Emits the multiplication; `name` names its weights, `accuracyLevel` is MatMulNBits' (4: int8 activations; 0: f32). */
@@ -50,7 +50,7 @@ export function emitLinear(
       name,
       "float32",
       [columns, rows],
-      from(rows * columns * 4, (bytes) => transpose(dequantise(format, bytes), rows, columns)),
+      from(rows * columns * 4, (bytes) => transposed(format, bytes, rows, columns)),
     );
     return graph.node("MatMul", [x, weights], [y]);
   }
@@ -68,31 +68,60 @@ export function emitLinear(
     );
 
   if (form === "int8") {
-    const exact = format === "Q8_0";
-    const quants = from(rows * columns, (bytes) =>
-      exact ? offsetInt8(int8Values(bytes)) : roundedQuants(dequantise(format, bytes)),
-    );
-    const scales = from(rows * blocks * 4, (bytes) =>
-      exact ? blockScales(format, bytes) : bytesOf(roundedScales(dequantise(format, bytes))),
-    );
+    if (isExactInt8(format)) {
+      const quants = from(rows * columns, (bytes) => offsetInt8(blockQuants(format, bytes)));
+      return nBits(
+        8,
+        quants,
+        from(rows * blocks * 4, (bytes) => bytesOf(blockScales(format, bytes))),
+        y,
+      );
+    }
+    const quants = from(rows * columns, (bytes) => {
+      const out = new Uint8Array(rows * columns);
+      forEachStretch(format, bytes, columns, (values, row) => out.set(roundedQuants(values), row * columns));
+      return out;
+    });
+    const scales = from(rows * blocks * 4, (bytes) => {
+      const out = new Float32Array(rows * blocks);
+      forEachStretch(format, bytes, columns, (values, row) => out.set(roundedScales(values), row * blocks));
+      return bytesOf(out);
+    });
     return nBits(8, quants, scales, y);
   }
 
-  if (format !== "Q4_0" && format !== "Q4_1")
-    throw new Error(`the form int4 needs Q4_0 or Q4_1 tensors, not ${format}`);
-  const quants = from((rows * columns) / 2, (bytes) => packNibbles(format, bytes));
-  const scales = from(rows * blocks * 4, (bytes) => blockScales(format, bytes));
-  if (format === "Q4_0") return nBits(4, quants, scales, y);
+  if (!hasFourBits(format)) throw new Error(`the form int4 needs tensors of four bits, not ${format}`);
+  const quants = from((rows * columns) / 2, (bytes) => packNibbles(blockQuants(format, bytes)));
+  const scales = from(rows * blocks * 4, (bytes) => bytesOf(blockScales(format, bytes)));
+  if (!blockShape(format).hasOffsets) return nBits(4, quants, scales, y);
 
   nBits(4, quants, scales, `${y}.scaled`);
-  const corrections = graph.weight(
+  const correction = graph.weight(
     `${name}.corrections`,
     "float32",
     [blocks, rows],
-    from(rows * blocks * 4, (bytes) => blockCorrections(bytes, rows)),
+    from(rows * blocks * 4, (bytes) => corrections(blockOffsets(format, bytes), rows)),
   );
-  graph.node("MatMul", [blockSums(graph, x, blocks), corrections], [`${y}.correction`]);
+  graph.node("MatMul", [blockSums(graph, x, blocks), correction], [`${y}.correction`]);
   graph.node("Add", [`${y}.scaled`, `${y}.correction`], [y]);
+}
+
+/** Formats that `int4` keeps as they are. */
+export function hasFourBits(format: TensorFormat): format is "Q4_0" | "Q4_1" | "Q4_K" {
+  return format === "Q4_0" || format === "Q4_1" || format === "Q4_K";
+}
+
+/** Formats that `int8` keeps as they are: a scale for each block and nothing else. */
+function isExactInt8(format: TensorFormat): format is "Q4_0" | "Q5_0" | "Q8_0" {
+  if (!isBlockFormat(format)) return false;
+  const { shared, hasOffsets } = blockShape(format);
+  return shared === BLOCK && !hasOffsets;
+}
+
+function transposed(format: TensorFormat, bytes: Uint8Array, rows: number, columns: number): Uint8Array {
+  const out = new Float32Array(rows * columns);
+  forEachStretch(format, bytes, columns, (values, firstRow) => transposeInto(out, values, { firstRow, rows, columns }));
+  return bytesOf(out);
 }
 
 /** Sums of `x` over each block, computed once for all multiplications of `x`. */

@@ -4,20 +4,20 @@
  */
 import { byteLengthOf, type TensorFormat } from "../gguf/format.ts";
 import { CheckpointError } from "../gguf/error.ts";
-import type { GgufTensor } from "../gguf/header.ts";
+import type { CheckpointTensor } from "../checkpoint.ts";
 import { concat } from "./protobuf.ts";
 
 export interface Matrix {
   readonly rows: number;
   readonly columns: number;
   readonly format: TensorFormat;
-  readonly tensors: readonly GgufTensor[];
+  readonly tensors: readonly CheckpointTensor[];
   /** All rows' bytes in the graph's order, from the tensors' bytes. */
   readonly assemble: (inputs: readonly Uint8Array[]) => Uint8Array;
 }
 
 /** The matrix of one tensor; throws CheckpointError when its shape isn't `[rows, columns]`. */
-export function matrixOf(tensor: GgufTensor, rows: number, columns: number): Matrix {
+export function matrixOf(tensor: CheckpointTensor, rows: number, columns: number): Matrix {
   if (tensor.shape.length !== 2 || tensor.shape[0] !== rows || tensor.shape[1] !== columns) {
     throw new CheckpointError(
       `tensor ${JSON.stringify(tensor.name)} has the shape [${tensor.shape.join(", ")}], but the metadata asks for [${rows}, ${columns}]`,

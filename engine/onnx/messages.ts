@@ -10,7 +10,7 @@ const PRODUCER = "skein";
 export const CONTRIB_DOMAIN = "com.microsoft";
 
 /** TensorProto.DataType */
-export const DATA_TYPE = { float32: 1, uint8: 2, int8: 3, int32: 6, int64: 7 } as const;
+export const DATA_TYPE = { float32: 1, uint8: 2, int8: 3, int32: 6, int64: 7, float16: 10, bfloat16: 16 } as const;
 export type DataType = keyof typeof DATA_TYPE;
 
 /** An integer, or a float where wrapped: JavaScript's numbers don't say which they are. */

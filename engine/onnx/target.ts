@@ -5,7 +5,7 @@
  * quantise their input once. wasm: has no n-bit kernels (16 to 30 times slower than f32), and gains nothing from fusing.
  * webgpu: recognises the unfused patterns and fuses them itself. f32: the exact twin for tests, on either CPU provider.
  */
-import type { LinearForm } from "./linear.ts";
+import { hasFourBits, type LinearForm } from "./linear.ts";
 import type { Matrix } from "./matrix.ts";
 import { BLOCK } from "./pack.ts";
 
@@ -24,17 +24,17 @@ export interface Dialect {
    * `native` a prompt is 1.2 and a step 1.2 times faster behind 1,000 tokens, and nothing is lost before.
    */
   readonly noSink: boolean;
-  /** Whether rows of int8 can be gathered and scaled: a quarter of the embedding's memory. */
-  readonly gathersInt8: boolean;
+  /** Whether rows of int8 or f16 can be gathered and made f32: a quarter or half of the embedding's memory. */
+  readonly gathersNarrow: boolean;
   /** See GraphBuilder.copyStop: for graphs that run in Node's native binding. */
   readonly stopsCopies: boolean;
 }
 
 const DIALECTS: Readonly<Record<Target, Dialect>> = {
-  native: { target: "native", accuracyLevel: 4, fuses: true, noSink: true, gathersInt8: true, stopsCopies: true },
-  wasm: { target: "wasm", accuracyLevel: 0, fuses: false, noSink: true, gathersInt8: true, stopsCopies: false },
-  webgpu: { target: "webgpu", accuracyLevel: 4, fuses: false, noSink: false, gathersInt8: false, stopsCopies: false },
-  f32: { target: "f32", accuracyLevel: 0, fuses: false, noSink: true, gathersInt8: false, stopsCopies: true },
+  native: { target: "native", accuracyLevel: 4, fuses: true, noSink: true, gathersNarrow: true, stopsCopies: true },
+  wasm: { target: "wasm", accuracyLevel: 0, fuses: false, noSink: true, gathersNarrow: true, stopsCopies: false },
+  webgpu: { target: "webgpu", accuracyLevel: 4, fuses: false, noSink: false, gathersNarrow: false, stopsCopies: false },
+  f32: { target: "f32", accuracyLevel: 0, fuses: false, noSink: true, gathersNarrow: false, stopsCopies: true },
 };
 
 export function dialectOf(target: Target, accuracyLevel?: number): Dialect {
@@ -50,6 +50,6 @@ export function formOf(target: Target, { format, columns }: Matrix, elements: nu
   if (target === "f32" || target === "wasm" || columns % BLOCK !== 0) return "f32";
   const isUnquantised = format === "F32" || format === "F16" || format === "BF16";
   if (isUnquantised && elements <= SMALL_MODEL_ELEMENTS) return "f32";
-  if (format === "Q4_0" || (format === "Q4_1" && target === "native")) return "int4";
-  return "int8";
+  // With an offset, four bits cost a second multiplication, which keeps the GPU's provider from fusing the first.
+  return hasFourBits(format) && (format === "Q4_0" || target === "native") ? "int4" : "int8";
 }

@@ -7,22 +7,37 @@ export interface AttentionShape {
   readonly headDim: number;
 }
 
-/** Rotary position embedding (Su et al., 2021) in place, for each head's neighbouring pairs (2i, 2i + 1). */
-export function rotate(x: Float32Array, headDim: number, position: number, theta: number): void {
-  for (let i = 0; i < x.length; i += 2) {
-    const angle = position / Math.pow(theta, (i % headDim) / headDim);
-    const cos = Math.cos(angle);
-    const sin = Math.sin(angle);
-    const a = x[i]!;
-    const b = x[i + 1]!;
-    x[i] = a * cos - b * sin;
-    x[i + 1] = a * sin + b * cos;
+export interface RotaryOptions {
+  /** Which values of a head turn together: (2i, 2i + 1), or (i, i + headDim / 2). */
+  readonly pairs: "neighbours" | "halves";
+  /** The angle of pair i is divided by the i-th. */
+  readonly factors?: ArrayLike<number> | undefined;
+}
+
+/** Rotary position embedding (Su et al., 2021) in place, for each head of `x`. */
+export function rotate(
+  x: Float32Array,
+  headDim: number,
+  position: number,
+  theta: number,
+  { pairs, factors }: RotaryOptions = { pairs: "neighbours" },
+): void {
+  const half = headDim / 2;
+  for (let head = 0; head < x.length; head += headDim) {
+    for (let i = 0; i < half; i++) {
+      const angle = position / Math.pow(theta, (2 * i) / headDim) / (factors?.[i] ?? 1);
+      const [first, second] = pairs === "neighbours" ? [head + 2 * i, head + 2 * i + 1] : [head + i, head + i + half];
+      const [a, b] = [x[first]!, x[second]!];
+      x[first] = a * Math.cos(angle) - b * Math.sin(angle);
+      x[second] = a * Math.sin(angle) + b * Math.cos(angle);
+    }
   }
 }
 
 /**
- * Softmax attention of one query `[heads * headDim]` over the first `length` rows of `keys` and `values`, row-major
+ * Softmax attention of one query `[heads * headDim]` over the rows `first .. length - 1` of `keys` and `values`, row-major
  * `[positions, kvHeads * headDim]`. Each group of `heads / kvHeads` query heads shares a key-value head (Ainslie et al., 2023).
+ * Scores are multiplied by `scale`.
  */
 export function attend(
   query: Float32Array,
@@ -30,6 +45,7 @@ export function attend(
   values: Float32Array,
   length: number,
   { heads, kvHeads, headDim }: AttentionShape,
+  { first = 0, scale = 1 / Math.sqrt(headDim) }: { readonly first?: number; readonly scale?: number | undefined } = {},
 ): Float32Array {
   const kvWidth = kvHeads * headDim;
   const out = new Float32Array(heads * headDim);
@@ -37,15 +53,15 @@ export function attend(
   for (let head = 0; head < heads; head++) {
     const kvOffset = Math.floor((head * kvHeads) / heads) * headDim;
     let highest = -Infinity;
-    for (let p = 0; p < length; p++) {
+    for (let p = first; p < length; p++) {
       let dot = 0;
       for (let i = 0; i < headDim; i++) dot += query[head * headDim + i]! * keys[p * kvWidth + kvOffset + i]!;
-      scores[p] = dot / Math.sqrt(headDim);
+      scores[p] = dot * scale;
       highest = Math.max(highest, scores[p]!);
     }
     let total = 0;
-    for (let p = 0; p < length; p++) total += scores[p] = Math.exp(scores[p]! - highest);
-    for (let p = 0; p < length; p++) {
+    for (let p = first; p < length; p++) total += scores[p] = Math.exp(scores[p]! - highest);
+    for (let p = first; p < length; p++) {
       const share = scores[p]! / total;
       for (let i = 0; i < headDim; i++) {
         out[head * headDim + i] = out[head * headDim + i]! + share * values[p * kvWidth + kvOffset + i]!;

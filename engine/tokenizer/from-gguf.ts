@@ -1,28 +1,11 @@
 /**
  * Turns a GGUF file's `tokenizer.*` metadata into the `tokenizer.json` that `@huggingface/tokenizers` reads.
- * Knows byte-level BPE ("gpt2") and its pre-tokenisers; refuses the others by name.
+ * Knows byte-level BPE ("gpt2") with its pre-tokenisers, and SentencePiece's BPE ("llama"); refuses the others by name.
  */
-
 import type { TokenizerMetadata } from "../gguf/config.ts";
-
-/** A tokenizer, described by plain JSON values. */
-export interface TokenizerDescription {
-  /** The object of a `tokenizer.json` file. */
-  readonly tokenizerJson: Readonly<Record<string, unknown>>;
-  /** Vocabulary by id, as spelled in the file. */
-  readonly tokens: readonly string[];
-  /** Ids that steer the model and have no text, such as end of turn. */
-  readonly controlTokens: readonly number[];
-  /** Ids whose spelling is their text, outside the byte alphabet. */
-  readonly literalTokens: readonly number[];
-  /** Ids that end an answer. */
-  readonly endTokens: readonly number[];
-  readonly bosToken: number | undefined;
-  readonly eosToken: number | undefined;
-  readonly addBosToken: boolean;
-  /** Jinja source; undefined for base models. */
-  readonly chatTemplate: string | undefined;
-}
+import { CheckpointError } from "../gguf/error.ts";
+import { endTokensOf, type TokenizerDescription } from "./description.ts";
+import { mergesOf, spaceNormalizer } from "./sentencepiece.ts";
 
 const CONTROL_TYPE = 3;
 const USER_DEFINED_TYPE = 4;
@@ -48,11 +31,8 @@ const PRE_TOKENIZERS: ReadonlyMap<string, readonly object[]> = new Map([
   ["qwen2", [split(llama3Split("\\p{N}"))]],
 ]);
 
-/** Spellings of end-of-turn tokens that a file may have beside its `eos_token_id`. */
-const END_OF_TURN = ["<|im_end|>", "<|eot_id|>", "<|end|>", "<end_of_turn>", "<|endoftext|>", "<|end_of_text|>"];
-
 function fail(key: string, expected: string): never {
-  throw new Error(`GGUF metadata: ${key} must be ${expected}; the file cannot be used as a language model`);
+  throw new CheckpointError(`GGUF metadata: ${key} must be ${expected}; the file cannot be used as a language model`);
 }
 
 function arrayOf<T>(
@@ -85,21 +65,65 @@ function splitMerge(merge: string): [string, string] {
   return [merge.slice(0, space), merge.slice(space + 1)];
 }
 
-/** Reads the description out of the metadata. Throws naming the key that is missing, malformed or not supported. */
-export function describeGgufTokenizer(metadata: TokenizerMetadata): TokenizerDescription {
-  const model = metadata["tokenizer.ggml.model"];
-  if (model !== "gpt2") {
-    throw new Error(`tokenizer model ${JSON.stringify(model)} is not supported: only byte-level BPE ("gpt2") is`);
-  }
+/** The parts of `tokenizer.json` that differ between the kinds. */
+interface Kind {
+  readonly spelling: TokenizerDescription["spelling"];
+  readonly normalizer: object | null;
+  readonly pretokenizers: readonly object[];
+  readonly merges: readonly [string, string][];
+  /** Whole words of the vocabulary are taken as they are. */
+  readonly ignoresMerges: boolean;
+}
+
+function byteLevelKind(metadata: TokenizerMetadata): Kind {
   const pre = metadata["tokenizer.ggml.pre"] ?? "default";
   const preTokenizer = isString(pre) ? PRE_TOKENIZERS.get(pre) : undefined;
   if (preTokenizer === undefined) {
-    throw new Error(
+    throw new CheckpointError(
       `pre-tokeniser ${JSON.stringify(pre)} is not supported: known are ${[...PRE_TOKENIZERS.keys()].join(", ")}`,
     );
   }
+  return {
+    spelling: "byte-level",
+    normalizer: null,
+    pretokenizers: [
+      ...preTokenizer,
+      { type: "ByteLevel", add_prefix_space: false, trim_offsets: true, use_regex: false },
+    ],
+    merges: arrayOf(metadata, "tokenizer.ggml.merges", isString, "strings").map(splitMerge),
+    ignoresMerges: pre === "llama-bpe",
+  };
+}
+
+function sentencePieceKind(metadata: TokenizerMetadata, tokens: readonly string[]): Kind {
+  const scores = arrayOf(metadata, "tokenizer.ggml.scores", isNumber, "numbers");
+  if (scores.length !== tokens.length) fail("tokenizer.ggml.scores", `${tokens.length} numbers, one a token`);
+  const ids = new Map(tokens.map((token, id) => [token, id]));
+  return {
+    spelling: "sentencepiece",
+    normalizer: spaceNormalizer(metadata["tokenizer.ggml.add_space_prefix"] !== false),
+    pretokenizers: [],
+    merges: mergesOf(tokens, scores, ids),
+    ignoresMerges: false,
+  };
+}
+
+/**
+ * Reads the description out of the metadata. `stripsAfterControl`: white space behind control tokens belongs to them, as Phi 3 has it.
+ * Throws CheckpointError naming the key that is missing, malformed or not supported.
+ */
+export function describeGgufTokenizer(
+  metadata: TokenizerMetadata,
+  { stripsAfterControl = false }: { readonly stripsAfterControl?: boolean } = {},
+): TokenizerDescription {
+  const model = metadata["tokenizer.ggml.model"];
+  if (model !== "gpt2" && model !== "llama") {
+    throw new CheckpointError(
+      `tokenizer model ${JSON.stringify(model ?? null)} is not supported: only byte-level BPE ("gpt2") and SentencePiece's BPE ("llama") are`,
+    );
+  }
   const tokens = arrayOf(metadata, "tokenizer.ggml.tokens", isString, "strings");
-  const merges = arrayOf(metadata, "tokenizer.ggml.merges", isString, "strings");
+  const kind = model === "gpt2" ? byteLevelKind(metadata) : sentencePieceKind(metadata, tokens);
   const types =
     metadata["tokenizer.ggml.token_type"] === undefined
       ? []
@@ -110,14 +134,11 @@ export function describeGgufTokenizer(metadata: TokenizerMetadata): TokenizerDes
 
   const id = (name: string): number | undefined =>
     optionalId(metadata, `tokenizer.ggml.${name}_token_id`, tokens.length);
-  const eosToken = id("eos");
+  const [bosToken, eosToken] = [id("bos"), id("eos")];
   const control = new Set(controlTokens);
-  const endTokens = new Set([eosToken, id("eot"), id("eom")].filter((token) => token !== undefined));
-  for (const spelling of END_OF_TURN) {
-    const token = tokens.indexOf(spelling);
-    if (control.has(token)) endTokens.add(token);
-  }
   const template = metadata["tokenizer.chat_template"];
+  // SentencePiece's models begin with their start token unless they say otherwise.
+  const addBosToken = metadata["tokenizer.ggml.add_bos_token"] ?? model === "llama";
   return {
     tokenizerJson: {
       version: "1.0",
@@ -126,20 +147,14 @@ export function describeGgufTokenizer(metadata: TokenizerMetadata): TokenizerDes
         content: tokens[token],
         single_word: false,
         lstrip: false,
-        rstrip: false,
+        rstrip: stripsAfterControl && control.has(token) && token !== bosToken,
         normalized: false,
         special: control.has(token),
       })),
-      normalizer: null,
-      pre_tokenizer: {
-        type: "Sequence",
-        pretokenizers: [
-          ...preTokenizer,
-          { type: "ByteLevel", add_prefix_space: false, trim_offsets: true, use_regex: false },
-        ],
-      },
+      normalizer: kind.normalizer,
+      pre_tokenizer: { type: "Sequence", pretokenizers: kind.pretokenizers },
       post_processor: null,
-      decoder: { type: "ByteLevel", add_prefix_space: true, trim_offsets: true, use_regex: true },
+      decoder: null,
       model: {
         type: "BPE",
         dropout: null,
@@ -147,18 +162,20 @@ export function describeGgufTokenizer(metadata: TokenizerMetadata): TokenizerDes
         continuing_subword_prefix: null,
         end_of_word_suffix: null,
         fuse_unk: false,
-        byte_fallback: false,
+        byte_fallback: kind.spelling === "sentencepiece",
+        ignore_merges: kind.ignoresMerges,
         vocab: Object.fromEntries(tokens.map((token, index) => [token, index])),
-        merges: merges.map(splitMerge),
+        merges: kind.merges,
       },
     },
+    spelling: kind.spelling,
     tokens,
     controlTokens,
     literalTokens,
-    endTokens: [...endTokens],
-    bosToken: id("bos"),
+    endTokens: endTokensOf([eosToken, id("eot"), id("eom")], tokens, controlTokens),
+    bosToken,
     eosToken,
-    addBosToken: metadata["tokenizer.ggml.add_bos_token"] === true,
+    addBosToken: addBosToken === true,
     chatTemplate: isString(template) ? template : undefined,
   };
 }

@@ -5,8 +5,11 @@ import { Template } from "@huggingface/jinja";
 import { Tokenizer as BpeTokenizer } from "@huggingface/tokenizers";
 import type { TokenizerMetadata } from "../gguf/config.ts";
 import { bytesOfToken } from "./byte-level.ts";
-import { type TokenizerDescription, describeGgufTokenizer } from "./from-gguf.ts";
+import type { TokenizerDescription } from "./description.ts";
+import { describeGgufTokenizer } from "./from-gguf.ts";
+import { bytesOfPiece } from "./sentencepiece.ts";
 
+/** One turn of a conversation. */
 export interface ChatMessage {
   readonly role: string;
   readonly content: string;
@@ -109,6 +112,7 @@ export class Tokenizer {
   bytesOf(token: number): Uint8Array {
     const spelling = this.#description.tokens[token];
     if (spelling === undefined || this.#control.has(token)) return NO_BYTES;
+    if (this.#description.spelling === "sentencepiece") return bytesOfPiece(spelling);
     const bytes = this.#literal.has(token) ? undefined : bytesOfToken(spelling);
     return bytes ?? new TextEncoder().encode(spelling);
   }

@@ -5,6 +5,7 @@ import { createFileRegistry, fromBinary, type FileRegistry } from "@bufbuild/pro
 import { FileDescriptorSetSchema } from "@bufbuild/protobuf/wkt";
 import { fromBase64 } from "../../protocol/grpc.ts";
 import type { RoutedApp, RoutingTable } from "../../protocol/routes.ts";
+import { keyringOf, type Keyring } from "../api-keys.ts";
 import { BUILT_IN_DESCRIPTORS } from "./built-in-descriptors.ts";
 
 const registryOf = (descriptors: string): FileRegistry =>
@@ -24,6 +25,8 @@ export interface CatalogueApp {
   readonly services: readonly string[];
   readonly registry: FileRegistry;
   readonly accessLog: boolean;
+  /** What callers must show; null: nothing. */
+  readonly keys: Keyring | null;
 }
 
 export type Choice =
@@ -92,6 +95,7 @@ function read(app: RoutedApp, accessLog: boolean, log: (message: string) => void
         services: app.grpcServices,
         registry: registryOf(app.grpcDescriptors),
         accessLog,
+        keys: keyringOf(app.apiKeys),
       },
     ];
   } catch (cause) {

@@ -9,6 +9,8 @@ export interface GrpcContext {
   readonly configured: readonly string[];
   /** ms, monotonic. */
   now(): number;
+  /** The coordinator's clock as well as known, ms since 1970. */
+  meshTime(): number;
   after(ms: number, callback: () => void): () => void;
   freshId(): string;
   started(): void;

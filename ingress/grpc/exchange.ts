@@ -33,8 +33,9 @@ export class GrpcExchange implements Reply, WireEvents {
   /** The message that is being put together. */
   #pieces: Uint8Array[] = [];
   #size = 0;
-  /** Given back when the stream has drained. */
+  /** Given back when the stream has drained, and what of it was granted before: a message larger than the window. */
   #owed = 0;
+  #granted = 0;
   #over = false;
 
   constructor(context: GrpcContext, wire: Wire, head: CallHead, target: CallTarget) {
@@ -86,12 +87,15 @@ export class GrpcExchange implements Reply, WireEvents {
     }
     this.#pieces.push(payload);
     // A message may be larger than the window: its pieces are paid back as they come, the last one when the message has been taken.
-    if (more) return this.#forward.consumed(charge);
+    if (more) {
+      this.#granted += charge;
+      return this.#forward.granted(charge);
+    }
     const taken = this.#wire.send(this.#pieces, this.#size);
     this.#pieces = [];
     this.#size = 0;
-    if (taken) this.#forward.consumed(charge);
-    else this.#owed += charge;
+    this.#owed += charge;
+    if (taken) this.onDrain();
   }
 
   onEnd(end: EndHead): void {
@@ -108,6 +112,12 @@ export class GrpcExchange implements Reply, WireEvents {
 
   onWritable(): void {
     this.#wire.resume();
+  }
+
+  onCut(reason: string): void {
+    this.#forward.cancel(reason);
+    this.#wire.cut();
+    this.#told(GRPC_STATUS.RESOURCE_EXHAUSTED);
   }
 
   // --- from the client ---
@@ -127,6 +137,13 @@ export class GrpcExchange implements Reply, WireEvents {
     const owed = this.#owed;
     this.#owed = 0;
     if (owed > 0) this.#forward.consumed(owed);
+    // Only what has been sent: pieces of an unfinished message are still held.
+    if (this.#pieces.length > 0 || this.#granted === 0) return;
+    this.#forward.taken(this.#granted);
+    this.#granted = 0;
+  }
+  onClosed(): void {
+    this.#forward.taken();
   }
   onBroken(code: number): void {
     this.#forward.cancel("The client's request is malformed.");

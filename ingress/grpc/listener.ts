@@ -19,6 +19,7 @@ import {
   LINK_WINDOW,
   STREAM_WINDOW,
 } from "../../protocol/limits.ts";
+import { withoutKey } from "../api-keys.ts";
 import { bind, tlsFiles, type ClientListener } from "../http/listener.ts";
 import { BUILT_IN_METHODS, type BuiltInContext } from "./built-in.ts";
 import { Catalogue } from "./catalogue.ts";
@@ -31,6 +32,8 @@ import { Wire } from "./wire.ts";
 /** Calls at one time on a connection. */
 const STREAMS_MAX = 1_000;
 const HTTP_UNSUPPORTED_MEDIA_TYPE = 415;
+/** One answer for whatever is wrong with a key, as by HTTP. */
+const NEEDS_KEY = "This application needs a valid API key, as metadata `authorization: Bearer <key>`.";
 
 export type GrpcListenerContext = Omit<GrpcContext, "requestTimeoutS" | "configured">;
 
@@ -119,8 +122,9 @@ function dispatcher(
     context.started();
     const head = readCallHead(headers[":path"] ?? "", rawHeaders, context.freshId);
     const wire = new Wire(stream);
+    const hidden = head.path.startsWith("/grpc.reflection.") && mesh.table?.grpc.enable_reflection === false;
     const local = BUILT_IN_METHODS.get(head.path);
-    if (local !== undefined) return runLocally(context, wire, head, local, around);
+    if (local !== undefined && !hidden) return runLocally(context, wire, head, local, around);
     const name = splitGrpcPath(head.path);
     const choice = around.catalogue().choose(name?.service ?? "", name?.method ?? "", head.app);
     if (choice.app === null) return refuse(context, wire, head, choice.code, choice.details);
@@ -128,7 +132,10 @@ function dispatcher(
     const pool = mesh.pool(app.name, app.deployment);
     if (pool === undefined)
       return refuse(context, wire, head, "UNAVAILABLE", `Application '${app.name}' is not ready.`);
-    new GrpcExchange(context, wire, head, {
+    const { keys } = app;
+    if (keys !== null && !keys.admits(headers.authorization, context.meshTime()))
+      return refuse(context, wire, head, "UNAUTHENTICATED", NEEDS_KEY);
+    new GrpcExchange(context, wire, keys === null ? head : { ...head, metadata: withoutKey(head.metadata) }, {
       app: app.name,
       deployment: app.deployment,
       accessLog: app.accessLog,
@@ -142,7 +149,7 @@ function refuse(
   context: GrpcContext,
   wire: Wire,
   head: CallHead,
-  code: "NOT_FOUND" | "UNIMPLEMENTED" | "UNAVAILABLE",
+  code: "NOT_FOUND" | "UNIMPLEMENTED" | "UNAVAILABLE" | "UNAUTHENTICATED",
   details: string,
 ): void {
   wire.finish(GRPC_STATUS[code], details, ["request_id", head.requestId]);

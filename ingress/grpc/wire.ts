@@ -11,10 +11,12 @@ import { framed, MessageReader } from "./framing.ts";
 import { metadataLines, statusLines } from "./metadata.ts";
 
 const NO_ERROR = 0;
+/** Of RFC 9113: the peer makes too much load. */
+const ENHANCE_YOUR_CALM = 11;
 const UNREAD_MAX = 1024 * 1024;
 const CONTENT = { ":status": 200, "content-type": "application/grpc" } as const;
 
-/** What the client does. After `onGone` nothing more comes, and nothing after `finish`. */
+/** What the client does. After `onGone` only `onClosed` comes, as after `finish`. */
 export interface WireEvents {
   /** False: pause until `resume`. */
   onPiece(piece: Uint8Array, more: boolean): boolean;
@@ -26,6 +28,8 @@ export interface WireEvents {
   onDrain(): void;
   /** The client broke the rules: the call has been answered with this status. */
   onBroken(code: number): void;
+  /** Nothing is held for the client any more. */
+  onClosed?(): void;
 }
 
 export class Wire {
@@ -70,6 +74,7 @@ export class Wire {
     });
     stream.on("drain", () => events.onDrain());
     stream.on("close", () => {
+      events.onClosed?.();
       if (this.#over) return;
       this.#over = true;
       events.onGone();
@@ -94,6 +99,12 @@ export class Wire {
     if (this.#over || this.#stream.destroyed) return true;
     this.begin();
     return this.#stream.write(framed(pieces, size));
+  }
+
+  /** Ends the stream without what was written, and without a status: that would wait behind it. */
+  cut(): void {
+    this.#over = true;
+    this.#stream.close(ENHANCE_YOUR_CALM);
   }
 
   /** The status, behind what was written. What the client still sends is not read. */

@@ -24,6 +24,8 @@ export interface HttpContext {
   readonly requestTimeoutS: number | null;
   /** ms, monotonic. */
   now(): number;
+  /** The coordinator's clock as well as known, ms since 1970. */
+  meshTime(): number;
   after(ms: number, callback: () => void): () => void;
   freshId(): string;
   started(): void;

@@ -10,7 +10,7 @@ import { Forward, type Reply } from "../forward.ts";
 import type { Pool } from "../pool.ts";
 import { repeatable } from "../retry.ts";
 import type { Match } from "../routes.ts";
-import { failAnswer, INTERNAL, type Answer } from "./answers.ts";
+import { answerLines, failAnswer, INTERNAL, type Answer } from "./answers.ts";
 import { remoteOf, type HttpContext } from "./context.ts";
 import { responseHeaders, type RequestHeaders } from "./headers.ts";
 
@@ -23,6 +23,7 @@ export class Exchange implements Reply {
   readonly #response: ServerResponse;
   readonly #headers: RequestHeaders;
   readonly #match: Match;
+  readonly #pool: Pool;
   readonly #extra: readonly string[];
   readonly #forward: Forward;
   readonly #timeoutS: number | null;
@@ -59,6 +60,7 @@ export class Exchange implements Reply {
     this.#response = response;
     this.#headers = headers;
     this.#match = match;
+    this.#pool = pool;
     this.#extra = extra;
     this.#startedAt = context.now();
     this.#timeoutS =
@@ -146,10 +148,15 @@ export class Exchange implements Reply {
     this.#request.resume();
   }
 
+  /** Not the response alone: one that waits for another on the same connection has no socket yet. */
+  onCut(): void {
+    this.#request.socket.destroy();
+  }
+
   // --- to the client ---
 
   #answerFor(fail: FailHead): Answer {
-    return failAnswer(fail, this.#headers.requestId, this.#timeoutS);
+    return failAnswer(fail, this.#headers.requestId, this.#timeoutS, this.#pool.backpressure);
   }
 
   /** HEAD, 204 and 304 have none. */
@@ -295,17 +302,12 @@ export class Exchange implements Reply {
     else socket.destroySoon();
   }
 
-  #answer({ status, type, body }: Answer): void {
+  #answer(answer: Answer): void {
     if (!this.#request.complete && this.#headers.hasBody) this.#response.shouldKeepAlive = false;
-    this.#writeHead(status, [
-      "content-type",
-      type,
-      "content-length",
-      String(Buffer.byteLength(body)),
-      "x-request-id",
-      this.#headers.requestId,
-    ]);
-    this.#response.end(body);
+    const lines = answerLines(answer, this.#headers.requestId);
+    lines.push("content-length", String(Buffer.byteLength(answer.body)));
+    this.#writeHead(answer.status, lines);
+    this.#response.end(answer.body);
   }
 
   /** The replica broke HTTP's rules. */
@@ -318,6 +320,8 @@ export class Exchange implements Reply {
   }
 
   #closed(): void {
+    // Whatever the socket still had is gone: sent, or dropped with it.
+    this.#forward.taken();
     if (this.#over) return;
     this.#clientGone = true;
     this.#pieces = [];

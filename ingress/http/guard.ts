@@ -3,8 +3,11 @@
  * and take foreign origins only from `cors_origins`. Pure.
  */
 
-const hostOnly = (host: string): string =>
-  (host.startsWith("[") ? host.slice(0, host.indexOf("]") + 1) : host.replace(/:\d+$/, "")).toLowerCase();
+/** Without the port; what is no host and port stays as it is, and is nobody's name. */
+const hostOnly = (host: string): string => {
+  const name = host.toLowerCase();
+  return /^(\[[0-9a-f:.]+\]|[^[\]:]+)(?::\d{1,5})?$/.exec(name)?.[1] ?? name;
+};
 
 /** True for addresses and names that mean this machine only. */
 export function isLoopback(host: string): boolean {

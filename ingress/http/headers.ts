@@ -68,6 +68,8 @@ export function readHeaders(raw: readonly string[], freshId: () => string): Requ
         idempotencyKey = true;
         break;
       case "serve_multiplexed_model_id":
+      // Proxies on the way may refuse underscores.
+      case "serve-multiplexed-model-id":
         model = value;
         break;
       case "host":

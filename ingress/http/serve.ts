@@ -1,13 +1,14 @@
-/** What happens to a request before it belongs to a deployment: host and origin, system paths, route; then an exchange takes over. */
+/** What happens to a request before it belongs to a deployment: host and origin, system paths, route, API key; then an exchange takes over. */
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Duplex } from "node:stream";
 import { HTTP_HEADERS_MAX } from "../../protocol/limits.ts";
-import { notFound, refused, systemAnswer, TOO_MANY_HEADERS, type Answer } from "./answers.ts";
+import { withoutKey, type Keyring } from "../api-keys.ts";
+import { answerLines, NEEDS_KEY, notFound, refused, systemAnswer, TOO_MANY_HEADERS, type Answer } from "./answers.ts";
 import { targetOf, type HttpContext } from "./context.ts";
 import { Exchange } from "./exchange.ts";
 import { judge, preflight } from "./guard.ts";
 import { readHeaders, type RequestHeaders } from "./headers.ts";
-import { answerLines, answerRaw, SocketExchange } from "./websocket.ts";
+import { answerRaw, SocketExchange } from "./websocket.ts";
 
 const pathOf = (target: string): string => {
   const question = target.indexOf("?");
@@ -51,8 +52,10 @@ export function serveRequest(
   const match = routes?.match(target);
   const pool = match === undefined ? undefined : context.mesh.pool(match.route.app, match.route.deployment);
   if (match === undefined || pool === undefined) return own(notFound(path), "");
+  const admitted = match.route.keys === null ? headers : withKey(context, request, headers, match.route.keys);
+  if (admitted === null) return own(NEEDS_KEY, match.route.name);
   if (wantsContinue) response.writeContinue();
-  new Exchange(context, request, response, headers, match, pool, verdict.headers).start();
+  new Exchange(context, request, response, admitted, match, pool, verdict.headers).start();
 }
 
 /** A request for a WebSocket. */
@@ -60,17 +63,30 @@ export function serveUpgrade(context: HttpContext, request: IncomingMessage, soc
   context.started();
   const headers = readHeaders(request.rawHeaders, context.freshId);
   const verdict = judge(context.guard, headers.host, headers.origin);
-  const own = (answer: Answer): void => {
+  const own = (answer: Answer, route = ""): void => {
     answerRaw(socket, { status: answer.status, lines: answerLines(answer, headers.requestId), body: answer.body });
-    finishOwn(context, request, headers, answer.status, "");
+    finishOwn(context, request, headers, answer.status, route);
   };
   if (verdict.refusal !== null) return own(refused(verdict.refusal));
   const target = targetOf(request.url ?? "/");
   const match = context.mesh.routes?.match(target);
   const pool = match === undefined ? undefined : context.mesh.pool(match.route.app, match.route.deployment);
   if (match === undefined || pool === undefined) return own(notFound(pathOf(target)));
-  new SocketExchange(context, request, socket, firstBytes, headers, match, pool).start();
+  const admitted = match.route.keys === null ? headers : withKey(context, request, headers, match.route.keys);
+  if (admitted === null) return own(NEEDS_KEY, match.route.name);
+  new SocketExchange(context, request, socket, firstBytes, admitted, match, pool).start();
 }
+
+/** Null: the caller is not let in. What goes on to the replica lacks the key. */
+const withKey = (
+  context: HttpContext,
+  request: IncomingMessage,
+  headers: RequestHeaders,
+  keys: Keyring,
+): RequestHeaders | null =>
+  keys.admits(request.headers.authorization, context.meshTime())
+    ? { ...headers, forwarded: withoutKey(headers.forwarded) }
+    : null;
 
 function answerOwn(
   context: HttpContext,
@@ -83,15 +99,8 @@ function answerOwn(
 ): void {
   // Without `100 Continue` the client may never send the body: this connection can't be used again.
   if (headers.hasBody && !request.complete) response.shouldKeepAlive = false;
-  const lines = [
-    "content-type",
-    answer.type,
-    "content-length",
-    String(Buffer.byteLength(answer.body)),
-    "x-request-id",
-    headers.requestId,
-    ...extra,
-  ];
+  const lines = [...answerLines(answer, headers.requestId), ...extra];
+  lines.push("content-length", String(Buffer.byteLength(answer.body)));
   if (context.closing()) lines.push("connection", "close");
   response.writeHead(answer.status, lines).end(answer.body);
   finishOwn(context, request, headers, answer.status, route);

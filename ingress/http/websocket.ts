@@ -3,6 +3,7 @@
  * then messages pass both ways with credit and the close code goes through.
  */
 import type { IncomingMessage } from "node:http";
+import { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { WebSocketServer, type RawData, type WebSocket } from "ws";
 import type { EndHead, FailHead, OpenHttp, ResponseHead } from "../../protocol/heads.ts";
@@ -11,7 +12,7 @@ import type { ChunkType } from "../../protocol/stream.ts";
 import { Forward, type Reply } from "../forward.ts";
 import type { Pool } from "../pool.ts";
 import type { Match } from "../routes.ts";
-import { failAnswer, type Answer } from "./answers.ts";
+import { answerLines, failAnswer } from "./answers.ts";
 import { remoteOf, type HttpContext } from "./context.ts";
 import { responseHeaders, type RequestHeaders } from "./headers.ts";
 import { nodeHttp } from "./node-http.ts";
@@ -33,7 +34,10 @@ const server = new WebSocketServer({
   handleProtocols: () => false,
 });
 
-/** Writes a whole HTTP answer to a socket that is not node:http's any more. */
+/** A client that was answered and doesn't close is closed when nothing has come for this long, ms. */
+const LINGER_MS = 5_000;
+
+/** Writes a whole HTTP answer to a socket that is not node:http's any more, and sees to its end. */
 export function answerRaw(
   socket: Duplex,
   answer: { status: number; lines: readonly string[]; body: Uint8Array | string },
@@ -43,14 +47,10 @@ export function answerRaw(
   for (let i = 0; i + 1 < answer.lines.length; i += 2) head += `${answer.lines[i]}: ${answer.lines[i + 1]}\r\n`;
   socket.write(`${head}content-length: ${Buffer.byteLength(answer.body)}\r\nconnection: close\r\n\r\n`, "latin1");
   socket.end(answer.body);
+  // Nobody else reads it: unread bytes would hide the client's end, and the socket would stay for ever.
+  socket.resume();
+  if (socket instanceof Socket) socket.setTimeout(LINGER_MS, () => socket.destroy());
 }
-
-export const answerLines = ({ type }: Answer, requestId: string): string[] => [
-  "content-type",
-  type,
-  "x-request-id",
-  requestId,
-];
 
 export class SocketExchange implements Reply {
   readonly #context: HttpContext;
@@ -59,6 +59,7 @@ export class SocketExchange implements Reply {
   readonly #firstBytes: Buffer;
   readonly #headers: RequestHeaders;
   readonly #match: Match;
+  readonly #pool: Pool;
   readonly #forward: Forward;
   readonly #startedAt: number;
   #client: WebSocket | null = null;
@@ -83,6 +84,7 @@ export class SocketExchange implements Reply {
     this.#firstBytes = firstBytes;
     this.#headers = headers;
     this.#match = match;
+    this.#pool = pool;
     this.#startedAt = context.now();
     const { app, deployment } = match.route;
     const head: OpenHttp = {
@@ -142,7 +144,7 @@ export class SocketExchange implements Reply {
   onFail(fail: FailHead): void {
     if (this.#client !== null)
       return this.#close(1011, fail.code === "APPLICATION_ERROR" ? "Internal Server Error" : fail.code);
-    const answer = failAnswer(fail, this.#headers.requestId, null);
+    const answer = failAnswer(fail, this.#headers.requestId, null, this.#pool.backpressure);
     answerRaw(this.#socket, {
       status: answer.status,
       lines: answerLines(answer, this.#headers.requestId),
@@ -153,6 +155,12 @@ export class SocketExchange implements Reply {
 
   onWritable(): void {
     this.#client?.resume();
+  }
+
+  /** A closing frame would wait behind what isn't read. */
+  onCut(reason: string): void {
+    this.#forward.cancel(reason);
+    this.#client?.terminate();
   }
 
   // --- from and to the client ---

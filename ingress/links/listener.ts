@@ -5,14 +5,19 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Duplex } from "node:stream";
 import { WebSocketServer, type WebSocket } from "ws";
-import { HTTP_HEAD_MAX, HELLO_TIMEOUT_MS, LINK_MESSAGE_MAX } from "../../protocol/limits.ts";
+import { DIAL_TIMEOUT_MS, HTTP_HEAD_MAX, HELLO_TIMEOUT_MS, LINK_MESSAGE_MAX } from "../../protocol/limits.ts";
+import type { Certificate } from "../../protocol/node/certificate.ts";
 import { writeMessage } from "../../protocol/node/link-socket.ts";
+import { isLoopback } from "../http/guard.ts";
 import { bind } from "../http/listener.ts";
-import { nodeHttp } from "../http/node-http.ts";
+import { nodeHttp, nodeHttps } from "../http/node-http.ts";
 import type { Sessions } from "./session.ts";
 
 /** Connections of replicas at one ingress. */
 const LINKS_MAX = 8_192;
+
+/** A replica's hello carries its ticket; the numbers are for this machine only. */
+export const MESH_PATHS = { link: "/link", metrics: "/metrics" } as const;
 
 /** For the answer to an orderly close, ms. */
 const CLOSE_ANSWER_MS = 500;
@@ -30,11 +35,23 @@ export interface MeshListenerContext {
   metrics(): Promise<string>;
 }
 
-export async function listenMesh(host: string, port: number, context: MeshListenerContext): Promise<MeshListener> {
-  const http = nodeHttp.createServer(
-    { maxHeaderSize: HTTP_HEAD_MAX, headersTimeout: HELLO_TIMEOUT_MS, noDelay: true },
-    (request, response) => void serveOwn(context, request, response),
-  );
+/** `certificate` null: plain. */
+export async function listenMesh(
+  host: string,
+  port: number,
+  context: MeshListenerContext,
+  certificate: Certificate | null,
+): Promise<MeshListener> {
+  const limits = { maxHeaderSize: HTTP_HEAD_MAX, headersTimeout: HELLO_TIMEOUT_MS, noDelay: true };
+  const onRequest = (request: IncomingMessage, response: ServerResponse): void =>
+    void serveOwn(context, request, response);
+  const http =
+    certificate === null
+      ? nodeHttp.createServer(limits, onRequest)
+      : nodeHttps().createServer(
+          { ...limits, cert: certificate.cert, key: certificate.key, handshakeTimeout: DIAL_TIMEOUT_MS },
+          onRequest,
+        );
   const sockets = new WebSocketServer({
     noServer: true,
     perMessageDeflate: false,
@@ -47,8 +64,11 @@ export async function listenMesh(host: string, port: number, context: MeshListen
   http.on("upgrade", (request, socket: Duplex, firstBytes) => {
     // First of all: an error before anyone listens would end the process.
     socket.on("error", () => {});
-    if (pathOf(request) !== "/link")
-      return void socket.end("HTTP/1.1 404 Not Found\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
+    if (pathOf(request) !== MESH_PATHS.link)
+      // As in the coordinator's upgrade.ts: a client that doesn't close would keep the socket for ever.
+      return void socket
+        .once("finish", () => socket.destroy())
+        .end("HTTP/1.1 404 Not Found\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
     sockets.handleUpgrade(request, socket, firstBytes, (connection) => join(context, connection, socket));
   });
   const bound = await bind(http, host, port);
@@ -79,7 +99,9 @@ function join(context: MeshListenerContext, connection: WebSocket, socket: Duple
   });
   connection.on("error", () => {});
   connection.on("message", (data) => session.link.receive(data as Buffer, context.now()));
-  connection.on("close", (code, reason) => session.link.closed(code, reason.toString() || "The connection broke."));
+  connection.on("close", (code, reason) =>
+    session.link.closed(code, reason.toString() || "The connection broke.", context.now()),
+  );
 }
 
 async function serveOwn(
@@ -88,8 +110,10 @@ async function serveOwn(
   response: ServerResponse,
 ): Promise<void> {
   const from = request.socket.remoteAddress ?? "";
-  const local = from === "::1" || /^(::ffff:)?127\./.test(from);
-  if (pathOf(request) !== "/metrics" || request.method !== "GET" || !local) return void response.writeHead(404).end();
+  // A foreign name that points to this machine is a page's way to read what is for this machine only.
+  const local = (from === "::1" || /^(::ffff:)?127\./.test(from)) && isLoopback(request.headers.host ?? "");
+  if (pathOf(request) !== MESH_PATHS.metrics || request.method !== "GET" || !local)
+    return void response.writeHead(404).end();
   const text = await context.metrics();
   response.writeHead(200, { "content-type": "text/plain; version=0.0.4; charset=utf-8" }).end(text);
 }

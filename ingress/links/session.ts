@@ -1,12 +1,12 @@
 /**
- * One connection of a replica: checks its ticket offline, then joins its link to the mesh. The newest incarnation wins;
+ * One connection of a replica, or of a script that only calls: checks its ticket offline, then joins its link to the mesh. The newest incarnation wins;
  * of one incarnation the newest connection. Knows links and tickets; the socket is behind `Connection`.
  */
 import { SkeinError } from "../../protocol/errors.ts";
 import { CLOSE, Link, type LinkIo } from "../../protocol/link.ts";
 import { verifyTicket, type PublicKey, type ReplicaTicket } from "../../protocol/ticket.ts";
 import type { Mesh } from "../mesh.ts";
-import { switched, type SwitchContext } from "../switch.ts";
+import { ANYONE, switched, type Callees, type SwitchContext } from "../switch.ts";
 
 export interface LinksContext extends SwitchContext {
   readonly mesh: Mesh;
@@ -74,26 +74,31 @@ export class Sessions {
   }
 }
 
+const REFUSED = "The ticket is not valid here: broken, expired, revoked, or not for this mesh.";
+
 export class Session {
   readonly link: Link;
+  /** Null until it is checked, and for a script. */
   ticket: ReplicaTicket | null = null;
 
   constructor(context: LinksContext, io: LinkIo, sessions: Sessions) {
-    let callees: ReadonlySet<string> = new Set();
+    let callees: Callees = new Set<string>();
     const check = async (text: string | undefined): Promise<void> => {
       try {
         const ticket = await verifyTicket(text ?? "", context.keys(), context.meshTime());
-        if (ticket.use !== "replica") throw new SkeinError("PERMISSION_DENIED", "This ticket is not a replica's.");
-        if (context.mesh.isRevoked(ticket.replica))
-          throw new SkeinError("PERMISSION_DENIED", "The ticket was revoked.");
+        const known = ticket.use === "caller" || (ticket.use === "replica" && !context.mesh.isRevoked(ticket.replica));
+        if (!known) throw new SkeinError("UNAUTHENTICATED", "Neither a replica's nor a caller's, or revoked.");
         if (this.link.state === "closed") return;
-        callees = new Set(ticket.callees);
-        this.ticket = ticket;
+        callees = ticket.use === "caller" ? ANYONE : new Set(ticket.callees);
         this.link.welcome({ build: context.build, features: [], ingress: context.ingress, timeMs: context.meshTime() });
+        if (ticket.use === "caller") return;
+        this.ticket = ticket;
         if (!sessions.admit(this, ticket))
           this.link.close(CLOSE.notAllowed, "A newer incarnation of this replica is linked.");
       } catch (thrown) {
-        this.link.close(CLOSE.notAllowed, SkeinError.from(thrown).message);
+        // Whoever is refused learns nothing about which part was wrong.
+        const why = SkeinError.from(thrown);
+        this.link.close(CLOSE.notAllowed, why.code === "UNAUTHENTICATED" ? REFUSED : why.message);
       }
     };
     this.link = new Link(
@@ -106,6 +111,9 @@ export class Session {
           if (this.ticket !== null) context.mesh.reported(this.ticket, load);
         },
         onGoaway: () => {},
+        onTrusted: () => {
+          if (this.ticket !== null) context.mesh.trusted(this.ticket);
+        },
         onClose: () => sessions.closed(this),
       },
       context.now(),

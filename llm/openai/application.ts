@@ -29,6 +29,7 @@ const argsSchema = z.strictObject({
 });
 type ModelArgs = z.input<typeof modelSchema>;
 
+/** What `args` of the OpenAI application say. */
 export interface OpenAIArgs {
   /** Names with commas between, or a list of names and settings. */
   readonly models: string | readonly ModelArgs[];

@@ -8,7 +8,8 @@ import { fork, type ChildProcess } from "node:child_process";
 import { Socket } from "node:net";
 import { Worker } from "node:worker_threads";
 import { SkeinError } from "../errors.ts";
-import { PARENT_FD, type Failed, type Ready, type Start } from "../local.ts";
+import { ALIVE_MS } from "../limits.ts";
+import { PARENT_FD, type Alive, type Failed, type Ready, type Start } from "../local.ts";
 
 export interface SpawnOptions {
   readonly env?: NodeJS.ProcessEnv;
@@ -17,6 +18,11 @@ export interface SpawnOptions {
   /** Where its output goes; `pipe` for the agent, which keeps a log per replica. */
   readonly output: "inherit" | "pipe" | "ignore";
 }
+
+/** What a person gives the command in its environment. Children get what they need by message: code of others may read what processes inherit. */
+const SECRETS: readonly string[] = ["SKEIN_ADMIN_TOKEN", "SKEIN_JOIN_TOKEN", "SKEIN_API_KEY"];
+const withoutSecrets = (env: NodeJS.ProcessEnv): NodeJS.ProcessEnv =>
+  Object.fromEntries(Object.entries(env).filter(([name]) => !SECRETS.includes(name)));
 
 /**
  * Starts `module` as a child in a process group of its own (so that a terminal's Ctrl-C reaches only the parent, which stops children in order).
@@ -28,7 +34,7 @@ export function spawnChild(module: string | URL, options: SpawnOptions): ChildPr
     stdio: ["ignore", out, out, "ipc", "pipe"],
     serialization: "advanced",
     detached: process.platform !== "win32",
-    env: options.env ?? process.env,
+    env: options.env ?? withoutSecrets(process.env),
     ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
     ...(options.execArgv === undefined ? {} : { execArgv: [...options.execArgv] }),
   });
@@ -97,6 +103,13 @@ export function startedByParent<Options>(busy: boolean): Promise<Options> {
     };
     process.on("message", onMessage);
   });
+}
+
+/** In a child: tells the parent from now on that its main thread goes round. */
+export function tellAlive(): void {
+  const alive = { type: "alive" } satisfies Alive;
+  tellParent(alive);
+  setInterval(() => tellParent(alive), ALIVE_MS).unref();
 }
 
 /** In a child: answers the parent. */

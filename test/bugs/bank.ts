@@ -28,7 +28,7 @@ export const BANK: readonly Bug[] = [
     name: "stream-credit-is-not-granted",
     file: "protocol/stream.ts",
     seed: 1,
-    text: "this.#link.emit(KIND.credit, 0, this.epoch, this.id, this.#ungranted);",
+    text: "this.#link.emit(KIND.credit, 0, this.epoch, this.id, grant);",
     replacement: "",
     breaks: "a stream stops for ever when its first window is used up",
   },
@@ -108,8 +108,8 @@ export const BANK: readonly Bug[] = [
     name: "nothing-is-retried",
     file: "ingress/forward.ts",
     seed: 150,
-    text: "&& budget.take(context.now(), this.#pool.ongoing)",
-    replacement: "&& false",
+    text: '(lost === "parted" || budget.take(context.now(), this.#pool.ongoing))',
+    replacement: "false",
     breaks: "a GET fails when its replica dies",
   },
   {
@@ -162,10 +162,10 @@ export const BANK: readonly Bug[] = [
   },
   {
     name: "silence-is-not-noticed",
-    file: "protocol/link.ts",
+    file: "protocol/liveness.ts",
     seed: 8,
-    text: "if (now - this.#heardAt > LINK_SILENCE_MAX_MS) {",
-    replacement: "if (now < 0) {",
+    text: "return now - this.#heardAt > LINK_SILENCE_MAX_MS;",
+    replacement: "return now < 0;",
     breaks: "a half-open data link is used until its requests time out",
   },
   {
@@ -272,5 +272,14 @@ export const BANK: readonly Bug[] = [
     text: "link.retire();",
     replacement: 'link.close(CLOSE.goingAway, "This ingress is no longer used.");',
     breaks: "an ingress that drains loses the requests that it drains (once in shipping code)",
+  },
+  {
+    name: "every-close-is-a-death",
+    file: "protocol/link.ts",
+    seed: 63,
+    text: '(code === CLOSE.broken || code === CLOSE.away) && !this.doubted ? "died" : "parted"',
+    replacement: '"died"',
+    breaks:
+      "an ingress that stood still takes the links that replicas closed meanwhile for their deaths (once in shipping code)",
   },
 ];

@@ -4,23 +4,23 @@
  */
 import { eventually, type SystemMesh } from "../system/mesh.ts";
 import { ask, Load, type Activity, type Outcome } from "./load.ts";
-
-export const TARGETS = ["replica", "agent", "ingress", "coordinator"] as const;
-export type Target = (typeof TARGETS)[number];
-export const FAULTS = ["kill", "stop"] as const;
-export type Fault = (typeof FAULTS)[number];
+import type { Observer } from "./observer.ts";
+import { EXCUSED, verdict, type Fault, type Harm, type Target } from "./verdict.ts";
 
 /** Clients ask this long before the fault, and after all is well again, ms. */
 const BEFORE_MS = 300;
-/** What is frozen stays so for this long, ms: longer than half-open links may live (5 s), shorter than a lost worker's replicas. */
+/**
+ * What is frozen stays so for this long, ms: longer than half-open links may live (5 s), shorter than a lost worker's replicas (9 s)
+ * and than what hangs may (8 s).
+ */
 const FROZEN_MS = 6_000;
 const RECOVERED_WITHIN_MS = 60_000;
 
 export interface Round {
   readonly requests: number;
-  /** Wrong or missing answers that the design doesn't allow. */
+  /** What the design doesn't allow: lost, changed, cut, or run too often. `wrong` says what. */
   readonly failed: readonly Outcome[];
-  /** Cut or refused for want of an ingress, or streams that had begun on a replica that died: nothing can save them. */
+  /** Nothing could save them: refused or cut for want of an ingress, cut in an answer, or not safe to run twice. */
   readonly excused: readonly Outcome[];
   /** Until a request was answered again, ms. */
   readonly answeredMs: number;
@@ -28,12 +28,22 @@ export interface Round {
   readonly wholeMs: number;
   /** The longest that any request waited, ms. */
   readonly slowestMs: number;
+  /** Good answers that came while it was away. */
+  readonly meanwhile: number;
   /** Replicas that survived have the same pids. */
   readonly samePids: boolean;
 }
 
-export async function deployed(mesh: SystemMesh): Promise<string> {
-  await mesh.deploy([{ name: "load", import_path: "load:app", deployments: [{ name: "Load", num_replicas: 2 }] }]);
+/** Two workers' mesh with the application that tells the observer of its runs; returns where clients reach it. */
+export async function deployed(mesh: SystemMesh, observer: Observer): Promise<string> {
+  await mesh.deploy([
+    {
+      name: "load",
+      import_path: "observed:app",
+      args: { observer: observer.port },
+      deployments: [{ name: "Observed", num_replicas: 2 }],
+    },
+  ]);
   return mesh.clientUrl();
 }
 
@@ -46,11 +56,13 @@ interface Victim {
 
 export async function round(
   mesh: SystemMesh,
+  observer: Observer,
   base: string,
   target: Target,
   fault: Fault,
   activity: Activity,
 ): Promise<Round> {
+  observer.forget();
   const before = await runningPids(mesh);
   const victim = await choose(mesh, target, before);
   const load = new Load(base, activity);
@@ -58,43 +70,42 @@ export async function round(
   const at = Date.now();
   process.kill(victim.pid, fault === "kill" ? "SIGKILL" : "SIGSTOP");
   const answered = firstAnswer(base, at);
-  let from = at;
+  let back = at;
   if (fault === "stop") {
     await pause(FROZEN_MS);
-    from = Date.now();
+    back = Date.now();
     process.kill(victim.pid, "SIGCONT");
   } else await victim.again();
+  const away = Date.now();
   const answeredMs = await answered;
   await eventually(
     () => whole(mesh, victim, fault),
     `the mesh is whole after ${fault} of ${target}`,
     RECOVERED_WITHIN_MS,
   );
-  const wholeMs = Date.now() - from;
+  const wholeMs = Date.now() - back;
   await pause(BEFORE_MS);
   await load.stop();
   const after = await runningPids(mesh);
-  const survivors = before.filter((pid) => !victim.takes.includes(pid));
-  const bad = load.outcomes.filter((o) => o.wrong !== null);
-  const excused = bad.filter((o) => isExcused(o, target, activity));
+  const { outcomes } = load;
+  const harm: Harm = {
+    target,
+    fault,
+    pids: fault === "kill" || target === "replica" ? victim.takes : [],
+    from: at,
+    until: at + Math.max(answeredMs, away - at),
+  };
+  const judged = outcomes.map((outcome) => ({ outcome, says: verdict(outcome, observer.runs(outcome.id), harm) }));
   return {
-    requests: load.outcomes.length,
-    failed: bad.filter((o) => !excused.includes(o)),
-    excused,
+    requests: outcomes.length,
+    failed: judged.flatMap(({ outcome, says }) => (typeof says === "string" ? [{ ...outcome, wrong: says }] : [])),
+    excused: judged.filter(({ says }) => says === EXCUSED).map(({ outcome }) => outcome),
     answeredMs,
     wholeMs,
-    slowestMs: Math.max(0, ...load.outcomes.map((o) => o.ms)),
-    samePids: survivors.every((pid) => after.includes(pid)),
+    slowestMs: Math.max(0, ...outcomes.map((o) => o.ms)),
+    meanwhile: outcomes.filter((o) => o.wrong === null && o.startedAt + o.ms > at && o.startedAt + o.ms < away).length,
+    samePids: before.filter((pid) => !harm.pids.includes(pid)).every((pid) => after.includes(pid)),
   };
-}
-
-/** Without an ingress there is nobody to answer; a stream of which something was delivered is never restarted. */
-function isExcused(outcome: Outcome, target: Target, activity: Activity): boolean {
-  // A frozen one finds all its links gone when it goes on: what was in flight looks as if two replicas had died with it inside.
-  if (target === "ingress")
-    return outcome.broken || outcome.wrong === "no answer in time" || outcome.ms > FROZEN_MS / 2;
-  if (target === "coordinator") return false;
-  return activity === "stream" && outcome.wrong !== null && outcome.wrong !== "lines are missing";
 }
 
 async function choose(mesh: SystemMesh, target: Target, replicas: readonly number[]): Promise<Victim> {
@@ -136,7 +147,7 @@ const runningPids = async (mesh: SystemMesh): Promise<number[]> =>
 /** Asks anew every 20 ms, without waiting for the ones before; ms from `at` to the first good answer to a request sent after it. */
 async function firstAnswer(base: string, at: number): Promise<number> {
   for (;;) {
-    const outcome = ask(base, "idle", true);
+    const outcome = ask(base, "get");
     const first = await Promise.race([outcome, pause(500).then(() => null)]);
     if (first !== null && first.wrong === null) return Date.now() - at;
     if (Date.now() - at > RECOVERED_WITHIN_MS) return Number.POSITIVE_INFINITY;

@@ -38,8 +38,10 @@ describe("help", () => {
       "shutdown",
       "logs",
       "chat",
+      "exec",
       "doctor",
       "join-token",
+      "api-key",
       "version",
       "help",
     ]);
@@ -95,6 +97,8 @@ describe("usage errors exit with 2", () => {
     ["run llm:chat --route-prefix chat", "Invalid route_prefix 'chat', must start with a forward slash ('/')."],
     ["status -a mailto:x", 'Not an address: "mailto:x".'],
     ["worker join http://127.0.0.1:1", "No join token: give --token"],
+    ["worker join http://10.0.0.1:8266#token=t", "http://10.0.0.1:8266 is without encryption"],
+    ["worker join https://h:1/join#token=t&sha256=ab", "is not 64 hexadecimal digits: was the link copied whole?"],
     ["start --proxy-location Everywhere", "Allowed choices are EveryNode, HeadOnly, Disabled"],
     ["logs a/b/c", "Expected <app> or <app>/<deployment>"],
   ])("%s", async (line, message) => {
@@ -351,15 +355,15 @@ describe("against a coordinator", () => {
     expect(await skein(`chat hello --url http://127.0.0.1:1/`)).toMatchObject({ exit: 5 });
   });
 
-  test("join tokens: made, listed, revoked; only the token goes to stdout", async () => {
+  test("join tokens: made, listed, revoked; the line to paste goes to stdout", async () => {
     await using operators = await fakeOperators(({ method }) => {
       if (method === "POST")
-        return [200, { id: "t1", token: "the-token", url: "http://127.0.0.1:8266", expires_at_ms: 0, uses_left: 3 }];
+        return [200, { id: "t1", token: "the-token", link: "https://h:1/join#token=t&sha256=ab", uses_left: 3 }];
       return method === "GET" ? [200, { tokens: [{ id: "t1", expires_at_ms: 0, uses_left: 2 }] }] : [204];
     });
     expect(await skein(`join-token create --uses 3 --expires 60 -a ${operators.url}`)).toMatchObject({
       exit: 0,
-      out: "the-token\n",
+      out: 'skein worker join "https://h:1/join#token=t&sha256=ab"\n',
     });
     expect(operators.asked[0]).toMatchObject({ method: "POST", body: '{"expires_in_s":60,"max_uses":3}' });
     expect((await skein(`join-token list -a ${operators.url}`)).out).toBe(

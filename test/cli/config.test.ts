@@ -44,7 +44,7 @@ test("an unknown key: place, caret, did you mean", () => {
 test("a key that is like no other: the keys that go there", () => {
   expect(errors(textbook.replace("  port: 9000", "  zzzzz: 9000"))).toMatchInlineSnapshot(`
     "
-    llm.yaml:6:3: Unknown key "zzzzz". Keys that go here: port, grpc_servicer_functions, request_timeout_s.
+    llm.yaml:6:3: Unknown key "zzzzz". Keys that go here: port, grpc_servicer_functions, enable_reflection, request_timeout_s.
       6 |   zzzzz: 9000
         |   ^^^^^
     "

@@ -8,6 +8,7 @@ const well: Facts = {
   memoryBytes: 16 * 1024 ** 3,
   dataDir: "/home/me/.local/share/skein",
   diskFreeBytes: 50 * 1024 ** 3,
+  dataDirUse: {},
   dataDirTrouble: null,
   modelCached: true,
   pip: { version: "pip 23" },
@@ -33,6 +34,14 @@ test("a machine that has all", () => {
     ok    port 8000      free (HTTP clients)
     "
   `);
+});
+
+test("the data folder's largest parts are named with their sizes", () => {
+  const use = { models: 98 * 1024 ** 2, prepared: 205.6 * 1024 ** 2, "host-id": 40 };
+  expect(checks({ ...well, dataDirUse: use }).find(({ name }) => name === "data folder")).toMatchObject({
+    level: "ok",
+    text: `${well.dataDir} (prepared 206 MiB, models 98 MiB)`,
+  });
 });
 
 test("each lack is named with its fix", () => {

@@ -31,6 +31,15 @@ test("what an application waits for", () => {
     state: "failed",
     text: "boom",
   });
+  const failed = application({
+    status: "DEPLOY_FAILED",
+    message: "Failed to update the deployments ['LLM'].",
+    deployments: {
+      LLM: deployment({ status: "DEPLOY_FAILED", message: "the disk is full" }),
+      Other: deployment({ status: "HEALTHY", message: "fine" }),
+    },
+  });
+  expect(progressOf("llm", failed).text).toBe("Failed to update the deployments ['LLM'].\nthe disk is full");
 });
 
 test("the URL is one that a person can type", () => {

@@ -1,21 +1,22 @@
 /** Stands for the coordinator and the agent in tests of their parent: starts, stops when told. */
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
-import { startedByParent, tellParent } from "../../protocol/node/parent.ts";
+import { startedByParent, tellAlive, tellParent } from "../../protocol/node/parent.ts";
 
 interface Options {
   readonly operators?: { readonly port: number };
-  readonly fresh?: boolean;
+  readonly again?: boolean;
   readonly meshUrls?: readonly string[];
   readonly joinToken?: string;
   readonly dataDir: string;
 }
 
 const options = await startedByParent<Options>(false);
+tellAlive();
 const server = createServer((_, response) => response.end("ok"));
 server.listen(options.operators?.port ?? 0, "127.0.0.1", () => {
   const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-  console.log(`started fresh=${options.fresh} join=${options.meshUrls?.[0]} ${options.joinToken}`);
+  console.log(`started again=${options.again} join=${options.meshUrls?.[0]} ${options.joinToken}`);
   const coordinator = {
     operatorsUrl: url,
     meshUrl: url,

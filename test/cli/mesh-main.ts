@@ -11,7 +11,10 @@ const shell = {
   note: (line: string) => void process.stdout.write(`${JSON.stringify({ note: line })}\n`),
 };
 const mesh = new Mesh(
-  meshOptions({ dashboardPort: 0, meshPort: 0 }, { dataDir, cwd: dataDir, machine: "test", fresh: true, worker: true }),
+  meshOptions(
+    { dashboardPort: 0, meshPort: 0 },
+    { dataDir, cwd: dataDir, machine: "test", state: "run", worker: true },
+  ),
   shell,
   {
     coordinator: (options) => launch(child, "coordinator", options, dataDir),

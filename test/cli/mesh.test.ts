@@ -86,6 +86,34 @@ test("kill -9 of the parent takes both with it", async () => {
   await until(() => Object.values(pids ?? {}).every((pid) => !alive(pid)), "both children gone");
 });
 
+test("what hangs is killed and started again, the coordinator on its ports; what was frozen never comes back", async () => {
+  const { child, next } = await start();
+  const { url, pids } = await next((told) => told.pids !== undefined);
+  const frozen = Object.values(pids ?? {});
+  for (const pid of frozen) process.kill(pid, "SIGSTOP");
+  const notes: string[] = [];
+  while (notes.length < 4) notes.push((await next((told) => told.note !== undefined)).note ?? "");
+  expect(notes.sort()).toEqual(
+    ["coordinator", "worker"].flatMap((name) => [
+      `The ${name} ended (SIGKILL): it is started again.`,
+      `The ${name} gave no sign of life for 8 s: killed.`,
+    ]),
+  );
+  expect(frozen.filter(alive)).toEqual([]);
+  let answer = "";
+  for (let i = 0; i < 200 && answer === ""; i += 1) {
+    answer = await fetch(`${url}/`).then(
+      (got) => got.text(),
+      () => "",
+    );
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+  expect(answer).toBe("ok");
+  child.kill("SIGUSR2");
+  const now = await next((told) => told.pids !== undefined);
+  expect(Object.values(now.pids ?? {}).filter((pid) => frozen.includes(pid) || !alive(pid))).toEqual([]);
+});
+
 test("a coordinator that dies comes back with its ports and its state; so does the worker", async () => {
   const { child, dataDir, next } = await start();
   const first = await next((told) => told.pids !== undefined);
@@ -95,9 +123,9 @@ test("a coordinator that dies comes back with its ports and its state; so does t
     () => (readFileSync(join(dataDir, "logs", "coordinator.log"), "utf8").match(/started/g)?.length ?? 0) === 2,
     "coordinator started again",
   );
-  expect(readFileSync(join(dataDir, "logs", "coordinator.log"), "utf8").match(/fresh=\w+/g)).toEqual([
-    "fresh=true",
-    "fresh=false",
+  expect(readFileSync(join(dataDir, "logs", "coordinator.log"), "utf8").match(/again=\w+/g)).toEqual([
+    "again=false",
+    "again=true",
   ]);
 
   process.kill(first.pids?.worker ?? 0, "SIGKILL");

@@ -10,7 +10,7 @@ export interface FakeShell extends Shell {
   readonly killing: AbortController;
 }
 
-/** `sleep` takes no time unless `realTime`. */
+/** `sleep` takes no time and `every` never comes unless `realTime`. */
 export function fakeShell(
   options: Partial<Pick<Shell, "env" | "cwd" | "dataDirectory" | "fetch" | "stdin">> & { realTime?: boolean } = {},
 ): FakeShell {
@@ -43,6 +43,11 @@ export function fakeShell(
         signal.addEventListener("abort", () => (clearTimeout(timer), resolve()), { once: true });
         if (signal.aborted) resolve();
       });
+    },
+    every: (ms, callback) => {
+      if (options.realTime !== true) return () => {};
+      const timer = setInterval(callback, ms).unref();
+      return () => clearInterval(timer);
     },
     stop: stopping.signal,
     kill: killing.signal,

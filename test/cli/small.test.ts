@@ -153,7 +153,7 @@ describe("targets", () => {
 });
 
 describe("options of a mesh", () => {
-  const place = { dataDir: "/d", cwd: "/w", machine: "laptop", fresh: true, worker: true };
+  const place = { dataDir: "/d", cwd: "/w", machine: "laptop", state: "run", worker: true } as const;
 
   test("loopback and Ray's ports unless told otherwise", () => {
     expect(meshOptions({}, place)).toMatchObject({
@@ -162,7 +162,8 @@ describe("options of a mesh", () => {
         mesh: { host: "127.0.0.1", port: 8266, insecure: false },
         http: null,
         appDir: "/w",
-        fresh: true,
+        state: "run",
+        again: false,
         insecureLocalApi: false,
       },
       worker: {
@@ -175,11 +176,24 @@ describe("options of a mesh", () => {
     expect(meshOptions({ httpPort: 0 }, place).coordinator.http).toEqual({ port: 0 });
   });
 
+  test("a mesh that other machines reach has an ingress that they reach, by the names it is advertised with", () => {
+    const flags = { meshHost: "0.0.0.0", advertise: ["https://192.168.1.10:8266", "https://box.example:9"] };
+    expect(meshOptions(flags, place).worker?.ingressMesh).toMatchObject({
+      host: "0.0.0.0",
+      names: ["192.168.1.10", "box.example"],
+    });
+    expect(meshOptions({ ...flags, ingressHost: "127.0.0.1" }, place).worker?.ingressMesh.host).toBe("127.0.0.1");
+  });
+
   test("mistakes are usage errors", () => {
     expect(() => meshOptions({ cert: "a.pem" }, place)).toThrow("--cert and --key go together.");
     for (const resources of ["{", "[]", '{"a": "b"}', '{"a": -1}'])
-      expect(() => workerOptions({ resources }, place)).toThrow("--resources wants JSON");
-    expect(workerOptions({ resources: '{"scanner": 1}' }, place).resources).toEqual({ scanner: 1 });
+      expect(() => workerOptions({ resources }, place, { host: "127.0.0.1", names: [] })).toThrow(
+        "--resources wants JSON",
+      );
+    expect(workerOptions({ resources: '{"scanner": 1}' }, place, { host: "127.0.0.1", names: [] }).resources).toEqual({
+      scanner: 1,
+    });
   });
 });
 

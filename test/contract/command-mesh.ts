@@ -1,8 +1,8 @@
 /** A mesh for the recordings: `skein start` from compiled programs, on free ports, with the fixtures as its application folder. */
 import { spawn, type ChildProcess } from "node:child_process";
-import { cpSync, mkdtempSync, readFileSync, realpathSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, mkdtempSync, readFileSync, readdirSync, realpathSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import type { ApplicationDetails, InstanceDetails } from "../../protocol/status.ts";
@@ -22,11 +22,18 @@ export interface ApiAnswer {
   readonly text: string;
 }
 
+/** What a command printed, and how it ended. */
+export interface Said {
+  readonly exit: number | string | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
 export class CommandMesh {
   readonly folder: string;
   readonly #child: ChildProcess;
   readonly #exit: Promise<number | string | null>;
-  #operatorsUrl = "";
+  operatorsUrl = "";
   #token = "";
 
   private constructor() {
@@ -67,14 +74,14 @@ export class CommandMesh {
       throw new Error(`The mesh did not start. ${ready}`);
     }
     const { operatorsUrl, adminTokenFile } = JSON.parse(ready) as { operatorsUrl: string; adminTokenFile: string };
-    mesh.#operatorsUrl = operatorsUrl;
+    mesh.operatorsUrl = operatorsUrl;
     mesh.#token = readFileSync(adminTokenFile, "utf8").trim();
     return mesh;
   }
 
   /** A request to the operators' API. A text body goes as it is. */
   async api(method: string, path: string, body?: unknown): Promise<ApiAnswer> {
-    const answer = await fetch(new URL(path, this.#operatorsUrl), {
+    const answer = await fetch(new URL(path, this.operatorsUrl), {
       method,
       headers: { authorization: `Bearer ${this.#token}`, "content-type": "application/json" },
       body: body === undefined ? undefined : typeof body === "string" ? body : JSON.stringify(body),
@@ -125,6 +132,34 @@ export class CommandMesh {
     const app = (await this.status()).applications[name];
     if (app === undefined) throw new Error(`There is no application ${name}.`);
     return app;
+  }
+
+  /** `skein <args>` in the folder of the applications, against this mesh. */
+  async command(
+    args: readonly string[],
+    more: { input?: string; env?: Readonly<Record<string, string>> } = {},
+  ): Promise<Said> {
+    const child = spawn(process.execPath, [COMMAND, ...args], {
+      cwd: join(this.folder, "apps"),
+      env: { ...process.env, ...more.env, SKEIN_DATA_DIR: join(this.folder, "data"), SKEIN_TEST_MESH: this.folder },
+    });
+    const said = { stdout: "", stderr: "" };
+    child.stdout.setEncoding("utf8").on("data", (text: string) => (said.stdout += text));
+    child.stderr.setEncoding("utf8").on("data", (text: string) => (said.stderr += text));
+    child.stdin.end(more.input ?? "");
+    const exit = await new Promise<number | string | null>((resolve) =>
+      child.once("close", (code, signal) => resolve(code ?? signal)),
+    );
+    return { exit, ...said };
+  }
+
+  /** What replicas of an application have written, those that are gone too. */
+  logsOf(app: string): string {
+    const files = readdirSync(join(this.folder, "data"), { recursive: true, encoding: "utf8" });
+    return files
+      .filter((file) => basename(file).startsWith(`${app}_`) && file.endsWith(".log"))
+      .map((file) => readFileSync(join(this.folder, "data", file), "utf8"))
+      .join("");
   }
 
   async clientPort(): Promise<number> {

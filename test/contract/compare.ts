@@ -26,6 +26,7 @@ const PLACEHOLDERS: Readonly<Record<string, string>> = {
   "<id>": "[0-9a-zA-Z-]{8,64}",
   "<node id>": "[0-9a-zA-Z-]{8,64}",
   "<ip>": "[0-9a-f.:]+",
+  "<ws accept>": "[\\w+/]{27}=",
   "<string>": "[^]*",
   "<string path>": "[^]*",
 };

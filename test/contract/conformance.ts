@@ -3,6 +3,13 @@ import type { AppConfig } from "./recording.ts";
 import { replayRequests, type Replay } from "./replay.ts";
 import { chunkedBodies, expectContinue, keepAlive, unusualRequests } from "./scripts/connections.ts";
 import { apiRequests, applications, scaling, shutdown } from "./scripts/operators.ts";
+import { commands } from "./scripts/commands.ts";
+import { fromZero, upAndDown } from "./scripts/autoscaling.ts";
+import { handleCalls, handlesByName, imperative, listed } from "./scripts/handles.ts";
+import { leastRecentlyUsed, leavingABatch, oneModel, sideBySide } from "./scripts/batches.ts";
+import { failing, healed, hopeless, onePerNode, waves } from "./scripts/rollouts.ts";
+import { buckets, families, statusGauges } from "./scripts/metrics.ts";
+import { closing, echoes, refusedHandshakes } from "./scripts/websockets.ts";
 import {
   backpressure,
   globalTimeout,
@@ -52,6 +59,23 @@ const prefixes = [
 ];
 const ok = (name: string, route: string): AppConfig => app(name, "ct_fail:ok", { route_prefix: route });
 
+const scaled = (name: string, bounds: object): AppConfig =>
+  app(name, "ct_auto:app", {
+    deployments: [
+      {
+        name: "Auto",
+        autoscaling_config: {
+          ...bounds,
+          upscale_delay_s: 1,
+          downscale_delay_s: 2,
+          look_back_period_s: 1,
+          metrics_interval_s: 0.2,
+          target_ongoing_requests: 2,
+        },
+      },
+    ],
+  });
+
 /** In this order, on one mesh: each deploys what it needs over the one before. */
 export const GROUPS: readonly Group[] = [
   {
@@ -59,12 +83,13 @@ export const GROUPS: readonly Group[] = [
     applications: [
       {
         ...app("llm", "textbook_llm:chat", {
+          runtime_env: {},
           deployments: [{ name: "LLM", num_replicas: 1, ray_actor_options: { num_cpus: 1, num_gpus: 0 } }],
         }),
         route_prefix: "/",
       },
     ],
-    cases: plain("C051", "X-TXT-02", "C004"),
+    cases: { ...plain("C051", "X-TXT-02", "C004"), "X-TXT-03": commands },
   },
   {
     name: "echo and types",
@@ -100,6 +125,9 @@ export const GROUPS: readonly Group[] = [
       "X-CONN-03": chunkedBodies,
       "X-CONN-04": expectContinue,
       "X-CONN-05": unusualRequests,
+      C046: echoes,
+      C047: closing,
+      "X-WS-01": refusedHandshakes,
     },
   },
   {
@@ -108,7 +136,9 @@ export const GROUPS: readonly Group[] = [
       ...prefixes,
       app("slow", "ct_slow:app"),
       app("conc", "ct_over:conc"),
-      app("over429", "ct_over:over"),
+      app("over429", "ct_over:over", {
+        deployments: [{ name: "Over", backpressure_config: { status_code: 429, retry_after_s: 7 } }],
+      }),
       app("health", "ct_over:health"),
     ],
     cases: {
@@ -123,6 +153,48 @@ export const GROUPS: readonly Group[] = [
       C012: sickness("exit"),
       C117: sickness("hang"),
     },
+  },
+  {
+    name: "batches and models",
+    applications: [
+      app("batch", "ct_batch:app", { route_prefix: "/b" }),
+      app("mux", "ct_batch:mux"),
+      app("mux1", "ct_batch:mux1"),
+    ],
+    cases: {
+      C132: sideBySide,
+      C136: leavingABatch,
+      C134: sideBySide,
+      C135: sideBySide,
+      "X-BAT-01": sideBySide,
+      C137: oneModel,
+      C138: leastRecentlyUsed,
+    },
+  },
+  {
+    name: "handles, and scripts that use a mesh",
+    applications: [app("handle", "ct_handle:app", { route_prefix: "/h" })],
+    cases: {
+      "X-HDL-02": handleCalls,
+      "X-HDL-03": handleCalls,
+      "X-HDL-04": handleCalls,
+      "X-HDL-05": handleCalls,
+      "X-HDL-06": handleCalls,
+      "X-HDL-11": handlesByName,
+    },
+  },
+  {
+    name: "a script's applications",
+    applications: [app("e", "ct_echo:app")],
+    cases: { C015: imperative, C069: listed },
+  },
+  {
+    name: "autoscaling",
+    applications: [
+      scaled("a13", { min_replicas: 1, max_replicas: 3 }),
+      scaled("a02", { min_replicas: 0, max_replicas: 2 }),
+    ],
+    cases: { C142: upAndDown, C143: fromZero },
   },
   {
     name: "prefixes and /",
@@ -173,6 +245,12 @@ export const GROUPS: readonly Group[] = [
       "X-UPD-03": updates,
       C113: updateUnderLoad,
       C105: dropped,
+      "X-UPD-04": failing({ deployments: [{ name: "U", num_replicas: 2, user_config: { v: 1 } }] }, 5),
+      "X-UPD-05": healed,
+      "X-UPD-06": failing({ import_path: "ct_upd:app", deployments: [{ name: "U", num_replicas: 3 }] }, 8),
+      C164: waves,
+      C129: onePerNode,
+      C121: hopeless,
     },
   },
   {
@@ -192,6 +270,23 @@ export const GROUPS: readonly Group[] = [
       "X-REST-01": apiRequests,
     },
   },
+  {
+    name: "metrics",
+    applications: [app("auto", "ct_auto:app"), app("echo", "ct_echo:app"), app("slow", "ct_slow:app")],
+    cases: { C179: statusGauges, "X-MET-01": families, "X-MET-06": buckets },
+  },
+  {
+    name: "the command line",
+    applications: [app("one", "ct_echo:app1"), app("two", "ct_echo:app2")],
+    cases: {
+      ...Object.fromEntries(
+        ["X-CLI-02", "X-CLI-03", "X-CLI-04", "X-CLI-07", "C098", "C084", "C092", "X-CLI-01"].map((id) => [
+          id,
+          commands,
+        ]),
+      ),
+    },
+  },
   { name: "shut down", applications: [app("e", "ct_echo:app")], cases: { C067: shutdown } },
   {
     name: "a time limit for all",
@@ -203,28 +298,24 @@ export const GROUPS: readonly Group[] = [
 
 /** Not replayed here, and why. */
 const REASONS: readonly (readonly [why: string, ids: string])[] = [
-  [
-    "no script yet: takes a minute or more of constructor failures or replica starts",
-    "C121 C129 C164 X-UPD-04 X-UPD-05 X-UPD-06",
-  ],
   ["handlers of one replica share one thread: there is nothing to compare", "X-OVER-02"],
   ["Python's own router; a router is the user's choice here", "X-FA-01 X-FA-02 X-FA-04 X-FA-05"],
   [
-    "later capability: autoscaling, batching, multiplexing have unit tests with Skein's own expectations",
-    "C142 C143 C132 C134 C135 C136 X-BAT-01 C137 C138",
+    "`skein run` beside a mesh and Ctrl-C are tested with real processes in test/system/beside.test.ts and quickstart.test.ts",
+    "X-CLI-08",
   ],
+  ["calls can't be made to wait synchronously in JavaScript: a response has no result()", "X-HDL-08"],
   [
-    "the command line is tested in test/cli with its own words",
-    "X-TXT-03 C084 C092 C098 X-CLI-01 X-CLI-02 X-CLI-03 X-CLI-04 X-CLI-07 X-CLI-08",
+    "one access line for each request, in Ray's form, by the ingress (test/ingress/links.test.ts); replicas write none, and Python's own lines have no counterpart",
+    "C181",
   ],
+  ["a JSON line names no source file, process or actor: its keys are Skein's", "X-LOG-01"],
   [
-    "handles are tested in test/serve and test/worker; Python's exception classes are the recording's subject",
-    "X-HDL-02 X-HDL-03 X-HDL-04 X-HDL-05 X-HDL-06 X-HDL-08 X-HDL-11",
+    "increases after the traffic of many recordings, FastAPI's among them; counters are tested with traffic of their own in test/ingress/links.test.ts and grpc/listener.test.ts",
+    "C175 C178 X-MET-05",
   ],
-  ["the imperative API runs in Python's driver process", "C015 C069"],
-  ["logs have a form of their own", "C181 X-LOG-01"],
-  ["metrics have names of their own", "C175 C178 C179 X-MET-01 X-MET-02 X-MET-03 X-MET-04 X-MET-05 X-MET-06"],
-  ["WebSockets are tested in test/ingress/websocket.test.ts; not replayed yet", "C046 C047 X-WS-01"],
+  ["replicas export no metrics: what an ingress and the coordinator can't see isn't counted", "X-MET-02 X-MET-03"],
+  ["of Ray's router actors, controller loop, long polls and event loops, which are not there", "X-MET-04"],
 ];
 
 export const OPEN: Readonly<Record<string, string>> = Object.fromEntries(

@@ -25,6 +25,10 @@ export interface HttpObserved {
 
 export interface Step {
   readonly request?: string | HttpRequest;
+  /** A command line. */
+  readonly cli?: string;
+  /** A file that a command wrote. */
+  readonly file?: string;
   readonly case?: unknown;
   readonly phase?: string;
   readonly config_app?: object;

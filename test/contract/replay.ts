@@ -24,7 +24,8 @@ export class Replay {
   }
 
   static async of(mesh: CommandMesh, recording: Recording): Promise<Replay> {
-    return new Replay(mesh, recording, await mesh.clientPort());
+    // After a shutdown nothing listens for clients: what is sent to port 0 is refused.
+    return new Replay(mesh, recording, await mesh.clientPort().catch(() => 0));
   }
 
   step(index: number): Step {
@@ -51,8 +52,8 @@ export class Replay {
     this.findings.push(...findings.map((finding) => ({ step, ...finding })));
   }
 
-  send(request: HttpRequest): Promise<RawAnswer | "closed"> {
-    return exchange(this.port, bytesOf(request), request.method);
+  send(request: HttpRequest, connection?: string): Promise<RawAnswer | "closed"> {
+    return exchange(this.port, bytesOf(request, connection), request.method);
   }
 
   get(path: string, headers: readonly string[] = []): Promise<RawAnswer | "closed"> {

@@ -57,6 +57,7 @@ export class FakeMesh {
         keys: signer.keys,
         sign: (claims) => signer.sign(claims),
         ticket: (text) => signer.verify(text, this.nowMs),
+        isGood: (token) => token === "token",
         redeem: (token) => token === "token",
         approval: () => null,
       },

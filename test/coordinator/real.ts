@@ -23,7 +23,8 @@ export async function startReal(
     {
       dataDir,
       appDir: dataDir,
-      fresh: true,
+      state: "mesh",
+      again: false,
       insecureLocalApi: false,
       requireApproval: false,
       http: null,

@@ -30,6 +30,44 @@ describe("an update", () => {
     expect(mesh.states("default")).toEqual(Array(5).fill("RUNNING"));
   });
 
+  it.each([
+    [100, 5, 10],
+    [40, 5, 7],
+    [1, 5, 6],
+  ])(
+    "with max_surge_percent %i starts new ones first: %i of five run, and no more than %i are wanted [C164]",
+    async (percent, min, max) => {
+      const options = { num_replicas: 5, max_surge_percent: percent, ray_actor_options: { num_cpus: 0 } };
+      const mesh = await running(options);
+      await mesh.deploy([{ manifest: one(options, 2) }]);
+      expect(mesh.states("default")).toEqual([...Array(5).fill("RUNNING"), ...Array(max - 5).fill("STARTING")]);
+      let [fewest, most] = [9, 0];
+      await mesh.run(3_000, () => {
+        const states = mesh.states("default");
+        fewest = Math.min(fewest, states.filter((s) => s === "RUNNING").length);
+        most = Math.max(most, states.filter((s) => s !== "STOPPING").length);
+      });
+      expect([fewest, most]).toEqual([min, max]);
+      expect(mesh.states("default")).toEqual(Array(5).fill("RUNNING"));
+      expect(mesh.starts).toHaveLength(10);
+      expect(mesh.status.applications["default"]?.status).toBe("RUNNING");
+    },
+  );
+
+  it("with surge whose constructor always raises gives up, and all old replicas serve on", async () => {
+    const options = { num_replicas: 3, max_surge_percent: 100, ray_actor_options: { num_cpus: 0 } };
+    const mesh = await running(options);
+    mesh.behaviour = (spec) => (spec.artefact.endsWith("2") ? { startupError: "RuntimeError: v2 cannot start" } : {});
+    await mesh.deploy([{ manifest: one(options, 2) }]);
+    await mesh.run(5_000);
+    expect(mesh.status.applications["default"]?.status).toBe("DEPLOY_FAILED");
+    expect(mesh.states("default")).toEqual(Array(3).fill("RUNNING"));
+    // Fewer are wanted meanwhile: old ones go, none comes.
+    await mesh.deploy([{ manifest: one({ ...options, num_replicas: 1 }, 3) }]);
+    await mesh.run(1_000);
+    expect(mesh.states("default")).toEqual(["RUNNING"]);
+  });
+
   it("from 2 to 10 replicas with new code starts the eight first, then replaces the two (case 165)", async () => {
     const mesh = await running({ num_replicas: 2, ray_actor_options: { num_cpus: 0 } });
     await mesh.deploy([{ manifest: one({ num_replicas: 10, ray_actor_options: { num_cpus: 0 } }, 2) }]);

@@ -2,7 +2,7 @@ import { afterEach, describe, expect, test, vi } from "vitest";
 import { EngineClient, type EngineClientOptions, EngineDeadError, type EngineThread } from "../../engine/client.ts";
 import type { EngineGeneration } from "../../engine/generation.ts";
 import { PromptTooLongError } from "../../engine/prompt-too-long.ts";
-import { createReferenceRunner } from "../../engine/reference/llama.ts";
+import { createReferenceRunner } from "../../engine/reference/decoder.ts";
 import { argmax } from "../../engine/sampler.ts";
 import { spawnNodeEngine } from "../../engine/spawn-node.ts";
 import type { FromEngine, LoadSpec, ToEngine } from "../../engine/thread-messages.ts";
@@ -55,7 +55,12 @@ describe("an engine in a thread", () => {
     const { text, tokens } = await collect(generation);
     const prompt = tokenizer.encodeChat([{ role: "user", content: "Hi" }]);
     expect(await generation.promptTokens).toEqual(prompt);
-    expect(await generation.end).toEqual({ promptTokens: prompt.length, completionTokens: 30, finishReason: "length" });
+    expect(await generation.end).toEqual({
+      promptTokens: prompt.length,
+      cachedTokens: 0,
+      completionTokens: 30,
+      finishReason: "length",
+    });
     expect(text).toBe(tokenizer.decode(tokens));
 
     const oracle = createReferenceRunner(config, weights, { slots: 1, slotLength: 400 });
@@ -97,6 +102,24 @@ describe("an engine in a thread", () => {
     expect(answers[3]).toEqual(answers[0]);
     expect(answers[4]).toEqual(answers[1]);
     expect(answers[1]!.tokens).not.toEqual(answers[0]!.tokens);
+  });
+
+  test("logprobs come with what their tokens say; stats tell what was done", async () => {
+    const client = await start();
+    const pieces = await Array.fromAsync(client.generate({ prompt: "The river", maxTokens: 5, logprobs: 2 }));
+    const scores = pieces.flatMap(({ logprobs }) => logprobs ?? []);
+    expect(scores.map(({ token }) => token)).toEqual(pieces.flatMap(({ tokens }) => tokens));
+    expect(scores.map(({ text }) => text).join("")).toBe(pieces.map(({ text }) => text).join(""));
+    for (const { logprob, top, bytes } of scores) {
+      // Greedy: the chosen one is the best.
+      expect(top[0]!.logprob).toBe(logprob);
+      expect(top).toHaveLength(2);
+      expect(bytes.length).toBeGreaterThan(0);
+    }
+    expect(await client.stats()).toMatchObject({ running: 0, generatedTokens: 5, finished: { length: 1 } });
+    const { timeToFirstToken, interTokenLatency } = (await client.stats())!;
+    expect(timeToFirstToken.counts.reduce((a, b) => a + b)).toBe(1);
+    expect(interTokenLatency.counts.reduce((a, b) => a + b)).toBe(4);
   });
 
   test("refuses what can't be served, with the reason, and goes on", async () => {

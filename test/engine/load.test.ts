@@ -4,7 +4,7 @@ import { type LoadHost, loadModel } from "../../engine/load.ts";
 import { prepareInMemory } from "../../engine/prepare.ts";
 import { probeProviders } from "../../engine/probe.ts";
 import { gpuFacts } from "../../engine/providers/gpu-device.ts";
-import { createReferenceRunner } from "../../engine/reference/llama.ts";
+import { createReferenceRunner } from "../../engine/reference/decoder.ts";
 import type { LoadSpec } from "../../engine/thread-messages.ts";
 import type { ProviderName } from "../../engine/types.ts";
 import { makeTinyGguf } from "../support/tiny-gguf.ts";

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { EngineLoop, type GenerationListener } from "../../engine/loop.ts";
-import { createReferenceRunner } from "../../engine/reference/llama.ts";
+import { createReferenceRunner } from "../../engine/reference/decoder.ts";
 import { GREEDY } from "../../engine/sampler.ts";
 import type { GenerationRequest, Usage } from "../../engine/sequence.ts";
 import { Tokenizer } from "../../engine/tokenizer/tokenizer.ts";
@@ -13,6 +13,9 @@ const text = Tokenizer.fromGguf(tokenizerMetadata);
 const makeRunner = (slots: number, slotLength = 48): Runner =>
   createReferenceRunner(config, weights, { slots, slotLength });
 const yieldTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+/** A clock that goes on by itself, a millisecond a look. */
+let clock = 0;
+const now = (): number => ++clock;
 
 class Collector implements GenerationListener {
   text = "";
@@ -45,7 +48,7 @@ const request = (promptTokens: number[], part: Partial<GenerationRequest> = {}):
 });
 
 async function alone(wanted: GenerationRequest, slotLength?: number): Promise<Collector> {
-  const loop = new EngineLoop({ runner: makeRunner(1, slotLength), text, yieldTurn });
+  const loop = new EngineLoop({ runner: makeRunner(1, slotLength), text, yieldTurn, now });
   const collector = new Collector();
   loop.submit(0, wanted, collector);
   await loop.idle();
@@ -71,7 +74,7 @@ function scripted(script: readonly number[]): Runner {
   };
 }
 const say = async (tokens: number[], part: Partial<GenerationRequest> = {}): Promise<Collector> => {
-  const loop = new EngineLoop({ runner: scripted(tokens), text, yieldTurn });
+  const loop = new EngineLoop({ runner: scripted(tokens), text, yieldTurn, now });
   const collector = new Collector();
   loop.submit(0, request([1], { maxTokens: 50, ...part }), collector);
   await loop.idle();
@@ -146,9 +149,10 @@ describe("together", () => {
           const loop: EngineLoop = new EngineLoop({
             runner: makeRunner(slots),
             text,
-            prefillChunk,
+            budget: { prefillChunk },
             windowTokens,
             yieldTurn,
+            now,
             onStep: () => arrive(++step),
           });
           const arrive = (now: number): void =>
@@ -180,7 +184,7 @@ describe("together", () => {
   });
 
   test("a slow consumer pauses its own sequence, not the others", async () => {
-    const loop = new EngineLoop({ runner: makeRunner(2), text, yieldTurn, windowTokens: 3 });
+    const loop = new EngineLoop({ runner: makeRunner(2), text, yieldTurn, now, windowTokens: 3 });
     const slow = new Collector();
     const quick = new Collector();
     quick.onToken = () => loop.acknowledge(2, 1);
@@ -199,7 +203,7 @@ describe("together", () => {
   });
 
   test("cancelling ends a sequence at the next token and frees its slot for one that waits", async () => {
-    const loop = new EngineLoop({ runner: makeRunner(1), text, yieldTurn });
+    const loop = new EngineLoop({ runner: makeRunner(1), text, yieldTurn, now });
     const cancelled = new Collector();
     const next = new Collector();
     cancelled.onToken = () => cancelled.tokens.length === 2 && loop.cancel(1);
@@ -221,22 +225,22 @@ test("cancelling during a step, even an admission, drops its result and harms no
       prefill: (...call) => (during === "prefill" && ++calls === 2 && loop.cancel(2), runner.prefill(...call)),
       decode: (...call) => (during === "decode" && ++calls === 2 && loop.cancel(2), runner.decode(...call)),
     };
-    const loop: EngineLoop = new EngineLoop({ runner: intercepted, text, yieldTurn });
+    const loop: EngineLoop = new EngineLoop({ runner: intercepted, text, yieldTurn, now });
     const [stays, goes] = [new Collector(), new Collector()];
-    loop.submit(1, request([5]), stays);
-    loop.submit(2, request([6]), goes);
+    loop.submit(1, request([5, 1]), stays);
+    loop.submit(2, request([6, 1]), goes);
     await loop.idle();
     expect(goes.finishReason).toBeUndefined();
     expect(goes.tokens.length).toBeLessThan(3);
     const before = goes.tokens.length;
-    expect(stays).toMatchObject({ finishReason: "length", tokens: (await alone(request([5]))).tokens });
+    expect(stays).toMatchObject({ finishReason: "length", tokens: (await alone(request([5, 1]))).tokens });
     expect(goes.tokens).toHaveLength(before);
     expect(loop.size).toBe(0);
   }
 });
 
 describe("refusals", () => {
-  const loop = new EngineLoop({ runner: makeRunner(1, 16), text, yieldTurn });
+  const loop = new EngineLoop({ runner: makeRunner(1, 16), text, yieldTurn, now });
   const submit = (part: Partial<GenerationRequest>) => () => loop.submit(1, request([1], part), new Collector());
 
   test("name what is wrong", () => {
@@ -249,7 +253,7 @@ describe("refusals", () => {
   });
 
   test("bound how many may wait", () => {
-    const crowded = new EngineLoop({ runner: makeRunner(1), text, yieldTurn });
+    const crowded = new EngineLoop({ runner: makeRunner(1), text, yieldTurn, now });
     for (let id = 0; id < 256; id++) crowded.submit(id, request([1]), new Collector());
     expect(() => crowded.submit(256, request([1]), new Collector())).toThrow("full");
     for (let id = 0; id < 256; id++) crowded.cancel(id);
@@ -259,7 +263,7 @@ describe("refusals", () => {
 describe("a broken model", () => {
   const broken: Record<string, Partial<Runner>> = {
     "run failed": { prefill: () => Promise.reject(new Error("run failed")) },
-    "no usable logits at position 1": { prefill: async () => new Float32Array(config.vocabulary) },
+    "no usable logits at position 2": { prefill: async () => new Float32Array(config.vocabulary) },
     "no usable logits": { prefill: async () => new Float32Array(config.vocabulary).fill(NaN) },
   };
   test.each(Object.entries(broken))("ends every generation with the reason: %s", async (reason, part) => {
@@ -268,10 +272,11 @@ describe("a broken model", () => {
       runner: { ...makeRunner(2), ...part },
       text,
       yieldTurn,
+      now,
       onBroken: (error) => reported.push(error.message),
     });
     const collectors = [new Collector(), new Collector()];
-    collectors.forEach((collector, id) => loop.submit(id, request([1]), collector));
+    collectors.forEach((collector, id) => loop.submit(id, request([1, 2]), collector));
     await loop.idle();
     for (const collector of collectors) expect(collector.error?.message).toContain(reason);
     expect(reported.join()).toContain(reason);

@@ -41,7 +41,9 @@ test("a missing tensor and a wrong shape are named", async () => {
     "llama.feed_forward_length": uint32(4),
     "llama.attention.head_count": uint32(1),
     "llama.attention.layer_norm_rms_epsilon": { kind: "float32", value: 1e-5 },
-    "llama.vocab_size": uint32(2),
+    "tokenizer.ggml.model": { kind: "string", value: "gpt2" },
+    "tokenizer.ggml.tokens": { kind: "strings", value: ["a", "b"] },
+    "tokenizer.ggml.merges": { kind: "strings", value: [] },
   };
   const plan = (shape: readonly number[]): Promise<unknown> => {
     const bytes = new Uint8Array(4 * shape.reduce((product, size) => product * size, 1));
@@ -54,6 +56,23 @@ test("a missing tensor and a wrong shape are named", async () => {
   await expect(plan([4, 2])).rejects.toThrow(
     'tensor "token_embd.weight" has the shape [4, 2], but the metadata asks for [2, 4]',
   );
+});
+
+test("a tensor that would be left out is refused: a bias, for one, that llama doesn't have", async () => {
+  const { bytes } = makeTinyGguf({ kind: "qwen2" });
+  const renamed = Buffer.from(bytes).toString("latin1").replaceAll("qwen2", "llama");
+  await expect(
+    planPreparation(sourceOfBytes(Uint8Array.from(Buffer.from(renamed, "latin1"))), { target: "wasm" }),
+  ).rejects.toThrow('tensor "blk.0.attn_q.bias", which a llama model is not known to have');
+});
+
+test("longrope is refused by its name, and so is another tokenizer, before any weight is read", async () => {
+  const phi = makeTinyGguf({ kind: "phi3" }).bytes;
+  const change = (from: string, to: string): Uint8Array =>
+    Uint8Array.from(Buffer.from(Buffer.from(phi).toString("latin1").replace(from, to), "latin1"));
+  const planned = (bytes: Uint8Array): Promise<unknown> => planPreparation(sourceOfBytes(bytes), { target: "wasm" });
+  await expect(planned(change("blk.0.ffn_norm.weight", "rope_factors_long.wei"))).rejects.toThrow('"longrope"');
+  await expect(planned(change("gpt2", "bert"))).rejects.toThrow('tokenizer model "bert" is not supported');
 });
 
 test("whatever bytes of the header are changed, planning works or is refused with a CheckpointError", async () => {

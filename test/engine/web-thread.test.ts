@@ -10,7 +10,7 @@ import puppeteer, { type Browser } from "puppeteer";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { GenerateRequest } from "../../engine/index.ts";
 import { EngineLoop } from "../../engine/loop.ts";
-import { createReferenceRunner } from "../../engine/reference/llama.ts";
+import { createReferenceRunner } from "../../engine/reference/decoder.ts";
 import { GREEDY } from "../../engine/sampler.ts";
 import { Tokenizer } from "../../engine/tokenizer/tokenizer.ts";
 import { browserKitProblem, chromiumArgs, chromiumEnv, chromiumExecutable } from "../support/browser-kit.ts";
@@ -30,6 +30,7 @@ async function oracle(): Promise<number[][]> {
     runner: createReferenceRunner(config, weights, { slots: 3, slotLength: 448 }),
     text: tokenizer,
     yieldTurn: () => Promise.resolve(),
+    now: () => performance.now(),
   });
   const answers = PROMPTS.map((): number[] => []);
   PROMPTS.forEach((prompt, id) =>

@@ -27,7 +27,7 @@ export async function besieged(appDir: string): Promise<{ readonly mesh: SystemM
     workers: 1,
     appDir,
     compiled: true,
-    agent: () => ({ ingressMesh: { host: "127.0.0.1", port, advertise: [], disabled: false } }),
+    agent: () => ({ ingressMesh: { host: "127.0.0.1", port, names: [], advertise: [], disabled: false } }),
   });
   try {
     await mesh.deploy([{ name: "load", import_path: "load:app" }]);

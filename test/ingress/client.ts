@@ -47,6 +47,12 @@ export class Client implements Reply {
     if (this.over) throw new Error("a second end");
     this.failed = fail;
   }
+  /** Why it was cut off. */
+  cut: string | null = null;
+  onCut(reason: string): void {
+    this.cut = reason;
+    this.forward.cancel(reason);
+  }
   onWritable(): void {
     this.writable += 1;
   }

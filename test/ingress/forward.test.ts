@@ -1,9 +1,10 @@
 import { describe, expect, it } from "vitest";
 import { REPLAY_BODY_MAX, STREAM_WINDOW } from "../../protocol/limits.ts";
 import { Forward } from "../../ingress/forward.ts";
-import { repeatable } from "../../ingress/retry.ts";
+import { LOSSES_MAX, repeatable } from "../../ingress/retry.ts";
+import { CLOSE } from "../../protocol/link.ts";
 import { answer, bytes, Client, httpHead } from "./client.ts";
-import { routed, table, TestMesh, type TableOptions } from "./harness.ts";
+import { routed, table, TestMesh, type PlayedReplica, type TableOptions } from "./harness.ts";
 
 function ask(
   t: TestMesh,
@@ -228,6 +229,47 @@ describe("when a replica is lost", () => {
     t.settle();
     // 10 always, and 20 % of 50.
     expect(clients.filter((c) => c.failed === null)).toHaveLength(20);
+  });
+
+  it("nothing is tried for ever, even where nobody dies", () => {
+    const t = mesh(["a"]);
+    const client = ask(t);
+    t.settle();
+    let sent = 1;
+    for (; client.failed === null && sent < 100; sent += 1) {
+      const { listener } = t.replicas.at(-1)!.pair;
+      t.link("a");
+      listener.close(CLOSE.notAllowed, "A newer connection of this replica has taken over.");
+      t.settle();
+    }
+    expect(client.failed).toMatchObject({ code: "REPLICA_DIED" });
+    expect(allTaken(t)).toHaveLength(LOSSES_MAX);
+  });
+
+  it("an ingress that was away itself counts no deaths and no retries, and asks before it relies on a link again", () => {
+    const t = mesh(["a", "b", "c"], { maxOngoingRequests: 100 });
+    const clients = Array.from({ length: 150 }, () => ask(t, { method: "POST", key: true }));
+    const plain = ask(t, { method: "POST" });
+    t.settle();
+    t.now = 9_000;
+    const [a, b, c] = t.replicas as [PlayedReplica, PlayedReplica, PlayedReplica];
+    for (const { pair } of t.replicas) {
+      // Its side of the link has waited just so long that it bears it.
+      for (pair.now = 0; pair.now < t.now; pair.now += 3_000) pair.dialler.tick(pair.now);
+      pair.listener.tick(t.now);
+    }
+    a.die();
+    // b and c are not asked before they have answered; b never does.
+    expect([b, c].map((r) => r.taken.length)).toEqual([50, 50]);
+    b.die();
+    t.settle();
+    expect(plain.failed).toMatchObject({ code: "REPLICA_DIED" });
+    expect(clients.filter((client) => client.failed !== null)).toEqual([]);
+    expect(c.taken.filter((taken) => taken.head.epoch === 1)).toHaveLength(50);
+    // From here on a death is a death.
+    c.die();
+    t.settle();
+    expect(clients.filter((client) => client.failed === null).length).toBeLessThan(100);
   });
 });
 

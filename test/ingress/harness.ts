@@ -14,6 +14,7 @@ export interface TableOptions {
   readonly deployments?: readonly (Partial<RoutedDeployment> & { replicas?: RoutedDeployment["replicas"] })[];
   readonly apps?: Partial<RoutingTable>["apps"];
   readonly http?: Record<string, unknown>;
+  readonly grpc?: Record<string, unknown>;
   readonly revision?: number;
   readonly keys?: RoutingTable["keys"];
   readonly revoked?: string[];
@@ -39,7 +40,7 @@ export function table(options: TableOptions = {}): RoutingTable {
       ...d,
     })),
     http: options.http ?? {},
-    grpc: {},
+    grpc: options.grpc ?? {},
     draining: options.draining ?? false,
     head: options.head ?? true,
   });
@@ -136,6 +137,7 @@ export class TestMesh {
         onStream: (stream, head, ended) => this.onStream(stream, head, ended),
         onLoad: (load) => this.mesh.reported(ticket, load),
         onClose: () => this.mesh.unlinked(ticket, pair.listener),
+        onTrusted: () => this.mesh.trusted(ticket),
       },
     );
     this.mesh.linked(ticket, pair.listener);
@@ -145,7 +147,7 @@ export class TestMesh {
       taken,
       link: pair.dialler,
       die: () => {
-        pair.listener.closed(1006, "The connection broke.");
+        pair.listener.closed(1006, "The connection broke.", this.now);
         pair.dialler.closed(1006, "The connection broke.");
       },
     };

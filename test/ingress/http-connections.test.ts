@@ -156,4 +156,26 @@ describe("overload (C037, ray-serve.md 34)", () => {
     held[1]!.end();
     expect([await first, await second].map((text) => /x-id: (.*)\r/.exec(text)![1])).toEqual(["0", "1"]);
   });
+
+  it("says what the deployment's backpressure_config says (X-OVER-01)", async () => {
+    const running = await one(() => ({}), {
+      deployment: {
+        maxOngoingRequests: 1,
+        maxQueuedRequests: 1,
+        backpressure: { status_code: 429, retry_after_s: 6.5 },
+      },
+    });
+    const { pool } = running.ingress.mesh;
+    void raw(running.port, get("/")).catch(() => {});
+    await until(() => pool.call(running.ingress.mesh, "app", "D")!.ongoing === 1);
+    void raw(running.port, get("/")).catch(() => {});
+    await until(() => pool.call(running.ingress.mesh, "app", "D")!.queued === 1);
+    expect(await raw(running.port, get("/"))).toMatch(/^HTTP\/1.1 429 [^]*retry-after: 7\r\n/);
+    expect(
+      await raw(
+        running.port,
+        get("/", "connection: upgrade", "upgrade: websocket", "sec-websocket-key: x", "sec-websocket-version: 13"),
+      ),
+    ).toMatch(/^HTTP\/1.1 429 [^]*retry-after: 7\r\n/);
+  });
 });

@@ -103,6 +103,7 @@ describe("what the replica sees", () => {
   it("gets the model id of a multiplexed call", async () => {
     const running = await one(echo);
     expect(echoed(await raw(running.port, get("/", "serve_multiplexed_model_id: 7"))).model).toBe("7");
+    expect(echoed(await raw(running.port, get("/", "Serve-Multiplexed-Model-Id: 8"))).model).toBe("8");
   });
 });
 

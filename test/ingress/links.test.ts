@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { describe, expect, it } from "vitest";
 import { WebSocket } from "ws";
-import { pack, unpack, type FailHead, type OpenCall } from "../../protocol/heads.ts";
+import { pack, unpack, type FailHead, type OpenCall, type OpenHead } from "../../protocol/heads.ts";
 import type { Stream } from "../../protocol/stream.ts";
 import { generateKeys } from "../../protocol/ticket.ts";
 import { routed } from "./harness.ts";
@@ -76,6 +76,53 @@ describe("tickets", () => {
     const hostile = new WebSocket(running.meshUrl);
     hostile.on("open", () => hostile.send("no frame at all, but long enough to be one"));
     expect(await new Promise((resolve) => hostile.on("close", resolve).on("error", () => {}))).not.toBe(1000);
+  });
+});
+
+describe("a script", () => {
+  const call = (deployment: string): OpenCall => ({
+    kind: "call",
+    app: "app",
+    deployment,
+    requestId: "r",
+    deadlineMs: null,
+    epoch: 0,
+    hops: 0,
+    model: "",
+    method: "m",
+    stream: false,
+  });
+  it("may call every deployment with a caller's ticket, and serves none", async () => {
+    const seen: OpenHead[] = [];
+    const running = await one((stream, head) => {
+      seen.push(head);
+      stream.accept();
+      stream.write("value", bytes("answer"));
+      stream.end();
+      return {};
+    });
+    const script = await running.dial(await running.signCaller());
+    const open = (head: OpenHead): Promise<string> =>
+      new Promise((resolve) => {
+        script.link.open(
+          head,
+          {
+            onChunk: (payload) => resolve(Buffer.from(payload).toString()),
+            onFail: (fail) => resolve(`${fail.code}: ${fail.message}`),
+          },
+          true,
+        );
+      });
+    expect(await open(call("D"))).toBe("answer");
+    expect(seen).toHaveLength(1);
+    expect(await open(call("Nope"))).toMatch(/^NOT_FOUND: /);
+    // It is no replica: it is neither counted nor asked.
+    expect(running.ingress.mesh.links).toBe(1);
+    // A replica that is bound to nothing may still call nothing.
+    const replica = await running.replica("app#D#b", ok);
+    const refused = Promise.withResolvers<string>();
+    replica.link.open(call("D"), { onFail: (fail) => refused.resolve(fail.code) }, true);
+    expect(await refused.promise).toBe("PERMISSION_DENIED");
   });
 });
 
@@ -288,6 +335,8 @@ describe("restart and ports", () => {
     const stopped = running.ingress.stop(10_000);
     await new Promise((resolve) => setTimeout(resolve, 50));
     await expect(raw(running.port, get("/"))).rejects.toThrow();
+    // Whoever still has a connection (gRPC's live long) is told why.
+    expect(running.ingress.mesh.notReady()).toBe("This node is being drained.");
     held[0]!.head({ status: 200, headers: [] });
     held[0]!.write("bytes", bytes("late"));
     held[0]!.end();

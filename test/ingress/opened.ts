@@ -28,7 +28,7 @@ export const get = (path: string, ...headers: string[]): string =>
 
 export const bodyOf = (text: string): string => text.slice(text.indexOf("\r\n\r\n") + 4);
 
-export const until = async (condition: () => boolean): Promise<void> => {
-  for (let i = 0; i < 1500 && !condition(); i++) await new Promise((resolve) => setTimeout(resolve, 10));
+export const until = async (condition: () => boolean, everyMs = 10): Promise<void> => {
+  for (let i = 0; i < 1500 && !condition(); i++) await new Promise((resolve) => setTimeout(resolve, everyMs));
   expect(condition()).toBe(true);
 };

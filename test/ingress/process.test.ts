@@ -62,7 +62,7 @@ async function start(
     dataDir,
     host: "h",
     coordinatorUrls: [`http://127.0.0.1:${coordinatorPort}`],
-    mesh: { host: "127.0.0.1", port: meshPort, advertise: ["ws://other/link"] },
+    mesh: { host: "127.0.0.1", port: meshPort, names: [], advertise: ["ws://other/link"], secure: false },
     logLevel: "info",
     spec: { ingress: "i1", ticket: "ticket-1", http, grpc: null },
   });

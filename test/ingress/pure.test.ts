@@ -1,7 +1,8 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { Peer } from "../../ingress/peer.ts";
-import { pick } from "../../ingress/pick.ts";
+import { LINK_QUIET_MS } from "../../protocol/limits.ts";
+import { Peer, type Opener } from "../../ingress/peer.ts";
+import { COMPARE_ALL_MAX, pick } from "../../ingress/pick.ts";
 import { Queue } from "../../ingress/queue.ts";
 import { RetryBudget } from "../../ingress/retry.ts";
 import { Routes } from "../../ingress/routes.ts";
@@ -65,6 +66,7 @@ describe("routes (C005, C006-c, ray-serve.md 5.1)", () => {
 const link = {
   state: "ready",
   draining: false,
+  silence: () => 0,
   open: () => {
     throw new Error("not here");
   },
@@ -129,6 +131,20 @@ describe("pick", () => {
     expect(pick([fast, slow], 100, any, context())).toBe(fast);
     expect(pick([fast, slow], 100, any, { ...context(), now: 20_000 })).toBe(slow);
   });
+  it("gives something new to one that is silent only when no other has room", () => {
+    const silent = { ...link, silence: () => LINK_QUIET_MS + 1 } as unknown as Opener;
+    const [a, b] = peers([{}, { outstanding: 4 }]) as [Peer, Peer];
+    a.link = silent;
+    a.refresh(0);
+    expect(pick([a, b], 5, any, context())).toBe(b);
+    expect(pick(Array<Peer>(COMPARE_ALL_MAX).fill(a).concat(b), 5, any, context())).toBe(b);
+    b.inFlight = 5;
+    expect(pick([a, b], 5, any, context())).toBe(a);
+    // Heard again.
+    b.inFlight = 4;
+    a.report(0, 0);
+    expect(pick([a, b], 5, any, context())).toBe(a);
+  });
   it("never takes one that is full, busy, draining, unlinked or not ready; a tried one only when there is no other", () => {
     const [a, b] = peers([{}, {}]) as [Peer, Peer];
     expect(pick([a, b], 5, { model: "", tried: new Set([a]) }, context())).toBe(b);
@@ -138,6 +154,7 @@ describe("pick", () => {
       { ready: false },
       { link: null },
       { link: { ...link, draining: true } },
+      { link: { ...link, doubted: true } },
       { link: { ...link, state: "closed" } },
     ]) {
       const [bad] = peers([{}]) as [Peer];

@@ -45,6 +45,8 @@ export interface Running {
   /** A link whose ticket is as given; resolves when it is ready or closed. */
   dial(ticket: string, handler?: Handler): Promise<RunningReplica>;
   sign(claims: Partial<ReplicaTicket>): Promise<string>;
+  /** Ticket of a script. */
+  signCaller(): Promise<string>;
   stop(): Promise<void>;
 }
 
@@ -53,6 +55,7 @@ export interface RunOptions {
   readonly grpc?: Record<string, unknown>;
   readonly dataDir?: string;
   readonly reachable?: boolean;
+  readonly log?: (message: string) => void;
   readonly keys?: Awaited<ReturnType<typeof generateKeys>>;
 }
 
@@ -68,7 +71,7 @@ export async function run(options: RunOptions = {}): Promise<Running> {
       dataDir,
       host: "h",
       coordinatorUrls: ["http://coordinator"],
-      mesh: { host: "127.0.0.1", port: 0, advertise: [] },
+      mesh: { host: "127.0.0.1", port: 0, names: [], advertise: [], secure: false },
       spec: {
         ingress: "i1",
         ticket: "t",
@@ -89,6 +92,7 @@ export async function run(options: RunOptions = {}): Promise<Running> {
         const timer = setTimeout(callback, ms);
         return () => clearTimeout(timer);
       },
+      addresses: () => [],
       connect: (_url, events) => {
         if (options.reachable === false) {
           setImmediate(() => events.onClose("refused"));
@@ -109,7 +113,7 @@ export async function run(options: RunOptions = {}): Promise<Running> {
         };
       },
       onReport: (report) => reports.push(report),
-      log: () => {},
+      log: options.log ?? (() => {}),
     },
   );
   const report = await ingress.start();
@@ -173,6 +177,7 @@ export async function run(options: RunOptions = {}): Promise<Running> {
     stats,
     dial,
     sign,
+    signCaller: () => signTicket({ use: "caller", kid: "k1", notAfter: Date.now() + 60_000 }, keys.privateKey),
     port: report.http?.port ?? 0,
     meshUrl: report.urls[0]!,
     route: (o = {}) =>

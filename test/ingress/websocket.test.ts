@@ -1,8 +1,11 @@
 /** Clients' WebSockets through the ingress: C046, C047, X-WS-01. */
+import { once } from "node:events";
+import net from "node:net";
 import { afterEach, describe, expect, it } from "vitest";
 import { WebSocket } from "ws";
 import type { EndHead } from "../../protocol/heads.ts";
 import type { Stream } from "../../protocol/stream.ts";
+import { until } from "./opened.ts";
 import { raw, runOne, type Handler, type Running } from "./running.ts";
 
 const open: Running[] = [];
@@ -104,5 +107,24 @@ describe("websocket", () => {
     const socket = await connect(running, "/ws", ["chat"]);
     expect(socket.protocol).toBe("chat");
     socket.close();
+  });
+
+  it("leaves no socket of a refused client that goes on sending and goes away", async () => {
+    const running = await one(echo);
+    const sockets = (): number =>
+      process.getActiveResourcesInfo().filter((kind) => kind.startsWith("TCPSocket")).length;
+    const before = sockets();
+    const head =
+      "GET /reject HTTP/1.1\r\nhost: localhost\r\nconnection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    for (let i = 0; i < 5; i += 1) {
+      const socket = net.connect({ port: running.port, host: "127.0.0.1", allowHalfOpen: true });
+      socket.on("error", () => {});
+      socket.write(head);
+      await once(socket, "data");
+      socket.write("more");
+      await new Promise((resolve) => setImmediate(resolve));
+      socket.destroy();
+    }
+    await until(() => sockets() <= before);
   });
 });

@@ -12,6 +12,7 @@ let running = 0;
 function fakeOutput(words: readonly string[], request: GenerateRequest): EngineOutput {
   const end = Promise.withResolvers<{
     promptTokens: number;
+    cachedTokens: number;
     completionTokens: number;
     finishReason: "stop" | "cancelled" | "length";
   }>();
@@ -19,7 +20,7 @@ function fakeOutput(words: readonly string[], request: GenerateRequest): EngineO
   let stopped = false;
   let said = 0;
   const finish = (finishReason: "stop" | "cancelled"): void =>
-    end.resolve({ promptTokens: 3, completionTokens: said, finishReason });
+    end.resolve({ promptTokens: 3, cachedTokens: 0, completionTokens: said, finishReason });
   request.signal?.addEventListener("abort", () => void (stopped = true));
   return {
     end: end.promise,
@@ -55,6 +56,7 @@ const host = (words: readonly string[]): EngineHost => ({
     slotLength: request.slotLength,
     ...NO_TEXT,
     close: async () => {},
+    stats: async () => undefined,
     generate: (r) => (requests.push(r), fakeOutput(words, r)),
   }),
 });
@@ -76,8 +78,39 @@ test("awaited it is the whole text, iterated its pieces, with usage", async () =
   });
   const generation = model.complete("go");
   expect(await Array.fromAsync(generation)).toEqual(["Hello", " ", "world"]);
-  expect(await generation.usage).toEqual({ promptTokens: 3, completionTokens: 4, finishReason: "stop" });
+  expect(await generation.usage).toEqual({
+    promptTokens: 3,
+    cachedTokens: 0,
+    completionTokens: 4,
+    finishReason: "stop",
+  });
   expect(requests[1]).toMatchObject({ prompt: "go", maxTokens: 512 });
+});
+
+test("every option reaches the engine; pieces come with their tokens", async () => {
+  const model = await LanguageModel.load("m");
+  const options = { minTokens: 2, logprobs: 3, generated: [4], caller: "c", cacheSalt: "s" };
+  const sampling = { presencePenalty: 1, frequencyPenalty: -1, logitBias: { 5: 2 }, seed: 7 };
+  const pieces = await Array.fromAsync(model.complete("go", { ...options, ...sampling }).pieces());
+  expect(requests[0]).toMatchObject({ ...options, sampling });
+  expect(pieces.map(({ text, tokens }) => [text, tokens])).toEqual([
+    ["Hello", [1]],
+    ["", [2]],
+    [" ", [3]],
+    ["world", [4]],
+  ]);
+});
+
+test("choices ask the same with seeds of their own, the first with the seed given", async () => {
+  const model = await LanguageModel.load("m");
+  await Promise.all(model.choices("go", 4, { temperature: 1, seed: 9 }));
+  const seeds = requests.map(({ sampling }) => sampling!.seed!);
+  expect(seeds[0]).toBe(9);
+  expect(new Set(seeds).size).toBe(4);
+  expect(seeds.every(Number.isSafeInteger)).toBe(true);
+  await Promise.all(model.choices([{ role: "user", content: "hi" }], 4, { seed: 9 }));
+  expect(requests.slice(4).map(({ sampling }) => sampling!.seed)).toEqual(seeds);
+  expect(() => model.choices("go", 0)).toThrow("from 1 to 128");
 });
 
 test("nothing runs until it is used; it can be consumed once", async () => {
@@ -135,7 +168,7 @@ test("outside of a replica loading says what to do", async () => {
 test("return() stops the engine while a piece is awaited", async () => {
   const never = Promise.withResolvers<IteratorResult<{ text: string; tokens: number[] }>>();
   let cancelled = false;
-  const end = { promptTokens: 0, completionTokens: 0, finishReason: "cancelled" as const };
+  const end = { promptTokens: 0, cachedTokens: 0, completionTokens: 0, finishReason: "cancelled" as const };
   runtime().engine = {
     load: async () => ({
       provider: "fake",
@@ -143,6 +176,7 @@ test("return() stops the engine while a piece is awaited", async () => {
       slotLength: 8,
       ...NO_TEXT,
       close: async () => {},
+      stats: async () => undefined,
       generate: () => ({
         end: Promise.resolve(end),
         promptTokens: Promise.resolve([]),

@@ -84,7 +84,7 @@ describe("a link", () => {
     pair.settle();
     pair.dialler.closed(1006, "");
     pair.dialler.closed(1006, "");
-    expect(log).toEqual(["REPLICA_DIED true"]);
+    expect(log).toEqual(["REPLICA_DIED died"]);
     pair.listener.closed(1006, "");
     expect(peer.log).toEqual(["open call r", "fail REPLICA_DIED lost"]);
     expect(() => pair.dialler.open(call(), {})).toThrow("no new streams");
@@ -113,13 +113,72 @@ describe("a link", () => {
     }
     expect(pings).toBeGreaterThan((2 * 18_000) / PING_INTERVAL_MS);
     expect(pair.closes).toEqual([]);
-    pair.dialler.tick(pair.now + LINK_SILENCE_MAX_MS + 600);
-    pair.listener.tick(pair.now + LINK_SILENCE_MAX_MS + 600);
+    for (const end = pair.now + LINK_SILENCE_MAX_MS + 600; pair.now <= end; pair.now += 500) {
+      pair.dialler.tick(pair.now);
+      pair.listener.tick(pair.now);
+    }
     expect(pair.closes.map((c) => c.code)).toEqual([CLOSE.silent, CLOSE.silent]);
+  });
+
+  it("that was away itself takes nobody's silence for death, and doubts a peer until it has answered a ping sent since", () => {
+    const trusted: string[] = [];
+    const pair = linkPair({}, { onTrusted: () => trusted.push("trusted") });
+    pair.listener.tick(500);
+    pair.listener.tick(500 + 3 * LINK_SILENCE_MAX_MS);
+    expect(pair.closes).toEqual([]);
+    expect(pair.listener.doubted).toBe(true);
+    // The answer to a ping of before says nothing about now.
+    const old = new FrameBatch();
+    old.add(KIND.pong, 0, 0, 0, 500);
+    pair.listener.receive(old.take(), 510 + 3 * LINK_SILENCE_MAX_MS);
+    expect([pair.listener.doubted, trusted]).toEqual([true, []]);
+    pair.settle();
+    expect([pair.listener.doubted, trusted]).toEqual([false, ["trusted"]]);
+  });
+
+  it("a dialler that was away waits for another ping; away for so long that it was given up, it reads nothing more", () => {
+    const peer = recorder();
+    const pair = linkPair(peer.events, {});
+    pair.dialler.tick(1_000);
+    pair.dialler.tick(1_000 + LINK_SILENCE_MAX_MS);
+    expect([pair.closes, pair.dialler.doubted]).toEqual([[], false]);
+    pair.listener.open(call(), {}, true);
+    pair.now = 2_000 + 2 * LINK_SILENCE_MAX_MS;
+    pair.settle();
+    expect(pair.closes).toMatchObject([{ end: "dialler", code: CLOSE.away }]);
+    expect(peer.log).toEqual([]);
+  });
+
+  it.each([
+    ["the socket broke", CLOSE.broken, 600, "died"],
+    ["the peer said goodbye", CLOSE.silent, 600, "parted"],
+    ["the peer was blocked for too long", CLOSE.away, 600, "died"],
+    ["the socket broke while this side was away", CLOSE.broken, 9_000, "parted"],
+  ])("tells its streams how it was lost: %s", (_why, code, at, how) => {
+    const pair = linkPair(recorder().events, {});
+    const log: unknown[] = [];
+    pair.listener.open(call(), { onFail: (_fail, lost) => log.push(lost) });
+    pair.listener.tick(500);
+    pair.listener.closed(code, "", at);
+    expect(log).toEqual([how]);
+  });
+
+  it.each([
+    [CLOSE.silent, "died"],
+    [CLOSE.protocol, "died"],
+    [CLOSE.notAllowed, "parted"],
+    [CLOSE.goingAway, "parted"],
+  ])("closed by this side with %i its streams have %s", (code, how) => {
+    const pair = linkPair(recorder().events, {});
+    const log: unknown[] = [];
+    pair.listener.open(call(), { onFail: (_fail, lost) => log.push(lost) });
+    pair.listener.close(code, "");
+    expect(log).toEqual([how]);
   });
 
   it("waits for hello no longer than it should, and refuses what comes before it", () => {
     const late = linkPair({}, {}, false);
+    late.listener.tick(HELLO_TIMEOUT_MS / 2);
     late.listener.tick(HELLO_TIMEOUT_MS + 1);
     expect(late.closes).toMatchObject([{ end: "listener", code: CLOSE.silent }]);
     const early = linkPair({}, {}, false);

@@ -225,6 +225,9 @@ export class Request implements Reply {
     this.#finish({ how: "failed", status: OUTSIDE[fail.code].http, message: `${fail.code} ${fail.message}` });
   }
 
+  onCut(): void {
+    throw new Error("a simulated client was cut off");
+  }
   onWritable(): void {
     if (this.plan.kind === "upload" && this.plan.readMs === 0) this.#upload();
   }

@@ -56,6 +56,7 @@ export class CoordinatorProcess {
       () => this.loop,
       {
         ticket: (text) => readFake(text, now()),
+        isGood: (token) => token === JOIN_TOKEN,
         redeem: (token) => token === JOIN_TOKEN,
         approval: () => null,
         sign: signFake,
@@ -94,7 +95,11 @@ export class CoordinatorProcess {
 
   static async start(scene: Scene): Promise<CoordinatorProcess> {
     const process = scene.spawn("coordinator", HEAD_HOST);
-    const coordinator = new CoordinatorProcess(scene, process, await DesiredStore.open(scene.store));
+    const coordinator = new CoordinatorProcess(
+      scene,
+      process,
+      await DesiredStore.open(scene.store, { state: "mesh", again: false }),
+    );
     const tick = (): void => {
       process.after(TICK_MS, "tick", tick);
       coordinator.#sessions.tick();

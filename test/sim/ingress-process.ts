@@ -5,6 +5,7 @@
 import { ControlLink } from "../../ingress/control.ts";
 import { Sessions } from "../../ingress/links/session.ts";
 import { Mesh } from "../../ingress/mesh.ts";
+import { ALIVE_MS } from "../../protocol/limits.ts";
 import type { Link } from "../../protocol/link.ts";
 import { compareVersions } from "../../protocol/ids.ts";
 import type { IngressReport, IngressSpec } from "../../protocol/control.ts";
@@ -87,6 +88,10 @@ export class IngressProcess implements Child<ToIngress> {
       };
       toParent("report", () => events.onMessage({ type: "report", report: said }));
     };
+    const alive = (): void => {
+      process.after(ALIVE_MS, "alive", alive);
+      toParent("alive", () => events.onMessage({ type: "alive" }));
+    };
     process.onEnd.push(() => {
       if (scene.ingresses.get(url) === this) scene.ingresses.delete(url);
       for (const request of [...this.requests]) request.broken();
@@ -97,6 +102,7 @@ export class IngressProcess implements Child<ToIngress> {
       const remembered = scene.disk.get(spec.ingress);
       if (remembered !== undefined) this.#take(remembered);
       this.serving = true;
+      alive();
       report();
       this.#tick();
     });
@@ -133,7 +139,7 @@ export class IngressProcess implements Child<ToIngress> {
         this.links.add(session.link);
         return {
           onMessage: (message) => session.link.receive(message as Uint8Array, this.#scene.clock.now),
-          onClose: (code, reason) => session.link.closed(code, reason),
+          onClose: (code, reason) => session.link.closed(code, reason, this.#scene.clock.now),
         };
       },
     };

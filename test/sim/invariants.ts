@@ -4,7 +4,7 @@
  */
 import { freeOf } from "../../coordinator/place.ts";
 import type { State } from "../../coordinator/state.ts";
-import { DEATHS_MAX } from "../../ingress/retry.ts";
+import { DEATHS_MAX, LOSSES_MAX } from "../../ingress/retry.ts";
 import { KIND, decodeFrames } from "../../protocol/frame.ts";
 import { decodeOpen, type OpenHead } from "../../protocol/heads.ts";
 import { compareVersions, type Version } from "../../protocol/ids.ts";
@@ -27,6 +27,8 @@ const QUIET: readonly Fault[] = ["coordinatorKill", "coordinatorFreeze", "cutCon
 /** Faults that must not be felt by what may run twice. */
 const REPAIRED: readonly Fault[] = [...QUIET, "replicaKill", "agentKill", "cutData", "operator"];
 const RARE_MS = 4_000;
+/** Those from which nobody dies: an ingress that stood still must not take its own absence for others' deaths, however often. */
+const NOBODY_DIES: readonly Fault[] = [...QUIET, "ingressFreeze"];
 
 export class Invariants {
   readonly #scene: Scene;
@@ -35,6 +37,7 @@ export class Invariants {
   readonly #quiet: boolean;
   readonly #planned: boolean;
   readonly #repaired: boolean;
+  readonly #nobodyDies: boolean;
   readonly #held = new Map<SimProcess, Version>();
   readonly #states = new WeakMap<object, State>();
   readonly #stuck = new Set<Execution>();
@@ -51,6 +54,7 @@ export class Invariants {
     this.#quiet = loss === 0 && kinds.every((kind) => QUIET.includes(kind));
     this.#planned = loss === 0 && kinds.every((kind) => kind === "operator");
     this.#repaired = loss === 0 && kinds.every((kind) => REPAIRED.includes(kind)) && faultEveryMs >= RARE_MS;
+    this.#nobodyDies = loss === 0 && kinds.every((kind) => NOBODY_DIES.includes(kind));
     scene.network.observe = (connection, from, payload) => this.#sent(connection, from, payload);
   }
 
@@ -115,13 +119,18 @@ export class Invariants {
             "nothing unsafe is run twice",
             `the call of ${execution.request} ran ${same} times for ${fronts} callers`,
           );
-      } else if (same > (request.repeatable ? DEATHS_MAX : 1))
+      } else if (same > (request.repeatable ? this.#runsMax(request) : 1))
         this.#scene.violated(
           "nothing unsafe is run twice",
           `${execution.request} (${request.plan.kind}) ran ${same} times`,
         );
       this.#concurrency(execution);
     }
+  }
+
+  /** What its ingress lost while it stood still are no deaths. */
+  #runsMax({ ingress, beganAt }: Request): number {
+    return ingress.process.thawedAt > beganAt ? LOSSES_MAX : DEATHS_MAX;
   }
 
   #concurrency(execution: Execution): void {
@@ -150,7 +159,8 @@ export class Invariants {
     if (this.#planned) this.#scene.violated("a roll-out fails no request", about);
     const simple = plan.kind === "get" || plan.kind === "keyed";
     const lost = this.#scene.ledger.byRequest.get(plan.id)?.length ?? 0;
-    if (this.#repaired && simple && lost < DEATHS_MAX) this.#scene.violated("what may run twice does not fail", about);
+    if (simple && (this.#nobodyDies || (this.#repaired && lost < DEATHS_MAX)))
+      this.#scene.violated("what may run twice does not fail", about);
   }
 
   #replicas(): void {

@@ -1,4 +1,5 @@
 /** A replica as a virtual process: the shipping replica with the simulation's application, wired as worker/node/replica-main.ts does. */
+import { ALIVE_MS } from "../../protocol/limits.ts";
 import type { FromReplica, ReplicaOptions, ToReplica } from "../../protocol/local.ts";
 import type { Child, ChildEvents } from "../../worker/agent/platform.ts";
 import { Replica } from "../../worker/replica/replica.ts";
@@ -7,7 +8,6 @@ import type { End } from "./network.ts";
 import type { SimProcess } from "./process.ts";
 import type { Scene } from "./scene.ts";
 
-const ALIVE_MS = 1_000;
 /** Between a parent and its child, ms. */
 const IPC_MS = 0.1;
 

@@ -3,7 +3,7 @@
  * `slots` and `slotLength` come from the spec; `threads` 99 makes the thread hang at the first step, 98 makes it crash.
  */
 import { parentPort } from "node:worker_threads";
-import { createReferenceRunner } from "../../engine/reference/llama.ts";
+import { createReferenceRunner } from "../../engine/reference/decoder.ts";
 import { type EnginePlatform, serveEngine } from "../../engine/thread.ts";
 import { Tokenizer } from "../../engine/tokenizer/tokenizer.ts";
 import { makeTinyGguf } from "./tiny-gguf.ts";
@@ -19,7 +19,7 @@ export function referencePlatform(end: () => void): EnginePlatform {
       onProgress({ stage: "session (reference)" });
       if (spec.slots > 64) throw new Error("too many slots for this machine");
       const runner = createReferenceRunner(config, weights, spec);
-      const prefill: typeof runner.prefill = (...call) => {
+      const misbehave = (): void => {
         if (spec.threads === CRASHING_THREADS)
           setImmediate(() =>
             process.nextTick(() => {
@@ -27,12 +27,15 @@ export function referencePlatform(end: () => void): EnginePlatform {
             }),
           );
         if (spec.threads === HANGING_THREADS) for (;;);
-        return runner.prefill(...call);
       };
-      return { runner: { ...runner, prefill }, tokenizer: Tokenizer.fromGguf(tokenizerMetadata), notes: ["oracle"] };
+      const prefill: typeof runner.prefill = (...call) => (misbehave(), runner.prefill(...call));
+      const decode: typeof runner.decode = (...call) => (misbehave(), runner.decode(...call));
+      const tokenizer = Tokenizer.fromGguf(tokenizerMetadata);
+      return { runner: { ...runner, prefill, decode }, tokenizer, notes: ["oracle"] };
     },
     probe: async () => ({ providers: [], gpu: undefined, reasons: { webgpu: "the oracle has none" } }),
     yieldTurn: () => new Promise((resolve) => setImmediate(resolve)),
+    now: () => performance.now(),
     end,
   };
 }

@@ -1,118 +1,85 @@
 /**
- * A seeded random llama checkpoint, small enough for any test: real GGUF bytes with a tokenizer and a chat template, and beside
- * them the same weights as plain tensors for the f32 oracle. It babbles printable ASCII and never ends a turn by itself.
+ * A tiny model as a GGUF file: real bytes with a tokenizer and a chat template, as llama.cpp's converter would write them, and beside
+ * them the same weights as plain tensors for the f32 oracle.
  */
-import { prf } from "../../engine/prf.ts";
-import type { LlamaLayerWeights, LlamaWeights } from "../../engine/reference/llama.ts";
-import { bytesOfToken } from "../../engine/tokenizer/byte-level.ts";
+import type { DecoderWeights } from "../../engine/reference/decoder.ts";
 import type { ModelConfig } from "../../engine/types.ts";
 import { type GgufFormat, type GgufTensor, type GgufValue, quantise, writeGguf } from "./gguf-writer.ts";
+import { drawTinyModel, type TinyKind, tinyWeights } from "./tiny-model.ts";
 import { CHAT_TEMPLATE, CONTROL_TOKENS, trainVocabulary } from "./tiny-tokenizer.ts";
-
-const CONFIG: ModelConfig = {
-  architecture: "llama",
-  layers: 2,
-  heads: 4,
-  kvHeads: 2,
-  headDim: 16,
-  embedding: 64,
-  feedForward: 192,
-  vocabulary: 512,
-  contextLength: 512,
-  ropeTheta: 10_000,
-  normEpsilon: 1e-5,
-};
-
-/** Spread of the logits: large enough that the two best tokens are rarely close. */
-const LOGIT_DEVIATION = 4;
-/** Gain of the layers' matrices: large enough that the context, not only the last token, decides what comes next. */
-const LAYER_GAIN = 1.6;
 
 export interface TinyModel {
   /** The whole file. */
   readonly bytes: Uint8Array<ArrayBuffer>;
   readonly config: ModelConfig;
   /** What the file's tensors mean once dequantised. */
-  readonly weights: LlamaWeights;
+  readonly weights: DecoderWeights;
   /** The `tokenizer.*` metadata, as a reader of the file would give it. */
   readonly tokenizerMetadata: Readonly<Record<string, unknown>>;
 }
 
 export interface TinyModelOptions {
   readonly seed?: number;
-  /** Of matrices; with "Q4_1" embedding and head are Q8_0, as in the files people have. Norms are always F32. */
+  /** Of matrices; with "Q4_1" embedding and head are Q8_0, as in the files people have. Vectors are always F32. */
   readonly format?: GgufFormat;
+  readonly kind?: TinyKind;
 }
 
+const uint32 = (value: number): GgufValue => ({ kind: "uint32", value });
+const float32 = (value: number): GgufValue => ({ kind: "float32", value });
+const string = (value: string): GgufValue => ({ kind: "string", value });
+
 /** Makes the model; equal options give equal bytes. */
-export function makeTinyGguf({ seed = 1, format = "F32" }: TinyModelOptions = {}): TinyModel {
-  const { layers, heads, kvHeads, headDim, embedding, feedForward, vocabulary } = CONFIG;
-  const { tokens, merges } = trainVocabulary(vocabulary);
-  const tensors: GgufTensor[] = [];
-  let drawn = 0;
-
-  /** Normal deviate by Box and Muller (1958). */
-  const normal = (): number =>
-    Math.sqrt(-2 * Math.log(1 - prf(seed, drawn++))) * Math.cos(2 * Math.PI * prf(seed, drawn++));
-
-  function add(name: string, shape: readonly number[], format: GgufFormat, values: Float32Array): Float32Array {
-    const stored = quantise(values, format);
-    tensors.push({ name, shape, format, bytes: stored.bytes });
-    return stored.values;
-  }
-  const matrix = (name: string, rows: number, columns: number, gain: number): Float32Array =>
-    add(
-      name,
-      [rows, columns],
-      format,
-      Float32Array.from({ length: rows * columns }, () => (normal() * gain) / Math.sqrt(columns)),
-    );
-  const norm = (name: string): Float32Array =>
-    add(
-      name,
-      [embedding],
-      "F32",
-      Float32Array.from({ length: embedding }, () => 1 + 0.1 * normal()),
-    );
-  const table = (name: string, deviation: number, keep: (token: number) => boolean): Float32Array => {
-    const values = Float32Array.from({ length: vocabulary * embedding }, () => normal() * deviation);
-    for (let token = 0; token < vocabulary; token++) {
-      if (!keep(token)) values.fill(0, token * embedding, (token + 1) * embedding);
-    }
-    return add(name, [vocabulary, embedding], format === "Q4_1" ? "Q8_0" : format, values);
-  };
-  const isPrintable = (token: number): boolean => {
-    const bytes = token < vocabulary - CONTROL_TOKENS.length ? bytesOfToken(tokens[token]!) : undefined;
-    return bytes !== undefined && bytes.every((byte) => byte >= 0x20 && byte <= 0x7e);
-  };
-
-  const embeddingTable = table("token_embd.weight", 1, () => true);
-  const layerWeights = Array.from({ length: layers }, (_, layer): LlamaLayerWeights => {
-    const name = (part: string): string => `blk.${layer}.${part}.weight`;
-    return {
-      attentionNorm: norm(name("attn_norm")),
-      query: matrix(name("attn_q"), heads * headDim, embedding, LAYER_GAIN),
-      key: matrix(name("attn_k"), kvHeads * headDim, embedding, LAYER_GAIN),
-      value: matrix(name("attn_v"), kvHeads * headDim, embedding, LAYER_GAIN),
-      output: matrix(name("attn_output"), embedding, heads * headDim, LAYER_GAIN),
-      feedForwardNorm: norm(name("ffn_norm")),
-      gate: matrix(name("ffn_gate"), feedForward, embedding, LAYER_GAIN),
-      up: matrix(name("ffn_up"), feedForward, embedding, LAYER_GAIN),
-      down: matrix(name("ffn_down"), embedding, feedForward, LAYER_GAIN),
-    };
+export function makeTinyGguf({ seed = 1, format = "F32", kind = "llama" }: TinyModelOptions = {}): TinyModel {
+  const { config, tensors } = drawTinyModel(kind, seed);
+  const stored = new Map<string, Float32Array>();
+  const written = tensors.map(({ name, kind, shape, values }): GgufTensor => {
+    const own = kind === "vector" ? "F32" : kind === "table" && format === "Q4_1" ? "Q8_0" : format;
+    const { bytes, values: meant } = quantise(values, own);
+    stored.set(name, meant);
+    return { name, shape, format: own, bytes };
   });
-  const weights: LlamaWeights = {
-    embedding: embeddingTable,
-    layers: layerWeights,
-    outputNorm: norm("output_norm.weight"),
-    head: table("output.weight", LOGIT_DEVIATION / Math.sqrt(embedding), isPrintable),
-  };
+  const rotaryPairs = config.architecture === "llama" ? "neighbours" : "halves";
+  const tokenizer = tokenizerEntries(config.vocabulary);
+  const bytes = writeGguf({ ...modelEntries(kind, config), ...tokenizer }, [
+    ...(config.architecture === "phi3" ? fused(written) : written),
+    ...(kind === "llama3" ? [stretched(config)] : []),
+  ]);
+  const tokenizerMetadata = Object.fromEntries(Object.entries(tokenizer).map(([key, entry]) => [key, entry.value]));
+  return { bytes, config, weights: tinyWeights(config, stored, rotaryPairs), tokenizerMetadata };
+}
 
+function modelEntries(kind: TinyKind, config: ModelConfig): Record<string, GgufValue> {
+  const { architecture, window, ropeFactors } = config;
+  const entries: Record<string, GgufValue> = {
+    block_count: uint32(config.layers),
+    context_length: uint32(config.contextLength),
+    embedding_length: uint32(config.embedding),
+    feed_forward_length: uint32(config.feedForward),
+    "attention.head_count": uint32(config.heads),
+    "attention.head_count_kv": uint32(config.kvHeads),
+    "attention.layer_norm_rms_epsilon": float32(config.normEpsilon),
+    "rope.freq_base": float32(config.ropeTheta),
+    vocab_size: uint32(config.vocabulary),
+    ...(config.headDim * config.heads === config.embedding
+      ? { "rope.dimension_count": uint32(config.headDim) }
+      : { "attention.key_length": uint32(config.headDim), "attention.value_length": uint32(config.headDim) }),
+    ...(window && { "attention.sliding_window": uint32(window.length) }),
+    ...(ropeFactors &&
+      kind !== "llama3" && { "rope.scaling.type": string("linear"), "rope.scaling.factor": float32(ropeFactors[0]!) }),
+  };
+  return {
+    "general.architecture": string(architecture),
+    "general.name": string("tiny-random"),
+    ...Object.fromEntries(Object.entries(entries).map(([key, value]) => [`${architecture}.${key}`, value])),
+  };
+}
+
+function tokenizerEntries(vocabulary: number): Record<string, GgufValue> {
+  const { tokens, merges } = trainVocabulary(vocabulary);
   const controlId = (token: (typeof CONTROL_TOKENS)[number]): number => tokens.indexOf(token);
   const tokenTypes = tokens.map((_, id) => (id < vocabulary - CONTROL_TOKENS.length ? 1 : 3));
-  const uint32 = (value: number): GgufValue => ({ kind: "uint32", value });
-  const string = (value: string): GgufValue => ({ kind: "string", value });
-  const tokenizer: Record<string, GgufValue> = {
+  return {
     "tokenizer.ggml.model": string("gpt2"),
     "tokenizer.ggml.pre": string("smollm"),
     "tokenizer.ggml.tokens": { kind: "strings", value: tokens },
@@ -123,24 +90,43 @@ export function makeTinyGguf({ seed = 1, format = "F32" }: TinyModelOptions = {}
     "tokenizer.ggml.add_bos_token": { kind: "bool", value: false },
     "tokenizer.chat_template": string(CHAT_TEMPLATE),
   };
-  const bytes = writeGguf(
-    {
-      "general.architecture": string("llama"),
-      "general.name": string("tiny-random"),
-      "llama.block_count": uint32(layers),
-      "llama.context_length": uint32(CONFIG.contextLength),
-      "llama.embedding_length": uint32(embedding),
-      "llama.feed_forward_length": uint32(feedForward),
-      "llama.attention.head_count": uint32(heads),
-      "llama.attention.head_count_kv": uint32(kvHeads),
-      "llama.attention.layer_norm_rms_epsilon": { kind: "float32", value: CONFIG.normEpsilon },
-      "llama.rope.dimension_count": uint32(headDim),
-      "llama.rope.freq_base": { kind: "float32", value: CONFIG.ropeTheta },
-      "llama.vocab_size": uint32(vocabulary),
-      ...tokenizer,
-    },
-    tensors,
-  );
-  const tokenizerMetadata = Object.fromEntries(Object.entries(tokenizer).map(([key, entry]) => [key, entry.value]));
-  return { bytes, config: CONFIG, weights, tokenizerMetadata };
 }
+
+/** Phi's files have one matrix for queries, keys and values, and one for gate and up. */
+function fused(tensors: readonly GgufTensor[]): GgufTensor[] {
+  const byName = new Map(tensors.map((tensor) => [tensor.name, tensor]));
+  const joined = (name: string, parts: readonly string[]): GgufTensor => {
+    const members = parts.map((part) => byName.get(part)!);
+    const bytes = new Uint8Array(members.reduce((sum, { bytes }) => sum + bytes.length, 0));
+    let at = 0;
+    for (const member of members) {
+      bytes.set(member.bytes, at);
+      at += member.bytes.length;
+    }
+    const rows = members.reduce((sum, { shape }) => sum + shape[0]!, 0);
+    return { ...members[0]!, name, shape: [rows, members[0]!.shape[1]!], bytes };
+  };
+  return tensors.flatMap((tensor) => {
+    const [, block, part] = /^(blk\.\d+)\.(attn_[qkv]|ffn_gate|ffn_up)\.weight$/.exec(tensor.name) ?? [];
+    if (part === "attn_q")
+      return [
+        joined(
+          `${block}.attn_qkv.weight`,
+          ["q", "k", "v"].map((x) => `${block}.attn_${x}.weight`),
+        ),
+      ];
+    if (part === "ffn_gate")
+      return [joined(`${block}.ffn_up.weight`, [`${block}.ffn_gate.weight`, `${block}.ffn_up.weight`])];
+    return part === undefined ? [tensor] : [];
+  });
+}
+
+function stretched({ ropeFactors }: ModelConfig): GgufTensor {
+  const values = Float32Array.from(ropeFactors!);
+  return { name: "rope_freqs.weight", shape: [values.length], ...quantiseF32(values) };
+}
+
+const quantiseF32 = (values: Float32Array): Pick<GgufTensor, "format" | "bytes"> => ({
+  format: "F32",
+  bytes: quantise(values, "F32").bytes,
+});

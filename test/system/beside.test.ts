@@ -71,6 +71,11 @@ test("run beside a mesh, edit, break, mend, leave, end the mesh", async () => {
   writeFileSync(join(folder, "hello.ts"), source("four"));
   await until("the mended code serves", async () => (await says()) === "four");
 
+  // Another one of the same name that can't even be built leaves what runs alone.
+  const wrong = command("run", "hello:nothing", "--name", "mine", "--route-prefix", "/mine");
+  expect(await wrong.exited).toBe(4);
+  expect(await says()).toBe("four");
+
   beside.child.kill("SIGINT");
   expect(await beside.exited).toBe(130);
   await until("only the application is gone", async () => (await fetch(url)).status === 404);

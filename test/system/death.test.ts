@@ -90,6 +90,20 @@ describe("kill -9", () => {
     expect(await pids(mesh)).toEqual(before);
   });
 
+  it("of nobody: an ingress that hangs for good is killed by its agent, and the next one serves on the same port", async () => {
+    const { mesh, base } = await serving(1, 2);
+    const before = await pids(mesh);
+    const hung = mesh.ingressPid();
+    process.kill(hung, "SIGSTOP");
+    await eventually(() => !mesh.processes().has(hung), "it was killed");
+    await eventually(
+      async () => (await mesh.fetch("/", { base })).status === 200,
+      "the new ingress answers at the old address",
+    );
+    expect(mesh.ingressPid()).not.toBe(hung);
+    expect(await pids(mesh)).toEqual(before);
+  });
+
   it("of an agent: its children die with it, the other worker serves, and it comes back as the same worker", async () => {
     const { mesh, base } = await serving(2, 2);
     // The one without the ingress: losing that one as well is another test.

@@ -54,6 +54,37 @@ describe("in good order", () => {
     expect(traffic.broken).toEqual([]);
   });
 
+  it("an ingress whose host has no replica any more says that it is drained; the head's is ready all the same", async () => {
+    let joinToken = "";
+    mesh = await SystemMesh.start({
+      workers: 1,
+      appDir: APPS,
+      agent: (index) => (index === 0 ? {} : { hostId: "another-host", joinToken }),
+    });
+    const made = await mesh.api("POST", "/api/skein/join-tokens", { max_uses: 1 });
+    joinToken = (JSON.parse(made.text) as { token: string }).token;
+    await mesh.startAgent(1);
+    await mesh.deploy([who(2, { max_replicas_per_node: 1 })]);
+    const targets = async (): Promise<number[]> => {
+      const groups = (await mesh!.status()).target_groups;
+      return groups.find((group) => group.protocol === "HTTP")?.targets.map((target) => target.port) ?? [];
+    };
+    await eventually(async () => (await targets()).length === 2, "clients may go to either host");
+    const ports = await targets();
+    const health = (port: number) => mesh!.fetch("/-/healthz", { base: `http://127.0.0.1:${port}` });
+    await eventually(
+      async () => (await Promise.all(ports.map(health))).every(({ status }) => status === 200),
+      "both are ready",
+    );
+    await mesh.deploy([]);
+    await eventually(async () => (await targets()).length === 1, "clients are sent to the head only");
+    const [head] = await targets();
+    const drained = ports.find((port) => port !== head)!;
+    await eventually(async () => (await health(drained)).status === 503, "it says so");
+    expect(await health(drained)).toMatchObject({ text: "This node is being drained." });
+    expect(await health(head!)).toMatchObject({ status: 200, text: "success" });
+  });
+
   it("a replica that never gives its thread back is killed when the mesh stops", async () => {
     mesh = await SystemMesh.start({ workers: 1, appDir: APPS });
     await mesh.deploy([{ name: "stuck", import_path: "who:stuck" }]);

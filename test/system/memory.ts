@@ -22,7 +22,7 @@ export function residentOf(pid: number): number {
 /** Watches the sum while something runs: what counts is the highest, not what is left at the end. */
 export class MemoryWatch {
   readonly #mesh: SystemMesh;
-  readonly #before: number;
+  #before: number;
   #highest: number;
   readonly #timer: NodeJS.Timeout;
 
@@ -32,7 +32,16 @@ export class MemoryWatch {
     this.#timer = setInterval(() => this.#look(), 100);
   }
 
-  /** Stops watching; MiB by which the sum was ever above what it was at first. */
+  /**
+   * What came until now was warming up: growth is counted from the highest there was. An engine's heap takes some 100 MiB when it is first under
+   * load, gives it back when it idles and takes it again: only peak against peak shows what stays.
+   */
+  warm(): void {
+    this.#look();
+    this.#before = this.#highest;
+  }
+
+  /** Stops watching; MiB by which the sum was ever above what it was at first (or when it was warm). */
   stop(): number {
     clearInterval(this.#timer);
     this.#look();

@@ -56,6 +56,8 @@ export interface MeshSettings {
   readonly workers?: number;
   /** Folder of applications for a bare import_path. */
   readonly appDir?: string;
+  /** What is special about the mesh port. */
+  readonly mesh?: Partial<CoordinatorOptions["mesh"]>;
   /** Run the compiled programs: what users run, for tests of memory and recovery. */
   readonly compiled?: boolean;
   /** What is special about the worker of this index. */
@@ -90,7 +92,7 @@ export class SystemMesh {
   static async start(settings: MeshSettings = {}): Promise<SystemMesh> {
     const mesh = new SystemMesh(settings, settings.compiled === true ? await compiledPrograms() : null);
     try {
-      await mesh.startCoordinator(true);
+      await mesh.startCoordinator();
       for (let i = 0; i < (settings.workers ?? 1); i += 1) await mesh.startAgent(i);
       return mesh;
     } catch (error) {
@@ -100,14 +102,21 @@ export class SystemMesh {
   }
 
   /** Again, with what it had stored and on the ports that it had: what its parent does when it has died. */
-  async startCoordinator(fresh = false): Promise<void> {
+  async startCoordinator(): Promise<void> {
     const before = this.coordinator as Started<CoordinatorReady> | undefined;
     const options: CoordinatorOptions = {
       dataDir: join(this.folder, "data"),
       operators: { host: "127.0.0.1", port: portOf(before?.ready.operatorsUrl) },
-      mesh: { host: "127.0.0.1", port: portOf(before?.ready.meshUrl), advertise: [], insecure: false },
+      mesh: {
+        host: "127.0.0.1",
+        port: portOf(before?.ready.meshUrl),
+        advertise: [],
+        insecure: false,
+        ...this.#settings.mesh,
+      },
       appDir: this.#settings.appDir ?? join(ROOT, "examples"),
-      fresh,
+      state: "mesh",
+      again: before !== undefined,
       insecureLocalApi: false,
       requireApproval: false,
       http: null,
@@ -137,7 +146,7 @@ export class SystemMesh {
       gpus: 0,
       resources: {},
       device: "wasm",
-      ingressMesh: { host: "127.0.0.1", port: 0, advertise: [], disabled: false },
+      ingressMesh: { host: "127.0.0.1", port: 0, names: [], advertise: [], disabled: false },
       logLevel: "info",
       ...special,
     };

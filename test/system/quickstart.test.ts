@@ -1,5 +1,5 @@
 /** The quick start as a newcomer meets it: real processes, the real model, an answer; then nothing is left of it. */
-import { execFile, spawn, type ChildProcess } from "node:child_process";
+import { execFile, spawn, spawnSync, type ChildProcess } from "node:child_process";
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, symlinkSync } from "node:fs";
 import { connect, createServer, type AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
@@ -167,6 +167,22 @@ test("Ctrl-C while it starts leaves nothing", { timeout: PATIENCE_MS }, async ()
   const deadline = performance.now() + 30_000;
   while (pids.some(runs) && performance.now() < deadline) await new Promise((resolve) => setTimeout(resolve, 50));
   expect(pids.filter(runs)).toEqual([]);
+});
+
+test("a full disk is said in one sentence, with what to do, and exit 1", { timeout: PATIENCE_MS }, async (context) => {
+  const folder = mkdtempSync(join(tmpdir(), "skein-full-"));
+  const mounted = spawnSync("mount", ["-t", "tmpfs", "-o", "size=40m", "tmpfs", folder]);
+  if (mounted.status !== 0) return context.skip(`no small disk can be mounted here: ${String(mounted.stderr).trim()}`);
+  cleanup.push(() => {
+    spawnSync("umount", ["-l", folder]);
+    rmSync(folder, { recursive: true, force: true });
+  });
+  const { exited, said } = start(folder);
+  expect(await exited).toBe(1);
+  const full = `the disk of ${join(folder, "models", "partial")} is full: free some space, or set SKEIN_DATA_DIR`;
+  expect(said().trimEnd().split("\n").at(-1)).toBe(
+    `The model "smollm2-135m-instruct" could not be loaded on default#LLM: ${full}`,
+  );
 });
 
 test("a busy port is one sentence and exit 1, and nothing was started", { timeout: PATIENCE_MS }, async () => {

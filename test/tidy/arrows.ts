@@ -19,7 +19,7 @@ const EVERYTHING = /./;
 const MANIFEST = "package.json";
 
 export const FOLDERS: Readonly<Record<string, Folder>> = {
-  protocol: { ours: [], packages: ["zod", "msgpackr"], nodeOnly: NODE_FILES },
+  protocol: { ours: [], packages: ["zod", "msgpackr", "selfsigned"], nodeOnly: NODE_FILES },
   serve: { ours: ["protocol"], nodeOnly: NODE_FILES },
   engine: { ours: [], nodeOnly: EVERYTHING },
   llm: { ours: ["serve", "engine", "protocol"], nodeOnly: NODE_FILES },
@@ -34,9 +34,10 @@ export const FOLDERS: Readonly<Record<string, Folder>> = {
     nodeOnly: /(^|\/)(vite\.config\.ts|build[\w-]*\.ts)$/,
   },
   // The command starts the other programs, fetches models ahead of them and reads the same data directory; it calls nothing else of theirs.
+  // Scripts run in it: it fills in the SDK's registry for them, and shows them the SDK.
   cli: {
     ours: ["protocol"],
-    files: /^(\w+\/(.*\/)?(start|main|[\w-]+-main)\.ts|worker\/(node|models)\/[\w-]+\.ts)$/,
+    files: /^(\w+\/(.*\/)?(start|main|[\w-]+-main)\.ts|worker\/(node|models)\/[\w-]+\.ts|serve\/(runtime|script)\.ts)$/,
     nodeOnly: EVERYTHING,
   },
 };

@@ -133,7 +133,7 @@ export class Agent {
     const before = this.#host.ingresses();
     this.#assignment = newerAssignment(this.#assignment, offered);
     if (!sameAddresses(before, this.#host.ingresses()))
-      for (const replica of this.#replicas.values()) replica.tellIngresses(this.#host.ingresses());
+      for (const replica of this.#replicas.values()) replica.tellIngresses();
     // Reported in any case: the coordinator waits for the version.
     this.#changed();
   }
@@ -158,6 +158,7 @@ export class Agent {
       this.#tick();
       this.#link.tick();
       for (const replica of this.#replicas.values()) replica.tick();
+      this.#ingress?.tick();
       this.#reconcile();
       if (this.#platform.now() - this.#reportedAt >= REPORT_INTERVAL_MS) this.#report();
     });

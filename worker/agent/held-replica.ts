@@ -74,8 +74,17 @@ export class ReplicaOfWorker implements HeldReplica {
     });
   }
 
-  tellIngresses(ingresses: readonly IngressAddress[]): void {
-    this.#child?.tell({ type: "ingresses", ingresses });
+  /** The assignment's ingresses have changed. */
+  tellIngresses(): void {
+    this.#child?.tell({ type: "ingresses", ingresses: this.#ingresses() });
+  }
+
+  /** Those that this replica dials. */
+  #ingresses(): IngressAddress[] {
+    return this.#host
+      .ingresses()
+      .filter(({ replicas }) => replicas?.includes(this.spec.replica) ?? true)
+      .map(({ ingress, host, urls }) => ({ ingress, host, urls }));
   }
 
   /** Drains it. One that never was ready has nothing to drain. */
@@ -132,7 +141,7 @@ export class ReplicaOfWorker implements HeldReplica {
         spec: this.spec,
         manifest,
         bundle,
-        ingresses: this.#host.ingresses(),
+        ingresses: this.#ingresses(),
         worker: this.#host.worker,
         device: this.#host.device,
         allowSoftwareGpu: this.#host.allowSoftwareGpu,

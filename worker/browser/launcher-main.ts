@@ -4,9 +4,10 @@
  */
 import { join } from "node:path";
 import puppeteer, { type Browser, type Page } from "puppeteer";
+import { readAddress } from "../../protocol/address.ts";
 import { isErrorCode, OUTSIDE, SkeinError } from "../../protocol/errors.ts";
 import type { AgentOptions, AgentReady, Failed, Ready } from "../../protocol/local.ts";
-import { startedByParent, tellParent } from "../../protocol/node/parent.ts";
+import { startedByParent, tellAlive, tellParent } from "../../protocol/node/parent.ts";
 import { chromeFlags, findChrome } from "../node/chrome.ts";
 import { meshOrigin } from "../node/control-socket.ts";
 import { hostIdOf, takeHome } from "../node/identity.ts";
@@ -40,7 +41,11 @@ async function run(options: AgentOptions): Promise<void> {
     headless: true,
     // When this process dies, however, the pipe breaks and the browser ends.
     pipe: true,
-    args: chromeFlags({ allowSoftwareGpu: options.allowSoftwareGpu, isRoot }),
+    args: chromeFlags({
+      allowSoftwareGpu: options.allowSoftwareGpu,
+      isRoot,
+      fingerprints: origins.flatMap((origin) => readAddress(origin).fingerprint ?? []),
+    }),
     handleSIGINT: false,
     handleSIGTERM: false,
     handleSIGHUP: false,
@@ -122,7 +127,11 @@ async function run(options: AgentOptions): Promise<void> {
     (stored) => sessionStorage.setItem("skein.identity", stored),
     JSON.stringify(identity),
   );
-  await openPage(page, origins, joinFragment(options));
+  await openPage(
+    page,
+    origins.map((origin) => readAddress(origin).url),
+    joinFragment(options),
+  );
   setTimeout(() => {
     if (!joined && !stopping)
       void failed(new SkeinError("UNAVAILABLE", `The page at ${page.url()} did not join (${down}).`));
@@ -164,7 +173,9 @@ async function closeBrowser(browser: Browser): Promise<void> {
 }
 
 try {
-  await run(await startedByParent<AgentOptions>(false));
+  const options = await startedByParent<AgentOptions>(false);
+  tellAlive();
+  await run(options);
 } catch (thrown) {
   fail(thrown);
 }

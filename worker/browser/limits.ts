@@ -15,5 +15,3 @@ export const BLOB_TIMEOUT_MS = 30_000;
 export const MODEL_TIMEOUT_MS = 30 * 60_000;
 /** Where a browser doesn't say how much memory there is, bytes. */
 export const MEMORY_DEFAULT = 4 * 1024 * MIB;
-/** ms between signs of life of a replica. */
-export const ALIVE_MS = 1_000;

@@ -1,13 +1,13 @@
 /** One replica in a tab: a dedicated Web Worker of the agent's. Links, user code and health are here; the engine has a Web Worker of its own, nested in this one. */
 import { webEngineThread } from "../../engine/spawn-web.ts";
 import packageJson from "../../package.json" with { type: "json" };
+import { ALIVE_MS } from "../../protocol/limits.ts";
 import type { ReplicaOptions, Start, ToReplica } from "../../protocol/local.ts";
 import { runtime } from "../../serve/runtime.ts";
 import { ReplicaEngineHost } from "../replica/engine-host.ts";
 import { ModelQuestions } from "../replica/model-questions.ts";
 import { Replica } from "../replica/replica.ts";
 import { forwardConsole } from "./console.ts";
-import { ALIVE_MS } from "./limits.ts";
 import { openFromUrl } from "./models.ts";
 import { tabReplicaPlatform } from "./replica-platform.ts";
 import type { FromReplicaWorker } from "./replica-worker.ts";

@@ -1,4 +1,5 @@
 /** A replica's platform in a tab: clock, WebSocket, import of a bundle from its blob URL. */
+import { readAddress } from "../../protocol/address.ts";
 import type { Connection, ConnectionEvents, ReplicaPlatform } from "../replica/platform.ts";
 import { afterTurn, tabClock } from "./clock.ts";
 
@@ -13,10 +14,11 @@ export function tabReplicaPlatform(log: ReplicaPlatform["log"]): ReplicaPlatform
   };
 }
 
-function connect(url: string, events: ConnectionEvents): Connection {
+function connect(address: string, events: ConnectionEvents): Connection {
   let socket: WebSocket;
   try {
-    socket = new WebSocket(url);
+    // A browser can't be told a fingerprint: its own verification must do.
+    socket = new WebSocket(readAddress(address).url);
   } catch (error) {
     // Such as ws:// from an https page: the relay's URL follows.
     afterTurn(() => events.onClose(1006, error instanceof Error ? error.message : String(error)));

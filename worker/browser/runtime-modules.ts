@@ -2,10 +2,12 @@
 import * as llm from "../../llm/index.ts";
 import * as skein from "../../serve/index.ts";
 import { installWebRequest } from "../../serve/request.ts";
+import { installWebResponse } from "../../serve/response.ts";
 import { runtime } from "../../serve/runtime.ts";
 
 /** Call once, before a bundle is imported. There is no ambient context: a tab has no AsyncLocalStorage. */
 export function installRuntime(): void {
   Object.assign(runtime().modules, { skein, "skein/llm": llm });
   installWebRequest();
+  installWebResponse();
 }

@@ -28,7 +28,8 @@ export interface FetchModelOptions {
 }
 
 /**
- * Path of the GGUF file of `name`: a name of the catalogue, or a path (`./x.gguf`, absolute) to a file that is there already.
+ * Path of the checkpoint of `name`: a name of the catalogue, or a path (`./x.gguf`, absolute) to a GGUF file or the folder of a safetensors
+ * repository that is there already.
  * Safe when several processes ask at once: one fetches, the others wait.
  * Errors: `NOT_FOUND` unknown name or missing file, `UNAVAILABLE` no source has it now, `PERMISSION_DENIED`, `CANCELLED`,
  * `INTERNAL` full disk.
@@ -39,7 +40,7 @@ export async function fetchModel(name: string, options: FetchModelOptions): Prom
   if (model === undefined) {
     throw new SkeinError(
       "NOT_FOUND",
-      `no model is called "${name.slice(0, 100)}": use ${modelNames.join(", ")}, or a path that ends in .gguf, such as ./model.gguf`,
+      `no model is called "${name.slice(0, 100)}": use ${modelNames.join(", ")}, or a path such as ./model.gguf or ./folder-of-a-repository`,
     );
   }
   const cache = cacheOf(options.dataDir, model);
@@ -152,8 +153,14 @@ function isPath(name: string): boolean {
 
 async function localFile(name: string): Promise<string> {
   const path = resolve(name);
-  if (!path.endsWith(".gguf")) throw new SkeinError("INVALID_ARGUMENT", `${path}: a model file must be a .gguf`);
-  if (!(await isThere(path))) throw new SkeinError("NOT_FOUND", `there is no model file ${path}`);
+  const isRepository = await isThere(join(path, "config.json"));
+  if (!isRepository && !path.endsWith(".gguf")) {
+    throw new SkeinError(
+      "INVALID_ARGUMENT",
+      `${path}: a model is a .gguf file, or the folder of a safetensors repository with its config.json`,
+    );
+  }
+  if (!isRepository && !(await isThere(path))) throw new SkeinError("NOT_FOUND", `there is no model file ${path}`);
   return realpath(path);
 }
 

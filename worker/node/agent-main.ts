@@ -4,7 +4,7 @@
  */
 import { OUTSIDE, SkeinError } from "../../protocol/errors.ts";
 import type { AgentOptions, AgentReady, Failed, Ready } from "../../protocol/local.ts";
-import { startedByParent, tellParent } from "../../protocol/node/parent.ts";
+import { startedByParent, tellAlive, tellParent } from "../../protocol/node/parent.ts";
 import { Agent } from "../agent/agent.ts";
 import { capabilitiesOf, likely, probe, remembered } from "./capabilities.ts";
 import { meshOrigin, socketUrl } from "./control-socket.ts";
@@ -32,7 +32,17 @@ function run(options: AgentOptions): void {
   let joined = false;
   let down = "";
   let stopping = false;
-  const platform = nodePlatform({ options, hostId, home, origins, environment: process.env });
+  const platform = nodePlatform({
+    options,
+    hostId,
+    home,
+    origins,
+    environment: process.env,
+    // Later it is a connection like any other that doesn't come about: replicas must not die of it.
+    onWrongKey: (error) => {
+      if (!joined && !stopping) fail(error);
+    },
+  });
   const agent = new Agent(
     {
       urls: origins.map((origin) => socketUrl(origin, "/control")),
@@ -99,7 +109,9 @@ function run(options: AgentOptions): void {
 }
 
 try {
-  run(await startedByParent<AgentOptions>(false));
+  const options = await startedByParent<AgentOptions>(false);
+  tellAlive();
+  run(options);
 } catch (thrown) {
   fail(thrown);
 }

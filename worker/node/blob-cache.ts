@@ -1,28 +1,34 @@
 /**
  * Manifests and bundles of applications on this disk, fetched from the mesh port by SHA-256, verified, shared by all workers of the
- * data directory. Content-addressed: what is there and has its hash is never fetched again.
+ * data directory. Content-addressed: what is there and has its hash is never fetched again. Bounded: what no replica was started with for
+ * longest goes first; replicas have read theirs when they run, and a later start fetches it again.
  */
 import { randomUUID } from "node:crypto";
 import { mkdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { get as getHttp, type IncomingMessage } from "node:http";
 import { get as getHttps } from "node:https";
 import { join } from "node:path";
+import { endpoint } from "../../protocol/address.ts";
 import { manifestSchema, sha256Hex, type Manifest } from "../../protocol/artefact.ts";
 import { SkeinError } from "../../protocol/errors.ts";
 import { BLOB_MAX } from "../../protocol/limits.ts";
-import { BLOB_TIMEOUT_MS } from "./limits.ts";
+import { prune, touch } from "../../protocol/node/blob-folder.ts";
+import { dial } from "../../protocol/node/dial.ts";
+import { BLOB_TIMEOUT_MS, BUNDLE_GRACE_MS, BUNDLES_CACHE_MAX } from "./limits.ts";
 
 const HASH = /^[0-9a-f]{64}$/;
 
 export class BlobCache {
   readonly folder: string;
   readonly #meshUrls: readonly string[];
+  readonly #bytesMax: number;
   /** Fetches under way, so that replicas that start together fetch once. */
   readonly #fetching = new Map<string, Promise<string>>();
 
-  /** `meshUrls`: http(s) URLs of the mesh port, tried in turn. */
-  constructor(folder: string, meshUrls: readonly string[]) {
+  /** `meshUrls`: http(s) addresses of the mesh port, tried in turn. */
+  constructor(folder: string, meshUrls: readonly string[], bytesMax = BUNDLES_CACHE_MAX) {
     this.folder = folder;
+    this.#bytesMax = bytesMax;
     this.#meshUrls = meshUrls;
   }
 
@@ -51,7 +57,10 @@ export class BlobCache {
 
   async #ensure(path: string, sha256: string, ticket: string): Promise<string> {
     const there = await readFile(path).catch(() => null);
-    if (there !== null && (await sha256Hex(there)) === sha256) return path;
+    if (there !== null && (await sha256Hex(there)) === sha256) {
+      touch(path, Date.now());
+      return path;
+    }
     const bytes = await this.#fetch(sha256, ticket);
     if ((await sha256Hex(bytes)) !== sha256)
       throw new SkeinError("PROTOCOL", `The mesh sent other content than ${sha256.slice(0, 12)} asks for.`);
@@ -60,17 +69,34 @@ export class BlobCache {
     try {
       await writeFile(partial, bytes);
       await rename(partial, path);
+    } catch (cause) {
+      throw (cause as NodeJS.ErrnoException).code === "ENOSPC"
+        ? new SkeinError(
+            "UNAVAILABLE",
+            `The disk is full: the application's code doesn't fit under ${this.folder}. Free some space, or choose another data directory with SKEIN_DATA_DIR.`,
+            { cause },
+          )
+        : cause;
     } finally {
       await rm(partial, { force: true });
     }
+    this.#prune();
     return path;
+  }
+
+  #prune(): void {
+    try {
+      prune(this.folder, new Set(), Date.now(), { graceMs: BUNDLE_GRACE_MS, bytesMax: this.#bytesMax });
+    } catch {
+      // A file that can't be deleted must not keep a replica from starting.
+    }
   }
 
   async #fetch(sha256: string, ticket: string): Promise<Uint8Array> {
     let last: unknown = new SkeinError("UNAVAILABLE", "No URL of the mesh is known.");
     for (const base of this.#meshUrls) {
       try {
-        return await download(new URL(`/blobs/${sha256}`, base), ticket);
+        return await download(endpoint(base, "http", `/blobs/${sha256}`), ticket);
       } catch (thrown) {
         last = thrown;
       }
@@ -79,14 +105,20 @@ export class BlobCache {
   }
 }
 
-function download(url: URL, ticket: string): Promise<Uint8Array> {
+function download(address: string, ticket: string): Promise<Uint8Array> {
+  const { url, options } = dial(address);
   return new Promise((resolve, reject) => {
     const fail = (why: string): void =>
-      reject(new SkeinError("UNAVAILABLE", `The application's code could not be fetched from ${url.origin}: ${why}.`));
-    const get = url.protocol === "https:" ? getHttps : getHttp;
+      reject(
+        new SkeinError(
+          "UNAVAILABLE",
+          `The application's code could not be fetched from ${new URL(url).origin}: ${why}.`,
+        ),
+      );
+    const get = url.startsWith("https:") ? getHttps : getHttp;
     const request = get(
       url,
-      { headers: { authorization: `Bearer ${ticket}` }, timeout: BLOB_TIMEOUT_MS },
+      { ...options, headers: { authorization: `Bearer ${ticket}` }, timeout: BLOB_TIMEOUT_MS },
       (response: IncomingMessage) => {
         if (response.statusCode !== 200) {
           response.resume();

@@ -60,11 +60,13 @@ export interface ChromeWishes {
   readonly allowSoftwareGpu: boolean;
   /** Chrome's own sandbox can't be set up by root on Linux. */
   readonly isRoot: boolean;
+  /** Of keys (address.ts) whose certificates need no other signer. */
+  readonly fingerprints: readonly string[];
 }
 
 /** Flags of a headless browser that may compute. Stable Chrome on Windows and macOS needs none for WebGPU; on Linux it is still gated. */
 export function chromeFlags(
-  { allowSoftwareGpu, isRoot }: ChromeWishes,
+  { allowSoftwareGpu, isRoot, fingerprints }: ChromeWishes,
   platform: NodeJS.Platform = process.platform,
 ): string[] {
   const gpu = allowSoftwareGpu
@@ -72,5 +74,10 @@ export function chromeFlags(
     : platform === "linux"
       ? ["--enable-unsafe-webgpu", "--enable-features=Vulkan", "--use-angle=vulkan", "--disable-vulkan-surface"]
       : [];
-  return [...gpu, ...(isRoot && platform === "linux" ? ["--no-sandbox"] : [])];
+  const keys = fingerprints.map((hex) => Buffer.from(hex, "hex").toString("base64")).join(",");
+  return [
+    ...gpu,
+    ...(isRoot && platform === "linux" ? ["--no-sandbox"] : []),
+    ...(keys === "" ? [] : [`--ignore-certificate-errors-spki-list=${keys}`]),
+  ];
 }

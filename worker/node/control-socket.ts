@@ -1,11 +1,13 @@
 /** The control connection as a WebSocket of the `ws` package, and the URLs of a mesh. */
 import { WebSocket } from "ws";
+import { endpoint, pinned, readAddress } from "../../protocol/address.ts";
 import { SkeinError } from "../../protocol/errors.ts";
 import { CONTROL_MESSAGE_MAX } from "../../protocol/limits.ts";
+import { dial, WrongKey } from "../../protocol/node/dial.ts";
 import type { ControlConnection, ControlConnectionEvents } from "../agent/platform.ts";
 import { HANDSHAKE_TIMEOUT_MS } from "./limits.ts";
 
-/** `http(s)://host:port` of what a person or a parent gave (http, https, ws, wss). Throws INVALID_ARGUMENT. */
+/** `http(s)://host:port` of what a person or a parent gave (http, https, ws, wss), with its fingerprint. Throws INVALID_ARGUMENT. */
 export function meshOrigin(text: string): string {
   const url = URL.canParse(text) ? new URL(text) : null;
   const protocol =
@@ -15,21 +17,32 @@ export function meshOrigin(text: string): string {
       "INVALID_ARGUMENT",
       `"${text.slice(0, 200)}" is not the URL of a mesh; expected one such as http://10.0.0.5:8266.`,
     );
-  return `${protocol}//${url.host}`;
+  return pinned(`${protocol}//${url.host}`, readAddress(text).fingerprint);
 }
 
-export const socketUrl = (origin: string, path: string): string => `${origin.replace(/^http/, "ws")}${path}`;
+export const socketUrl = (origin: string, path: string): string => endpoint(origin, "ws", path);
 
-export function connectControl(url: string, events: ControlConnectionEvents): ControlConnection {
+/** `onWrongKey`: called before `onClose` when somebody else answers. */
+export function connectControl(
+  address: string,
+  events: ControlConnectionEvents,
+  onWrongKey: (error: WrongKey) => void = () => {},
+): ControlConnection {
+  const { url, options } = dial(address);
   const socket = new WebSocket(url, {
+    ...options,
     perMessageDeflate: false,
     maxPayload: 4 * CONTROL_MESSAGE_MAX,
     handshakeTimeout: HANDSHAKE_TIMEOUT_MS,
   });
   let why = "";
   socket.on("error", (error) => {
+    if (error instanceof WrongKey) onWrongKey(error);
+    const code = "code" in error ? String(error.code) : error.name;
     // An AggregateError (localhost by IPv4 and IPv6) has an empty message of its own.
-    why = error.message || ("code" in error ? String(error.code) : error.name);
+    why = /SELF_SIGNED|UNABLE_TO/.test(code)
+      ? "nobody whom this machine trusts has signed its certificate; use the whole join link, which says whose key to expect"
+      : error.message || code;
   });
   socket.on("open", () => {
     if ("_socket" in socket) (socket._socket as { setNoDelay?: (on: boolean) => void }).setNoDelay?.(true);

@@ -1,4 +1,4 @@
-/** The host's ingress as a child process. One that is started again gets the ports that it had: its URLs are known all over the mesh. */
+/** The host's ingress as a child process. One that is started again gets the client ports that it had; those for replicas it remembers itself. */
 import { fileURLToPath } from "node:url";
 import type { IngressReport, IngressSpec } from "../../protocol/control.ts";
 import type { Failed, FromIngress, IngressOptions, Start, ToIngress } from "../../protocol/local.ts";
@@ -43,7 +43,7 @@ export class IngressStarter {
         });
         // It has said why; whatever keeps it is not worth waiting for.
         setTimeout(() => killGroup(child), FAILED_EXIT_MS).unref();
-      } else if (message.type === "report" || message.type === "stopped") {
+      } else if (message.type !== "ready") {
         if (message.type === "report" && message.report.state === "ready") this.#last = message.report;
         events.onMessage(message);
       }
@@ -53,7 +53,7 @@ export class IngressStarter {
       () => "",
       (how) => events.onExit(`The ingress ended: ${how}`),
     );
-    const options: IngressOptions = { ...this.#options, mesh: this.#samePort(), spec: samePorts(spec, this.#last) };
+    const options: IngressOptions = { ...this.#options, spec: samePorts(spec, this.#last) };
     child.send({ type: "start", options } satisfies Start<IngressOptions>, () => {});
     return {
       pid: child.pid ?? null,
@@ -68,12 +68,6 @@ export class IngressStarter {
       kill: () => killGroup(child),
     };
   }
-
-  #samePort(): IngressOptions["mesh"] {
-    const { mesh } = this.#options;
-    const url = this.#last?.urls[0];
-    return mesh.port !== 0 || url === undefined ? mesh : { ...mesh, port: portOf(url) };
-  }
 }
 
 /** Port 0 (any) becomes the port that was taken the first time. */
@@ -81,9 +75,4 @@ function samePorts(spec: IngressSpec, last: IngressReport | null): IngressSpec {
   const http = spec.http?.port === 0 && last?.http != null ? { ...spec.http, port: last.http.port } : spec.http;
   const grpc = spec.grpc?.port === 0 && last?.grpc != null ? { ...spec.grpc, port: last.grpc.port } : spec.grpc;
   return { ...spec, http, grpc };
-}
-
-function portOf(url: string): number {
-  const { port, protocol } = new URL(url);
-  return port === "" ? (protocol === "wss:" || protocol === "https:" ? 443 : 80) : Number(port);
 }

@@ -14,6 +14,9 @@ export const LOG_READER_LAG_MAX = 1 * MIB;
 export const LAST_WORDS_MAX = 2_000;
 /** A manifest or bundle from the mesh: response head, and a stall, ms. */
 export const BLOB_TIMEOUT_MS = 30_000;
+/** Manifests and bundles on this disk, bytes: beyond, those that no replica was started with for longest go, if that is an hour ago (ms). */
+export const BUNDLES_CACHE_MAX = 2048 * MIB;
+export const BUNDLE_GRACE_MS = 3600_000;
 /** A probe of GPU or add-on, ms: Dawn starts in 0.1 s, a broken driver may hang. */
 export const PROBE_TIMEOUT_MS = 20_000;
 /** How long a probe's result is believed, ms: drivers and GPUs change seldom. */

@@ -2,7 +2,7 @@
  * Finds a model's checkpoint for tabs, which read it through the coordinator: LocateModel -> { path }, null when there is none of that name.
  * A name of the catalogue is fetched if need be. A path is honoured only below the application folder: a worker may not read what it likes.
  */
-import { realpath } from "node:fs/promises";
+import { realpath, stat } from "node:fs/promises";
 import { isAbsolute, relative } from "node:path";
 import { OUTSIDE, SkeinError } from "../../protocol/errors.ts";
 import type { Failed, LocateModel, Ready } from "../../protocol/local.ts";
@@ -16,6 +16,8 @@ async function locate({ name, dataDir, appDir }: LocateModel): Promise<string | 
   process.chdir(appDir);
   const path = await ensureModel(name, { dataDir });
   if (findModel(name) !== undefined) return path;
+  // A tab reads one file; a repository is many.
+  if ((await stat(path)).isDirectory()) return null;
   const inside = relative(await realpath(appDir), path);
   return inside.startsWith("..") || isAbsolute(inside) ? null : path;
 }

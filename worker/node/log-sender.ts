@@ -1,13 +1,16 @@
 /** Sends a replica's log to a reader that waits at the coordinator: a connection of its own, so that logs never delay control messages. */
 import { WebSocket } from "ws";
+import { dial } from "../../protocol/node/dial.ts";
 import type { LogRequest } from "../agent/platform.ts";
 import { HANDSHAKE_TIMEOUT_MS, LOG_READER_LAG_MAX } from "./limits.ts";
 import type { LogFolder } from "./log-folder.ts";
 import { readTail } from "./replica-log.ts";
 
-/** `url`: of the reader at the mesh port. Ends with the reader, with the replica when it has ended, or at once when nothing is followed. */
-export function sendLog(url: string, ticket: string, request: LogRequest, logs: LogFolder): void {
+/** `address`: of the reader at the mesh port. Ends with the reader, with the replica when it has ended, or at once when nothing is followed. */
+export function sendLog(address: string, ticket: string, request: LogRequest, logs: LogFolder): void {
+  const { url, options } = dial(address);
   const socket = new WebSocket(url, {
+    ...options,
     headers: { authorization: `Bearer ${ticket}` },
     perMessageDeflate: false,
     handshakeTimeout: HANDSHAKE_TIMEOUT_MS,

@@ -2,6 +2,7 @@
 import { mkdirSync, realpathSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import type { AgentOptions } from "../../protocol/local.ts";
+import type { WrongKey } from "../../protocol/node/dial.ts";
 import type { AgentPlatform } from "../agent/platform.ts";
 import { BlobCache } from "./blob-cache.ts";
 import { connectControl, socketUrl } from "./control-socket.ts";
@@ -17,9 +18,11 @@ export interface NodePlace {
   readonly options: AgentOptions;
   readonly hostId: string;
   readonly home: WorkerHome;
-  /** Of the mesh port. */
+  /** Of the mesh port, with fingerprints. */
   readonly origins: readonly string[];
   readonly environment: Readonly<Record<string, string | undefined>>;
+  /** Somebody else answered at the mesh's address. */
+  readonly onWrongKey?: (error: WrongKey) => void;
   /** Tests' fakes. */
   readonly replicaProgram?: string;
   readonly ingressProgram?: string;
@@ -41,13 +44,13 @@ export function nodePlatform(place: NodePlace): AgentPlatform {
   const models = new ModelStore(dataDir);
   const compileCache = join(dataDir, "cache", "compile");
   mkdirSync(compileCache, { recursive: true, mode: 0o700 });
-  const { host, port, advertise, disabled } = options.ingressMesh;
+  const { disabled, ...listener } = options.ingressMesh;
   const ingress = new IngressStarter(
     {
       dataDir: home.folder,
       host: place.hostId,
       coordinatorUrls: origins,
-      mesh: { host, port, advertise },
+      mesh: { ...listener, secure: origins[0]?.startsWith("https:") ?? false },
       logLevel: options.logLevel,
     },
     {
@@ -63,7 +66,7 @@ export function nodePlatform(place: NodePlace): AgentPlatform {
       const timer = setTimeout(callback, ms);
       return () => clearTimeout(timer);
     },
-    connect: connectControl,
+    connect: (url, events) => connectControl(url, events, place.onWrongKey),
     fetchManifest: (artefact, ticket) => blobs.manifest(artefact, ticket),
     fetchBundle: (manifest, ticket) => blobs.path(manifest.bundles.node, "mjs", ticket),
     locateModel: (name, provider, _ticket, onProgress) => models.locate(name, provider, onProgress),

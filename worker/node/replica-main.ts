@@ -2,6 +2,7 @@
 import { flushCompileCache } from "node:module";
 import { spawnNodeEngine } from "../../engine/spawn-node.ts";
 import packageJson from "../../package.json" with { type: "json" };
+import { ALIVE_MS } from "../../protocol/limits.ts";
 import type { Failed, FromReplica, Ready, ReplicaOptions, ToReplica } from "../../protocol/local.ts";
 import { startedByParent, tellParent } from "../../protocol/node/parent.ts";
 import { runtime } from "../../serve/runtime.ts";
@@ -11,9 +12,6 @@ import { Replica } from "../replica/replica.ts";
 import { seal } from "./replica-environment.ts";
 import { nodeReplicaPlatform } from "./replica-platform.ts";
 import { installRuntime } from "./runtime-modules.ts";
-
-/** ms between signs of life from the main thread. */
-const ALIVE_MS = 1_000;
 
 const tell = (message: FromReplica): void => tellParent(message);
 const log = (level: "info" | "warn" | "error", text: string): void => tell({ type: "log", level, text });

@@ -3,12 +3,14 @@ import { pathToFileURL } from "node:url";
 import type { Duplex } from "node:stream";
 import { WebSocket } from "ws";
 import { LINK_MESSAGE_MAX } from "../../protocol/limits.ts";
+import { dial } from "../../protocol/node/dial.ts";
 import { writeMessage } from "../../protocol/node/link-socket.ts";
 import type { Connection, ConnectionEvents, ReplicaPlatform } from "../replica/platform.ts";
 
 export function nodeReplicaPlatform(log: ReplicaPlatform["log"]): ReplicaPlatform {
   return {
-    now: Date.now,
+    // Monotonic: a clock that is set must not look like an absence.
+    now: () => performance.timeOrigin + performance.now(),
     random: Math.random,
     after: (ms, callback) => {
       const timer = setTimeout(callback, ms);
@@ -22,10 +24,16 @@ export function nodeReplicaPlatform(log: ReplicaPlatform["log"]): ReplicaPlatfor
 }
 
 /** As performance.md has it: no compression, no delay (ws's default), no check of UTF-8 in binary frames. */
-function connect(url: string, events: ConnectionEvents): Connection {
+function connect(address: string, events: ConnectionEvents): Connection {
   let socket: WebSocket;
   try {
-    socket = new WebSocket(url, { perMessageDeflate: false, maxPayload: LINK_MESSAGE_MAX, skipUTF8Validation: true });
+    const { url, options } = dial(address);
+    socket = new WebSocket(url, {
+      ...options,
+      perMessageDeflate: false,
+      maxPayload: LINK_MESSAGE_MAX,
+      skipUTF8Validation: true,
+    });
   } catch (error) {
     setImmediate(() => events.onClose(1006, error instanceof Error ? error.message : String(error)));
     return { send: () => {}, close: () => {} };

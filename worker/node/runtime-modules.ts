@@ -4,6 +4,7 @@ import * as llm from "../../llm/index.ts";
 import type { Context } from "../../serve/context.ts";
 import * as skein from "../../serve/index.ts";
 import { installWebRequest } from "../../serve/request.ts";
+import { installWebResponse } from "../../serve/response.ts";
 import { runtime } from "../../serve/runtime.ts";
 
 /** What bundles see instead of packages of their own, by name. */
@@ -15,4 +16,5 @@ export function installRuntime(): void {
   const storage = new AsyncLocalStorage<Context>();
   runtime().contexts = { run: (context, body) => storage.run(context, body), current: () => storage.getStore() };
   installWebRequest();
+  installWebResponse();
 }

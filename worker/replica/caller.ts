@@ -5,7 +5,7 @@
 import { SkeinError } from "../../protocol/errors.ts";
 import { pack, unpack, type FailHead, type OpenCall } from "../../protocol/heads.ts";
 import type { Link } from "../../protocol/link.ts";
-import type { Stream } from "../../protocol/stream.ts";
+import type { Loss, Stream } from "../../protocol/stream.ts";
 import type { Call, Caller } from "../../serve/handle.ts";
 import { IncomingMessages } from "./incoming.ts";
 
@@ -73,7 +73,8 @@ export class LinkCaller implements Caller {
       onBusy: () => failed(new SkeinError("BACKPRESSURE", `No replica of '${target.deployment}' took the call.`)),
       onChunk: (payload, type, more, charge) => messages?.onChunk(payload, type, more, charge),
       onEnd: () => messages?.end(),
-      onFail: (fail, lost) => failed(errorOf(fail, lost, call)),
+      // What a generator yielded before it failed is still read.
+      onFail: (fail, lost) => messages?.end(errorOf(fail, lost, call)),
       onCancel: (reason) => failed(new SkeinError("CANCELLED", reason)),
     });
     messages = new IncomingMessages(opened, false);
@@ -107,14 +108,14 @@ export class LinkCaller implements Caller {
       if (left <= 0)
         throw new SkeinError(
           "UNAVAILABLE",
-          `'${call.target.deployment}' can't be called: this replica has no link to an ingress.`,
+          `'${call.target.deployment}' can't be called: there is no link to an ingress.`,
         );
       await this.#links.changed(left);
     }
   }
 }
 
-function errorOf(fail: FailHead, lost: boolean, call: Call): SkeinError {
+function errorOf(fail: FailHead, lost: Loss | null, call: Call): SkeinError {
   return lost
     ? new SkeinError("REPLICA_DIED", `The link broke while '${call.target.deployment}.${call.method}' was running.`)
     : new SkeinError(fail.code, fail.message);

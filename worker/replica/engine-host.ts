@@ -36,19 +36,19 @@ export class ReplicaEngineHost implements EngineHost {
 
   async load(request: ModelRequest): Promise<EngineModel> {
     const { options, log } = this.#parts;
-    const failures: string[] = [];
+    const failures: { readonly provider: string; readonly why: string }[] = [];
     for (const provider of await this.#candidates(request)) {
       try {
         const model = await this.#loadWith(provider, request);
-        for (const failure of failures) log("warn", failure);
+        for (const { provider: failed, why } of failures) log("warn", `${failed}: ${why}`);
         return model;
       } catch (error) {
-        failures.push(`${provider}: ${error instanceof Error ? error.message : String(error)}`);
+        failures.push({ provider, why: error instanceof Error ? error.message : String(error) });
       }
     }
     throw new SkeinError(
       "UNAVAILABLE",
-      `The model "${request.name}" could not be loaded on ${options.spec.replica.split("#").slice(0, 2).join("#")}. ${failures.join(" ") || `No provider of this worker may be used for device "${request.device}".`}`,
+      `The model "${request.name}" could not be loaded on ${options.spec.replica.split("#").slice(0, 2).join("#")}: ${explained(failures) || `no provider of this worker may be used for device "${request.device}".`}`,
     );
   }
 
@@ -97,6 +97,7 @@ export class ReplicaEngineHost implements EngineHost {
         tokenize: (input) => client.tokenize(input),
         detokenize: (tokens) => client.detokenize(tokens),
         generate: (generation) => client.generate(generation),
+        stats: () => client.stats(),
         close,
       };
     } catch (error) {
@@ -104,4 +105,11 @@ export class ReplicaEngineHost implements EngineHost {
       throw error;
     }
   }
+}
+
+/** One reason is said once: a full disk or a model that can't be fetched stops all providers alike. */
+function explained(failures: readonly { readonly provider: string; readonly why: string }[]): string {
+  const byReason = Map.groupBy(failures, ({ why }) => why);
+  if (byReason.size === 1) return failures[0]!.why;
+  return [...byReason].map(([why, who]) => `${who.map(({ provider }) => provider).join(", ")}: ${why}`).join("; ");
 }

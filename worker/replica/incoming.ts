@@ -18,6 +18,7 @@ class Queue {
   readonly #stream: Stream;
   #held: Held[] = [];
   #ended: boolean;
+  #last: SkeinError | undefined;
   #failure: SkeinError | undefined;
   #wake: (() => void) | undefined;
 
@@ -36,11 +37,14 @@ class Queue {
     this.#wake?.();
   }
 
-  end(): void {
+  /** `error`: what came is read, then it is thrown. */
+  end(error?: SkeinError): void {
     this.#ended = true;
+    this.#last = error;
     this.#wake?.();
   }
 
+  /** At once: what came is not read any more. */
   fail(error: SkeinError): void {
     this.#failure ??= error;
     this.#held = [];
@@ -55,6 +59,7 @@ class Queue {
         this.#stream.consumed(held.charge);
         return held;
       }
+      if (this.#last !== undefined) throw this.#last;
       if (this.#ended) return undefined;
       await new Promise<void>((resolve) => (this.#wake = resolve));
       this.#wake = undefined;
@@ -116,8 +121,8 @@ export class IncomingMessages {
       this.#queue.push({ payload: bytes, type, charge });
     }
   }
-  end(): void {
-    this.#queue.end();
+  end(error?: SkeinError): void {
+    this.#queue.end(error);
   }
   fail(error: SkeinError): void {
     this.#queue.fail(error);

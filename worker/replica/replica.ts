@@ -32,6 +32,8 @@ const DRAIN_LINGER_MS = 300;
 const DRAIN_POLL_MS = 20;
 /** dispose() may take this long, ms. */
 const DISPOSE_TIMEOUT_MS = 5_000;
+/** For the first link, ms: longer, and the ingresses are away; the replica is ready all the same. */
+const FIRST_LINK_WAIT_MS = 500;
 
 type Status = Extract<FromReplica, { type: "status" }>;
 const IGNORE: StreamEvents = {};
@@ -110,6 +112,8 @@ export class Replica implements IngressLinkOwner, WorkOwner, Links {
       });
       if (ill !== undefined) throw new SkeinError("APPLICATION_ERROR", `The first health check failed. ${ill}`);
       this.#instance = instance;
+      // Ready and out of reach, it would be given requests that can only wait, and a short queue would refuse them.
+      if (this.#links.size > 0 && this.pick() === undefined) await this.changed(FIRST_LINK_WAIT_MS);
     } catch (error) {
       this.#state = "failed";
       this.log("error", `${spec.replica} could not start: ${stackOf(error)}`);

@@ -20,7 +20,8 @@ export function serveUpgrade(work: Work, head: OpenHttp, fetch: (request: LazyRe
     scheme: head.scheme,
     mount: head.mount,
     path: head.path,
-    headers: head.headers,
+    // Lines about the connection end at the ingress: what the client asked for is in the head.
+    headers: [...head.headers, "connection", "upgrade", "upgrade", "websocket"],
     body: null,
     signal: () => work.context.signal,
   });
@@ -59,6 +60,7 @@ async function converse(
 ): Promise<void> {
   const { handlers, protocol } = upgrade;
   const socket = new Socket(work, protocol);
+  let own: Socket["closedWith"];
   work.stream.head({ status: 101, headers: protocol === "" ? [] : ["sec-websocket-protocol", protocol] });
   try {
     await handlers.onOpen?.(socket);
@@ -68,15 +70,16 @@ async function converse(
       const value: Message = message.type === "text" ? decoder.decode(message.bytes) : new Uint8Array(message.bytes);
       await handlers.onMessage?.(value, socket);
     }
+    own = socket.closedWith;
     socket.close(closed.code === 1006 || closed.code === 1005 ? 1000 : closed.code, "");
   } catch (error) {
     // As ASGI servers do: an error in a handler closes the client with 1011; the client's own leaving is no error.
     if (work.context.cancelled === undefined) {
       socket.close(1011, "Internal error");
+      own = socket.closedWith;
       throw error;
     }
   } finally {
-    const own = socket.closedWith;
     await handlers.onClose?.(
       closed.code === 1006 && own !== undefined && work.context.cancelled === undefined ? own.code : closed.code,
       closed.reason || (own?.reason ?? ""),

@@ -2,24 +2,14 @@
  * One request in hand, from its open frame to the last word of user code. Knows how it is called off and how it fails;
  * http.ts, call.ts, websocket.ts and grpc.ts know what it says.
  */
-import { SkeinError, type ErrorCode } from "../../protocol/errors.ts";
+import { SkeinError } from "../../protocol/errors.ts";
 import type { FailHead, OpenHead } from "../../protocol/heads.ts";
 import type { Stream } from "../../protocol/stream.ts";
+import { callerError, isPassed } from "../../serve/caller-error.ts";
 import type { RequestContext } from "../../serve/context.ts";
 import { runWithContext } from "../../serve/context.ts";
 import type { Instance } from "../../serve/instance.ts";
 import { Outgoing } from "./outgoing.ts";
-
-/** What of our own errors a handler may let through to its caller; anything else is the application's error. */
-const PASSED: ReadonlySet<ErrorCode> = new Set([
-  "INVALID_ARGUMENT",
-  "NOT_FOUND",
-  "TOO_LARGE",
-  "TIMEOUT",
-  "CANCELLED",
-  "BACKPRESSURE",
-  "UNIMPLEMENTED",
-]);
 
 export interface WorkOwner {
   /** The request was called off: its place is free, though user code may still be running. */
@@ -75,20 +65,13 @@ export class Work {
   /** Tells the caller why it failed, once; user code's own errors go to the log with their stack. `more`: what gRPC says beside. */
   fail(error: unknown, more: Pick<FailHead, "status" | "trailers"> = {}): void {
     if (this.context.cancelled !== undefined && this.stream.closed) return;
-    const known = error instanceof SkeinError && PASSED.has(error.code);
-    if (!known)
+    if (!isPassed(error))
       this.#owner.log(
         "error",
         `Request ${this.head.requestId} failed: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`,
       );
-    const code = known ? error.code : "APPLICATION_ERROR";
-    const message =
-      error instanceof SkeinError
-        ? error.message
-        : error instanceof Error
-          ? `${error.name}: ${error.message}`
-          : String(error);
-    this.stream.fail({ code, message: message.slice(0, 8_000), ...more });
+    const { code, message } = callerError(error);
+    this.stream.fail({ code, message, ...more });
   }
 
   /**

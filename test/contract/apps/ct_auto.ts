@@ -1,4 +1,3 @@
-import { appendFileSync } from "node:fs";
 import { deployment } from "skein";
 
 const free = { rayActorOptions: { numCpus: 0 } };
@@ -23,10 +22,23 @@ class Top {
 const leaf = deployment(Leaf, free).bind();
 export const diamond = deployment(Top, free).bind(deployment(Mid, free).bind(leaf, leaf), leaf);
 
-/** Counts its constructions in the file that CT_COUNT names. */
+class Auto {
+  async fetch(request: Request) {
+    await new Promise((resolve) => setTimeout(resolve, Number(new URL(request.url).searchParams.get("s")) * 1000));
+    return "ok";
+  }
+}
+export const app = deployment(Auto, {
+  ...free,
+  maxOngoingRequests: 20,
+  gracefulShutdownWaitLoopS: 0.2,
+  gracefulShutdownTimeoutS: 2,
+}).bind();
+
+/** Each construction is a line in the log: a replica may write to no file but its own. */
 class Ctor {
   constructor() {
-    appendFileSync(process.env["CT_COUNT"] ?? "", "x");
+    console.log("constructor runs");
     throw new Error("always");
   }
   fetch() {

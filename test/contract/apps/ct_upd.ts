@@ -22,9 +22,14 @@ class U {
     };
   }
 }
-export const app = deployment(U, {
+/** The same code under another export: another version. */
+class U2 extends U {}
+const options = {
+  name: "U",
   rayActorOptions: { numCpus: 0 },
   userConfig: { v: 0 },
   gracefulShutdownTimeoutS: 5,
   gracefulShutdownWaitLoopS: 0.5,
-}).bind();
+};
+export const app = deployment(U, options).bind();
+export const app_copy = deployment(U2, options).bind();

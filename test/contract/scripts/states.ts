@@ -107,18 +107,18 @@ export function compareState(replay: Replay, step: number, ray: AppState, skein:
     );
 }
 
-function compareMessage(replay: Replay, step: number, what: string, ray: string, skein: string): void {
+export function compareMessage(replay: Replay, step: number, what: string, ray: string, skein: string): void {
   for (const sentence of essence(ray))
     if (!skein.includes(sentence) && !matches(sentence, skein)) replay.json(step, what, sentence, skein);
   if (ray === "") replay.json(step, what, ray, skein);
 }
 
-interface Snapshot {
+export interface Snapshot {
   readonly status?: string;
   readonly absent?: boolean;
   readonly deployments?: Readonly<Record<string, DeploymentState>>;
 }
-interface ObservedUpdate {
+export interface ObservedUpdate {
   readonly timeline?: readonly Snapshot[];
   readonly process_identity?: Readonly<Record<string, object>>;
   readonly continuous_get_results?: Readonly<Record<string, number>>;
@@ -150,6 +150,10 @@ export async function update(
   const answer = await mesh.put(apps);
   replay.json(step, "put_status", 200, answer.status);
   await mesh.settled(apps.length);
+  await eventually(
+    async () => running(await mesh.application("u")).every(({ state }) => state !== "STOPPING"),
+    "what goes is gone",
+  ).catch(() => {});
   over = true;
   await asking;
   const app = await mesh.application("u");
@@ -187,7 +191,8 @@ const statesOnly = (status: string, deployments: Readonly<Record<string, Deploym
         status: deployment.status,
         trigger: deployment.status_trigger,
         target: deployment.target_num_replicas,
-        states: [...deployment.replica_states].sort(),
+        // What is still going away depends on when one looks.
+        states: deployment.replica_states.filter((state) => state !== "STOPPING").sort(),
       },
     ]),
   ),

@@ -82,7 +82,7 @@ describe("a hostile file is refused, saying what is wrong", () => {
       file(MAGIC, 3, 1n, 0n, ...text("t"), 2, 1n << 40n, 1n << 40n, 0, 0n),
       /too many elements/,
     ],
-    ["a format that isn't read", file(MAGIC, 3, 1n, 0n, ...text("t"), 1, 256n, 12, 0n), /Q4_K.*use a file with/],
+    ["a format that isn't read", file(MAGIC, 3, 1n, 0n, ...text("t"), 1, 256n, 10, 0n), /Q2_K.*use a file with/],
     ["half a block", file(MAGIC, 3, 1n, 0n, ...text("t"), 1, 33n, 8, 0n), /multiple of Q8_0's block/],
     ["a tensor beyond the end", file(MAGIC, 3, 1n, 0n, ...text("t"), 1, 256n, 0, 0n), /cut off; fetch it again/],
     ["an offset beyond the end", file(MAGIC, 3, 1n, 0n, ...text("t"), 1, 1n, 0, HUGE), /offset of tensor "t"/],
@@ -162,8 +162,41 @@ describe("metadata that makes no model", () => {
     expect(await config({})).toMatchObject({ kvHeads: 4, headDim: 16, ropeTheta: 10_000, vocabulary: 100 });
   });
 
+  test("linear position scaling and a window", async () => {
+    const changes = {
+      "llama.rope.scaling.type": { kind: "string", value: "linear" },
+      "llama.rope.scaling.factor": { kind: "float32", value: 4 },
+      "llama.attention.sliding_window": uint32(100),
+    } as const;
+    expect(await config(changes)).toMatchObject({ ropeFactors: [4, 4, 4, 4, 4, 4, 4, 4], window: { length: 100 } });
+  });
+
+  test("Gemma 3's own: what older files leave out, and the one of its sizes that scales attention otherwise", async () => {
+    const gemma = (layers: number): Promise<unknown> => {
+      const entries = Object.entries(good).map(([key, value]) => [key.replace("llama.", "gemma3."), value] as const);
+      return config({
+        ...Object.fromEntries(entries),
+        "general.architecture": { kind: "string", value: "gemma3" },
+        "gemma3.block_count": uint32(layers),
+        "gemma3.embedding_length": uint32(1152),
+        "gemma3.attention.key_length": uint32(256),
+        "gemma3.attention.sliding_window": uint32(512),
+      });
+    };
+    // sqrt(1152) = 33.94 rounded to bfloat16.
+    const window = { length: 512, globalEvery: 6, ropeTheta: 10_000 };
+    expect(await gemma(26)).toMatchObject({ embeddingScale: 34, headDim: 256, window });
+    expect(await gemma(26)).not.toHaveProperty("attentionScale");
+    expect(await gemma(62)).toMatchObject({ attentionScale: 1 / Math.sqrt(1152 / 4) });
+  });
+
   test.each([
-    ["another architecture", { "general.architecture": { kind: "string", value: "gemma3" } }, /"gemma3".*only "llama"/],
+    [
+      "another architecture",
+      { "general.architecture": { kind: "string", value: "mamba" } },
+      /"mamba" is not supported; supported are llama \(Llama, SmolLM2, Mistral\), qwen2/,
+    ],
+    ["experts", { "llama.expert_count": uint32(8) }, /a mixture of experts .*expert_count = 8/],
     ["no layers", { "llama.block_count": uint32(0) }, /block_count is 0/],
     [
       "a text for a number",
@@ -173,7 +206,11 @@ describe("metadata that makes no model", () => {
     ["half a layer", { "llama.block_count": { kind: "float32", value: 1.5 } }, /whole number/],
     ["absurd sizes", { "llama.embedding_length": uint32(4_000_000_000) }, /embedding_length/],
     ["heads that don't divide", { "llama.attention.head_count_kv": uint32(3) }, /don't fit together/],
-    ["partial rotary embedding", { "llama.rope.dimension_count": uint32(8) }, /rotary embedding of 8 of 16/],
+    [
+      "partial rotary embedding",
+      { "llama.rope.dimension_count": uint32(8) },
+      /dimension_count is 8: rotary embedding of a part/,
+    ],
     ["position scaling", { "llama.rope.scaling.type": { kind: "string", value: "yarn" } }, /"yarn" is not supported/],
   ] satisfies [string, Record<string, GgufValue>, RegExp][])("%s", async (_, changes, message) => {
     await expect(config(changes)).rejects.toThrow(message);

@@ -10,10 +10,12 @@ test("each target gets weights that it has kernels for", () => {
   expect(form("native", "Q4_1")).toBe("int4");
   expect(form("native", "Q4_0")).toBe("int4");
   expect(form("native", "Q8_0")).toBe("int8");
-  expect(form("native", "Q6_K")).toBe("int8");
+  expect(form("native", "Q4_K")).toBe("int4");
+  for (const format of ["Q5_0", "Q5_1", "Q5_K", "Q6_K"] as const) expect(form("native", format)).toBe("int8");
   expect(form("webgpu", "Q4_0")).toBe("int4");
   // Four bits with a minimum would need a second multiplication, which breaks the provider's own fusions.
   expect(form("webgpu", "Q4_1")).toBe("int8");
+  expect(form("webgpu", "Q4_K")).toBe("int8");
   for (const format of ["F32", "Q4_0", "Q4_1", "Q8_0"] as const) {
     expect(form("wasm", format)).toBe("f32");
     expect(form("f32", format)).toBe("f32");

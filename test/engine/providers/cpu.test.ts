@@ -6,7 +6,7 @@ import type { Target } from "../../../engine/onnx/target.ts";
 import { prepareInMemory, type PreparedModel } from "../../../engine/prepare.ts";
 import { createNativeRunner } from "../../../engine/providers/native.ts";
 import { createWasmRunner } from "../../../engine/providers/wasm.ts";
-import { createReferenceRunner } from "../../../engine/reference/llama.ts";
+import { createReferenceRunner } from "../../../engine/reference/decoder.ts";
 import type { Runner } from "../../../engine/types.ts";
 import type { GgufFormat } from "../../support/gguf-writer.ts";
 import { makeTinyGguf } from "../../support/tiny-gguf.ts";

@@ -7,7 +7,7 @@ import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { GenerateRequest } from "../../../engine/client.ts";
 import { EngineLoop } from "../../../engine/loop.ts";
-import { createReferenceRunner } from "../../../engine/reference/llama.ts";
+import { createReferenceRunner } from "../../../engine/reference/decoder.ts";
 import { GREEDY } from "../../../engine/sampler.ts";
 import { Tokenizer } from "../../../engine/tokenizer/tokenizer.ts";
 import { browserKitProblem, swiftshaderEnv } from "../../support/browser-kit.ts";
@@ -40,6 +40,7 @@ async function expected({ config, weights }: TinyModel, request: GenerateRequest
     runner: createReferenceRunner(config, weights, { slots: 1, slotLength: 448 }),
     text: tokenizer,
     yieldTurn: () => Promise.resolve(),
+    now: () => performance.now(),
   });
   const tokens: number[] = [];
   loop.submit(

@@ -70,7 +70,8 @@ describe("Tokenizer", () => {
 
   test("what is missing or not supported is named", () => {
     const without = (part: Record<string, unknown>) => () => Tokenizer.fromGguf({ ...metadata, ...part });
-    expect(without({ "tokenizer.ggml.model": "llama" })).toThrow('"llama" is not supported');
+    expect(without({ "tokenizer.ggml.model": "t5" })).toThrow('"t5" is not supported');
+    expect(without({ "tokenizer.ggml.model": "llama" })).toThrow("tokenizer.ggml.scores");
     expect(without({ "tokenizer.ggml.pre": "martian" })).toThrow('"martian" is not supported');
     expect(without({ "tokenizer.ggml.tokens": [1] })).toThrow("tokenizer.ggml.tokens");
     expect(without({ "tokenizer.ggml.merges": ["x"] })).toThrow("tokenizer.ggml.merges");

@@ -1,48 +1,16 @@
 /** The gRPC listener of a real ingress, called by grpc-js, with a replica that the test plays: bytes, status, metadata, deadline, cancellation, pressure. */
 import { createServer } from "node:net";
-import { create, toBinary } from "@bufbuild/protobuf";
-import { FileDescriptorSetSchema } from "@bufbuild/protobuf/wkt";
 import { Client, credentials, Metadata, status, type ClientDuplexStream, type StatusObject } from "@grpc/grpc-js";
 import { afterEach, expect, test } from "vitest";
-import { STREAM_WINDOW } from "../../../protocol/limits.ts";
+import { BACKLOG_MAX, STREAM_WINDOW } from "../../../protocol/limits.ts";
 import type { OpenGrpc } from "../../../protocol/heads.ts";
 import type { Stream } from "../../../protocol/stream.ts";
 import { routed } from "../harness.ts";
+import { until } from "../opened.ts";
+import { ECHO } from "./echo-descriptors.ts";
 import { run, type Handler, type Running, type RunOptions } from "../running.ts";
 
 const SERVICE = "ray.serve.RayServeAPIService";
-/** user.Echo: Say (unary) and Talk (both ways). What messages are is no matter here: the ingress passes bytes. */
-const ECHO = Buffer.from(
-  toBinary(
-    FileDescriptorSetSchema,
-    create(FileDescriptorSetSchema, {
-      file: [
-        {
-          name: "x.proto",
-          package: "user",
-          syntax: "proto3",
-          messageType: [{ name: "M" }],
-          service: [
-            {
-              name: "Echo",
-              method: [
-                { name: "Say", inputType: ".user.M", outputType: ".user.M" },
-                {
-                  name: "Talk",
-                  inputType: ".user.M",
-                  outputType: ".user.M",
-                  clientStreaming: true,
-                  serverStreaming: true,
-                },
-              ],
-            },
-          ],
-        },
-      ],
-    }),
-  ),
-).toString("base64");
-
 let running: Running;
 let client: Client;
 afterEach(async () => {
@@ -374,10 +342,31 @@ test("calls are counted under their names (C178)", async () => {
   expect(metrics).toContain("skein_num_ongoing_grpc_requests 0");
 });
 
-async function until(met: () => boolean, everyMs = 20): Promise<void> {
-  const end = Date.now() + 20_000;
-  while (!met()) {
-    if (Date.now() > end) throw new Error("This has not come about within 20 s.");
-    await new Promise((resolve) => setTimeout(resolve, everyMs));
-  }
-}
+test("a client that does not read is cut with a status of its own when too much is held for too many", async () => {
+  await start((stream) => {
+    const write = (): void => {
+      while (stream.write("bytes", Buffer.alloc(10_000)));
+    };
+    stream.accept();
+    setImmediate(write);
+    return { onWritable: write };
+  });
+  const { backlog } = running.ingress.mesh;
+  const call = open("/user.Echo/Talk");
+  const done = outcome(call);
+  call.pause();
+  await until(() => backlog.total > STREAM_WINDOW / 2);
+  backlog.hold({ backlog: 0, late: false, cut: () => {} }, BACKLOG_MAX);
+  await until(() => running.ingress.mesh.pool("app", "D")!.ongoing === 0 && backlog.total === BACKLOG_MAX);
+  call.resume();
+  expect((await done).status.code).toBe(status.RESOURCE_EXHAUSTED);
+});
+
+test("reflection is there unless grpc_options.enable_reflection is false", async () => {
+  await start(playing({}));
+  const ask = async (): Promise<number> =>
+    (await unary("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", Buffer.alloc(0))).status.code;
+  expect(await ask()).toBe(status.OK);
+  running.route({ grpc: { enable_reflection: false } });
+  expect(await ask()).toBe(status.UNIMPLEMENTED);
+});

@@ -1,5 +1,11 @@
 import { describe, expect, it } from "vitest";
-import { INGRESS_RETRY_BASE_MS, REPORT_INTERVAL_MS, TICK_MS } from "../../../worker/agent/limits.ts";
+import {
+  INGRESS_RETRY_BASE_MS,
+  INGRESS_RETRY_SERVED_CAP_MS,
+  REPORT_INTERVAL_MS,
+  SILENT_TICKS_KILL_INGRESS,
+  TICK_MS,
+} from "../../../worker/agent/limits.ts";
 import { assignment, ingressSpec, replicaSpec } from "./specs.ts";
 
 import { serving, start } from "./started.ts";
@@ -37,6 +43,48 @@ describe("the ingress", () => {
     }
     expect(starts[0]! - at).toBeLessThanOrEqual(10);
     expect(starts[3]! - starts[2]!).toBeGreaterThanOrEqual(INGRESS_RETRY_BASE_MS * 4);
+  });
+
+  it("that had been ready is soon back, however often it ends", async () => {
+    const { platform } = start();
+    platform.connection.welcome();
+    platform.connection.say(assignment(1, [], ingressSpec("i")));
+    await platform.pass(20);
+    for (let crash = 0; crash < 8; crash += 1) {
+      const child = platform.ingresses.at(-1)!;
+      child.events.onMessage({ type: "report", report: report("i", 5) });
+      const before = platform.ingresses.length;
+      child.kill();
+      await platform.pass(INGRESS_RETRY_SERVED_CAP_MS + TICK_MS);
+      expect(platform.ingresses.length).toBe(before + 1);
+    }
+  });
+
+  it("that hangs is killed, once, and started again; one that was heard of now and then is not", async () => {
+    const { platform } = start();
+    platform.connection.welcome();
+    platform.connection.say(assignment(1, [], ingressSpec("i")));
+    await platform.pass(20);
+    const [first] = platform.ingresses;
+    for (let i = 0; i < 3; i += 1) {
+      first!.events.onMessage({ type: "alive" });
+      await platform.pass((SILENT_TICKS_KILL_INGRESS - 1) * TICK_MS);
+    }
+    expect(first!.killed).toBe(false);
+    await platform.pass(2 * TICK_MS);
+    expect(first!.killed).toBe(true);
+    expect(platform.ingresses).toHaveLength(2);
+    // It may take its time to start.
+    await platform.pass(2 * SILENT_TICKS_KILL_INGRESS * TICK_MS);
+    expect(platform.ingresses).toHaveLength(2);
+    for (const again of [1, 2]) {
+      platform.ingresses[again]!.events.onMessage({ type: "alive" });
+      await platform.pass(SILENT_TICKS_KILL_INGRESS * TICK_MS);
+      expect(platform.ingresses[again]!.killed).toBe(true);
+      await platform.pass(20);
+    }
+    // Twice without a calm time between: it waits, and says why.
+    expect(platform.connection.lastReport.ingress?.error).toBe("It gave no sign of life for 8 s, so it was killed.");
   });
 
   it("can't be on a worker that can only dial out", async () => {

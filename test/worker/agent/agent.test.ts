@@ -258,4 +258,26 @@ describe("replicas", () => {
     await platform.pass(20);
     expect(platform.replica().told).toEqual([{ type: "ingresses", ingresses: [address] }]);
   });
+
+  it("hear of those ingresses only that they are to dial, at their start and later", async () => {
+    const { platform } = await serving();
+    const address = (ingress: string, replicas?: string[]) => ({
+      ingress,
+      host: "h",
+      urls: ["ws://x/link"],
+      ...(replicas === undefined ? {} : { replicas }),
+    });
+    const specs = [replicaSpec("r"), replicaSpec("r2")];
+    const say = (revision: number, ingresses: ReturnType<typeof address>[]): void =>
+      platform.connection.say({ ...assignment(revision, specs), ingresses });
+    say(2, [address("all"), address("one", ["r"]), address("other", ["r2"])]);
+    await platform.pass(20);
+    const [first, second] = platform.replicas;
+    expect(first!.told).toEqual([{ type: "ingresses", ingresses: [address("all"), address("one")] }]);
+    expect(second!.options.ingresses).toEqual([address("all"), address("other")]);
+    say(3, [address("all"), address("one", ["r2"])]);
+    await platform.pass(20);
+    expect(first!.told.at(-1)).toEqual({ type: "ingresses", ingresses: [address("all")] });
+    expect(second!.told.at(-1)).toEqual({ type: "ingresses", ingresses: [address("all"), address("one")] });
+  });
 });

@@ -149,6 +149,11 @@ test("a path to a file is a model; names never become paths", async () => {
   expect(await get({}).catch(() => "no source")).toBe("no source");
   const options: FetchModelOptions = { dataDir, fetch, run: noPython, now: () => 0 };
   expect(await fetchModel(file, options)).toEqual({ path: file });
+  const repository = join(dataDir, "repository");
+  await mkdir(repository);
+  await expect(fetchModel(repository, options)).rejects.toThrow("with its config.json");
+  await writeFile(join(repository, "config.json"), "{}");
+  expect(await fetchModel(repository, options)).toEqual({ path: repository });
   await expect(fetchModel(`${dataDir}/y.gguf`, options)).rejects.toMatchObject({ code: "NOT_FOUND" });
   await expect(fetchModel("/etc/passwd", options)).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
   await expect(fetchModel("sub/../../x.gguf", options)).rejects.toMatchObject({

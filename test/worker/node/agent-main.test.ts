@@ -27,7 +27,7 @@ function agentOptions(meshUrl: string, dataDir: string): AgentOptions {
     gpus: 0,
     resources: {},
     device: "wasm",
-    ingressMesh: { host: "127.0.0.1", port: 0, advertise: [], disabled: true },
+    ingressMesh: { host: "127.0.0.1", port: 0, names: [], advertise: [], disabled: true },
     logLevel: "info",
   };
 }

@@ -1,4 +1,13 @@
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  utimesSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
@@ -43,6 +52,23 @@ describe("bundles on the disk", () => {
     await expect(cache.path("f".repeat(64), "mjs", "t")).rejects.toMatchObject({ code: "PROTOCOL" });
     expect(existsSync(join(folder, `${"f".repeat(64)}.mjs`))).toBe(false);
     expect(readdirSync(folder).some((name) => name.includes("partial"))).toBe(false);
+  });
+
+  it("go when there are too many bytes: those that weren't used for longest, and none of the last hour", async () => {
+    const cache = new BlobCache(folder, [url], 1_000);
+    const file = (name: string, hoursAgo: number): string => {
+      const path = join(folder, name);
+      writeFileSync(path, "x".repeat(600));
+      utimesSync(path, Date.now() / 1000 - hoursAgo * 3600, Date.now() / 1000 - hoursAgo * 3600);
+      return path;
+    };
+    const [older, old, recent] = [file("a.mjs", 5), file("b.mjs.partial-1", 4), file("c.mjs", 0.5)];
+    const kept = await cache.path(artefact, "json", "t");
+    expect([older, old, recent, kept].map((path) => existsSync(path))).toEqual([false, false, true, true]);
+    // Used again, it is young again.
+    utimesSync(kept, 1, 1);
+    await cache.path(artefact, "json", "t");
+    expect(statSync(kept).mtimeMs).toBeGreaterThan(Date.now() - 60_000);
   });
 
   it("come from the next URL when one doesn't answer, and never from a name that is a path", async () => {

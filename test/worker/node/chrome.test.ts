@@ -32,9 +32,19 @@ describe("the browser of a browser worker", () => {
   });
 
   test("gives up its sandbox only for root on Linux, and takes a software GPU only where that is allowed", () => {
-    expect(chromeFlags({ allowSoftwareGpu: false, isRoot: false }, "linux")).toContain("--use-angle=vulkan");
-    expect(chromeFlags({ allowSoftwareGpu: true, isRoot: false }, "linux")).toEqual(["--enable-unsafe-webgpu"]);
-    expect(chromeFlags({ allowSoftwareGpu: true, isRoot: true }, "linux")).toContain("--no-sandbox");
-    expect(chromeFlags({ allowSoftwareGpu: false, isRoot: true }, "darwin")).toEqual([]);
+    expect(chromeFlags({ allowSoftwareGpu: false, isRoot: false, fingerprints: [] }, "linux")).toContain(
+      "--use-angle=vulkan",
+    );
+    expect(chromeFlags({ allowSoftwareGpu: true, isRoot: false, fingerprints: [] }, "linux")).toEqual([
+      "--enable-unsafe-webgpu",
+    ]);
+    expect(chromeFlags({ allowSoftwareGpu: true, isRoot: true, fingerprints: [] }, "linux")).toContain("--no-sandbox");
+    expect(chromeFlags({ allowSoftwareGpu: false, isRoot: true, fingerprints: [] }, "darwin")).toEqual([]);
+  });
+
+  test("takes a self-signed certificate by its key and by nothing else", () => {
+    expect(
+      chromeFlags({ allowSoftwareGpu: false, isRoot: false, fingerprints: ["00ff".repeat(16)] }, "darwin"),
+    ).toEqual(["--ignore-certificate-errors-spki-list=AP8A/wD/AP8A/wD/AP8A/wD/AP8A/wD/AP8A/wD/AP8="]);
   });
 });

@@ -292,7 +292,11 @@ export async function bench(
   const replica = new Replica({ platform, options, build: "test", tell: (message) => void told.push(message) });
   const made: Bench = { time, ingress, replica, told, logs, dialled, listeners, ready: false };
   if (start) {
-    made.ready = await replica.start();
+    let started = false;
+    const starting = replica.start().finally(() => (started = true));
+    // Until it is linked, or has waited for that long enough.
+    if (!listeners.has(urls[0]!)) while (!started) await time.advance(100);
+    made.ready = await starting;
     await turns();
   }
   return made;

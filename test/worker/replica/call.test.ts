@@ -80,6 +80,15 @@ class Parent {
   }
   async fetch(request: Request, ctx: Context) {
     const leaf = ctx.call(this.leaf);
+    if (request.url.endsWith("/broken")) {
+      let got = "";
+      try {
+        for await (const letter of leaf.letters()) got += letter;
+      } catch (error) {
+        got += ` ${(error as Error).message}`;
+      }
+      return got;
+    }
     if (request.url.endsWith("/letters")) return (await Array.fromAsync(leaf.letters())).join("");
     return String(await leaf.options({ multiplexedModelId: "m" }).double(leaf.double(1)));
   }
@@ -145,6 +154,17 @@ test("a stream of a callee is read piece by piece, and a failed call is an error
   expect((await ingress.http().done).fail).toEqual({ code: "BACKPRESSURE", message: "the queue is full" });
 });
 
+test("what a callee yielded before it failed is read, however close the failure came (X-HDL-06)", async () => {
+  const { ingress } = await bench(parent);
+  switchTo(ingress, [], (stream) => {
+    for (const letter of ["a", "b"]) stream.write("value", pack(letter));
+    stream.fail({ code: "APPLICATION_ERROR", message: "gen broke" });
+  });
+  const broken = ingress.http({ path: "/broken" });
+  await broken.done;
+  expect(broken.text()).toBe("ab gen broke");
+});
+
 test("cancelling the request cancels the call it waits for", async () => {
   const { ingress } = await bench(parent);
   const heads: OpenCall[] = [];
@@ -182,6 +202,6 @@ test("a call without any link waits for one, then says so", async () => {
   expect(await starting).toBe(false);
   expect(made.told.at(-1)).toMatchObject({
     state: "failed",
-    error: "'Leaf' can't be called: this replica has no link to an ingress.",
+    error: "'Leaf' can't be called: there is no link to an ingress.",
   });
 });

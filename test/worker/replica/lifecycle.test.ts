@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { deployment } from "../../../serve/index.ts";
-import { FakeIngress, bench, lastStatus, statuses, turns } from "./bench.ts";
+import { FakeIngress, VirtualTime, bench, lastStatus, statuses, turns } from "./bench.ts";
 
 class D {
   config: unknown = null;
@@ -149,7 +149,11 @@ test("a lost link is dialled again, URLs in order, with the ticket as it is then
 });
 
 test("an ingress that can't be reached is tried again and again, with pauses that grow and stop growing", async () => {
+  const before = new VirtualTime().now;
   const made = await bench(app, { urls: ["ws://nowhere"] });
+  // It waited a moment for its first link, so that requests needn't; then it was ready all the same.
+  expect(made.ready).toBe(true);
+  expect(made.time.now - before).toBeGreaterThanOrEqual(500);
   await made.time.advance(60_000);
   expect(made.dialled.length).toBeGreaterThan(50);
   expect(made.dialled.length).toBeLessThan(120);

@@ -3,6 +3,7 @@ import { existsSync, mkdirSync, renameSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { canonicalJson, manifestSchema, sha256Hex, type Manifest } from "../../../protocol/artefact.ts";
 import type { BuildRequest, BuildResult } from "../../../protocol/local.ts";
+import { touch } from "../../../protocol/node/blob-folder.ts";
 import { isClass } from "../../../serve/deployment.ts";
 import { graphEntry, type GraphNode } from "../../../serve/graph.ts";
 import { RUNTIME_MODULES } from "../runtime-modules.ts";
@@ -78,7 +79,7 @@ function engineUsers(nodes: readonly GraphNode[], importsModels: boolean): (node
 function write(folder: string, hash: string, bytes: Uint8Array | string): void {
   mkdirSync(folder, { recursive: true });
   const path = join(folder, hash);
-  if (existsSync(path)) return;
+  if (existsSync(path)) return touch(path, Date.now());
   const partial = `${path}.partial-${process.pid}`;
   writeFileSync(partial, bytes);
   renameSync(partial, path);

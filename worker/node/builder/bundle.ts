@@ -113,7 +113,7 @@ function runtimeModules(runtime: RuntimeExports): Plugin {
       );
       onResolve({ filter: /\.node$/ }, ({ path }) => ({ errors: [{ text: `"${path}" is a native add-on.` }] }));
       onLoad({ filter: /.*/, namespace: RUNTIME_NAMESPACE }, ({ path }) => ({
-        contents: `const m = globalThis[Symbol.for("skein.runtime.1")].modules[${JSON.stringify(path)}];\n${runtime[path]!.map((name) => `export const ${name} = m.${name};`).join("\n")}`,
+        contents: `const m = globalThis[Symbol.for("skein.runtime.1")].modules[${JSON.stringify(path)}];\n${runtime[path]!.map((name, i) => `const e${i} = m.${name};\nexport { e${i} as ${name} };`).join("\n")}`,
         loader: "js",
       }));
     },

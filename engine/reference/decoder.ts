@@ -1,14 +1,14 @@
 /**
- * The llama architecture in plain f32 arithmetic: slow, obvious, and the oracle for every provider.
+ * The decoders in plain f32 arithmetic: slow, obvious, and the oracle for every provider. Written from the papers and the models' own
+ * code, not from the emitter: what a model has beyond llama is what its weights and configuration contain.
  * Knows tensors and numbers only; nothing of checkpoints, graphs or ONNX Runtime.
  *
- * Matrices are row-major `[outputs, inputs]`. Rows of `query` and `key` are in the order of GGUF's llama files: rotary
- * pairs are neighbours (2i, 2i + 1) within a head.
+ * Matrices are row-major `[outputs, inputs]`.
  */
-import type { ModelConfig, Runner } from "../types.ts";
+import type { ArchitectureName, ModelConfig, Runner } from "../types.ts";
 import { attend, rotate } from "./attention.ts";
 
-export interface LlamaLayerWeights {
+export interface LayerWeights {
   /** `[embedding]` */
   readonly attentionNorm: Float32Array;
   /** `[heads * headDim, embedding]` */
@@ -16,26 +16,48 @@ export interface LlamaLayerWeights {
   /** `[kvHeads * headDim, embedding]` */
   readonly key: Float32Array;
   readonly value: Float32Array;
+  /** One value per row of the matrix above. */
+  readonly queryBias?: Float32Array | undefined;
+  readonly keyBias?: Float32Array | undefined;
+  readonly valueBias?: Float32Array | undefined;
+  /** `[headDim]`: the norm of each head before it is rotated. */
+  readonly queryNorm?: Float32Array | undefined;
+  readonly keyNorm?: Float32Array | undefined;
   /** `[embedding, heads * headDim]` */
   readonly output: Float32Array;
-  /** `[embedding]` */
+  /** `[embedding]`: the norm of attention's result before it is added. */
+  readonly attentionPostNorm?: Float32Array | undefined;
   readonly feedForwardNorm: Float32Array;
   /** `[feedForward, embedding]` */
   readonly gate: Float32Array;
   readonly up: Float32Array;
   /** `[embedding, feedForward]` */
   readonly down: Float32Array;
+  readonly feedForwardPostNorm?: Float32Array | undefined;
 }
 
-export interface LlamaWeights {
+export interface DecoderWeights {
   /** `[vocabulary, embedding]` */
   readonly embedding: Float32Array;
-  readonly layers: readonly LlamaLayerWeights[];
+  readonly layers: readonly LayerWeights[];
   /** `[embedding]` */
   readonly outputNorm: Float32Array;
   /** `[vocabulary, embedding]`; the embedding itself where the two are tied. */
   readonly head: Float32Array;
+  /** Order of the rows of `query` and `key`: GGUF's llama files have a rotary pair side by side, all others half a head apart. */
+  readonly rotaryPairs: "neighbours" | "halves";
 }
+
+const silu = (x: number): number => x / (1 + Math.exp(-x));
+/** Hendrycks and Gimpel's (2016) approximation. */
+const geluTanh = (x: number): number => 0.5 * x * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3)));
+const ACTIVATIONS: Readonly<Record<ArchitectureName, (x: number) => number>> = {
+  llama: silu,
+  qwen2: silu,
+  qwen3: silu,
+  phi3: silu,
+  gemma3: geluTanh,
+};
 
 /** y = W x for row-major `W [rows, x.length]`. */
 function multiply(matrix: Float32Array, x: Float32Array, rows: number): Float32Array {
@@ -58,6 +80,13 @@ function rmsNorm(x: Float32Array, weight: Float32Array, epsilon: number): Float3
   return x.map((value, i) => value * scale * weight[i]!);
 }
 
+/** The norm of each stretch of `weight.length` by itself. */
+function normHeads(x: Float32Array, weight: Float32Array | undefined, epsilon: number): void {
+  if (weight === undefined) return;
+  for (let at = 0; at < x.length; at += weight.length)
+    x.set(rmsNorm(x.subarray(at, at + weight.length), weight, epsilon), at);
+}
+
 function addTo(target: Float32Array, source: Float32Array): void {
   for (let i = 0; i < target.length; i++) target[i] = target[i]! + source[i]!;
 }
@@ -71,10 +100,11 @@ interface Slot {
 /** Makes a `Runner` from plain tensors. Slots out of range and positions beyond `slotLength` throw. */
 export function createReferenceRunner(
   config: ModelConfig,
-  weights: LlamaWeights,
+  weights: DecoderWeights,
   { slots, slotLength }: { slots: number; slotLength: number },
 ): Runner {
-  const { layers, heads, kvHeads, headDim, embedding, vocabulary, ropeTheta, normEpsilon } = config;
+  const { layers, heads, kvHeads, headDim, embedding, vocabulary, normEpsilon, window } = config;
+  const activate = ACTIVATIONS[config.architecture];
   const kvWidth = kvHeads * headDim;
   const store: Slot[] = Array.from({ length: slots }, () => ({
     keys: Array.from({ length: layers }, () => new Float32Array(slotLength * kvWidth)),
@@ -92,24 +122,47 @@ export function createReferenceRunner(
     if (token < 0 || token >= vocabulary)
       throw new RangeError(`token ${token} is outside the vocabulary of ${vocabulary}`);
     if (position >= slotLength) throw new RangeError(`position ${position} is beyond the slot of ${slotLength} tokens`);
-    const hidden = weights.embedding.slice(token * embedding, (token + 1) * embedding);
+    const hidden = weights.embedding
+      .slice(token * embedding, (token + 1) * embedding)
+      .map((value) => value * (config.embeddingScale ?? 1));
     weights.layers.forEach((layer, index) => {
+      // Counted from one, as the models' papers do: "five local layers, then a global one".
+      const seesAll =
+        window === undefined || (window.globalEvery !== undefined && (index + 1) % window.globalEvery === 0);
+      const ownBase = seesAll ? undefined : window?.ropeTheta;
+      const theta = ownBase ?? config.ropeTheta;
+      const rotary = { pairs: weights.rotaryPairs, factors: ownBase === undefined ? config.ropeFactors : undefined };
       const x = rmsNorm(hidden, layer.attentionNorm, normEpsilon);
       const query = multiply(layer.query, x, heads * headDim);
       const key = multiply(layer.key, x, kvWidth);
-      rotate(query, headDim, position, ropeTheta);
-      rotate(key, headDim, position, ropeTheta);
+      const value = multiply(layer.value, x, kvWidth);
+      if (layer.queryBias) addTo(query, layer.queryBias);
+      if (layer.keyBias) addTo(key, layer.keyBias);
+      if (layer.valueBias) addTo(value, layer.valueBias);
+      normHeads(query, layer.queryNorm, normEpsilon);
+      normHeads(key, layer.keyNorm, normEpsilon);
+      rotate(query, headDim, position, theta, rotary);
+      rotate(key, headDim, position, theta, rotary);
       const keys = slot.keys[index]!;
       const values = slot.values[index]!;
       keys.set(key, position * kvWidth);
-      values.set(multiply(layer.value, x, kvWidth), position * kvWidth);
-      addTo(hidden, multiply(layer.output, attend(query, keys, values, position + 1, config), embedding));
+      values.set(value, position * kvWidth);
+      const seen = {
+        first: seesAll ? 0 : Math.max(0, position + 1 - window.length),
+        scale: config.attentionScale,
+      };
+      const attended = multiply(layer.output, attend(query, keys, values, position + 1, config, seen), embedding);
+      addTo(hidden, layer.attentionPostNorm ? rmsNorm(attended, layer.attentionPostNorm, normEpsilon) : attended);
 
       const y = rmsNorm(hidden, layer.feedForwardNorm, normEpsilon);
       const gate = multiply(layer.gate, y, config.feedForward);
       const up = multiply(layer.up, y, config.feedForward);
-      const activated = gate.map((value, i) => (value / (1 + Math.exp(-value))) * up[i]!);
-      addTo(hidden, multiply(layer.down, activated, embedding));
+      const fed = multiply(
+        layer.down,
+        gate.map((value, i) => activate(value) * up[i]!),
+        embedding,
+      );
+      addTo(hidden, layer.feedForwardPostNorm ? rmsNorm(fed, layer.feedForwardPostNorm, normEpsilon) : fed);
     });
     return hidden;
   }

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { createReferenceRunner } from "../../../engine/reference/llama.ts";
+import { createReferenceRunner } from "../../../engine/reference/decoder.ts";
 import { argmax } from "../../../engine/sampler.ts";
 import { makeTinyGguf } from "../../support/tiny-gguf.ts";
 

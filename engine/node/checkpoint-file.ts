@@ -1,0 +1,98 @@
+/** A checkpoint on disk: a GGUF file, or the folder of a safetensors repository. */
+import { type FileHandle, open, stat } from "node:fs/promises";
+import { join } from "node:path";
+import type { ByteSource } from "../gguf/source.ts";
+import type { EmitOptions } from "../onnx/decoder.ts";
+import { planCheckpoint, planPreparation, type Preparation } from "../prepare.ts";
+import { openRepository } from "../safetensors/checkpoint.ts";
+import { type RepositoryFiles, shardNames } from "../safetensors/files.ts";
+import { sourceOfFile } from "./file-source.ts";
+
+/** Files beside the weights that a conversion depends on. */
+const SMALL_FILES = [
+  "config.json",
+  "generation_config.json",
+  "tokenizer.json",
+  "tokenizer_config.json",
+  "chat_template.jinja",
+  "model.safetensors.index.json",
+];
+
+export interface CheckpointFile {
+  /** Everything that the conversion depends on, in a fixed order. A GGUF file is alone. */
+  readonly contents: readonly { readonly name: string; readonly source: ByteSource }[];
+  /** Plans the conversion, and gives the source that its parts are read from. Throws CheckpointError where it can't be run. */
+  plan(options: EmitOptions): Promise<{ readonly preparation: Preparation; readonly source: ByteSource }>;
+  close(): Promise<void>;
+}
+
+export async function openCheckpointFile(path: string): Promise<CheckpointFile> {
+  const folder = new Folder(path);
+  try {
+    return (await stat(path)).isDirectory() ? await openFolder(folder) : await openGguf(folder);
+  } catch (error) {
+    await folder.close();
+    throw error;
+  }
+}
+
+async function openGguf(folder: Folder): Promise<CheckpointFile> {
+  const source = await folder.openPath(folder.path);
+  return {
+    contents: [{ name: "", source }],
+    plan: async (options) => ({ preparation: await planPreparation(source, options), source }),
+    close: () => folder.close(),
+  };
+}
+
+async function openFolder(folder: Folder): Promise<CheckpointFile> {
+  const contents: { name: string; source: ByteSource }[] = [];
+  for (const name of [...SMALL_FILES, ...(await shardNames(folder))]) {
+    const source = await folder.open(name);
+    if (source !== undefined) contents.push({ name, source });
+  }
+  return {
+    contents,
+    async plan(options) {
+      const { checkpoint, source } = await openRepository(folder);
+      return { preparation: planCheckpoint(checkpoint, options), source };
+    },
+    close: () => folder.close(),
+  };
+}
+
+/** Files of a folder, each opened once. */
+class Folder implements RepositoryFiles {
+  readonly path: string;
+  readonly #handles: FileHandle[] = [];
+  readonly #opened = new Map<string, ByteSource>();
+
+  constructor(path: string) {
+    this.path = path;
+  }
+
+  async open(name: string): Promise<ByteSource | undefined> {
+    try {
+      return this.#opened.get(name) ?? (await this.#keep(name, join(this.path, name)));
+    } catch (error) {
+      if (error instanceof Error && "code" in error && error.code === "ENOENT") return undefined;
+      throw error;
+    }
+  }
+
+  openPath(path: string): Promise<ByteSource> {
+    return this.#keep("", path);
+  }
+
+  async close(): Promise<void> {
+    for (const handle of this.#handles.splice(0)) await handle.close();
+  }
+
+  async #keep(name: string, path: string): Promise<ByteSource> {
+    const handle = await open(path);
+    this.#handles.push(handle);
+    const source = await sourceOfFile(handle);
+    this.#opened.set(name, source);
+    return source;
+  }
+}

@@ -1,0 +1,104 @@
+/** Hands out a checkpoint's tensors by name, checks their shapes, and knows which were asked for. */
+import type { Checkpoint, CheckpointTensor } from "../checkpoint.ts";
+import { dequantise } from "../gguf/dequantise.ts";
+import { CheckpointError } from "../gguf/error.ts";
+import type { GraphBuilder } from "./graph.ts";
+import { type Matrix, matrixOf } from "./matrix.ts";
+import { bytesOf } from "./pack.ts";
+
+export class TensorShelf {
+  /** Values in all tensors together. */
+  readonly elements: number;
+  readonly #tensors: ReadonlyMap<string, CheckpointTensor>;
+  readonly #kind: string;
+  readonly #normOffset: number;
+  readonly #used = new Set<string>();
+
+  constructor({ tensors, config, normOffset }: Checkpoint) {
+    this.#tensors = tensors;
+    this.#kind = config.architecture;
+    this.#normOffset = normOffset;
+    this.elements = [...tensors.values()].reduce(
+      (sum, { shape }) => sum + shape.reduce((product, size) => product * size, 1),
+      0,
+    );
+  }
+
+  has(name: string): boolean {
+    return this.#tensors.has(name);
+  }
+
+  matrix(name: string, rows: number, columns: number): Matrix {
+    return matrixOf(this.#take(name), rows, columns);
+  }
+
+  /** A vector of `size` values that may be missing. */
+  find(name: string, size: number): CheckpointTensor | undefined {
+    return this.#tensors.has(name) ? this.#sized(name, size) : undefined;
+  }
+
+  /** A norm's weights as a tensor of the graph. */
+  normWeight(graph: GraphBuilder, weight: string, name: string, size: number): string {
+    return this.vector(graph, weight, [name], size, this.#normOffset);
+  }
+
+  /** Vectors of `size` values altogether, one after the other, as a tensor of the graph; `offset` is added to each value. */
+  vector(graph: GraphBuilder, weight: string, names: readonly string[], size: number, offset = 0): string {
+    const tensors = names.map((name) => this.#take(name));
+    if (
+      tensors.some(({ shape }) => shape.length !== 1) ||
+      tensors.reduce((sum, { shape }) => sum + shape[0]!, 0) !== size
+    ) {
+      const shapes = tensors.map(({ shape }) => `[${shape.join(", ")}]`).join(" and ");
+      throw new CheckpointError(
+        `tensor ${JSON.stringify(tensors[0]!.name)} has the shape ${shapes}, but the metadata asks for [${size}]`,
+      );
+    }
+    return graph.weight(weight, "float32", [size], {
+      inputs: tensors,
+      byteLength: size * 4,
+      make(inputs) {
+        const values = new Float32Array(size);
+        let at = 0;
+        inputs.forEach((bytes, i) => {
+          const part = dequantise(tensors[i]!.format, bytes);
+          values.set(part, at);
+          at += part.length;
+        });
+        return bytesOf(offset === 0 ? values : values.map((value) => value + offset));
+      },
+    });
+  }
+
+  /** A tensor that nobody asked for is a part of the model that would be left out. */
+  assertAllUsed(): void {
+    for (const [name, tensor] of this.#tensors) {
+      if (!this.#used.has(name)) {
+        throw new CheckpointError(
+          `the checkpoint has a tensor ${JSON.stringify(tensor.name)}, which a ${this.#kind} model is not known to have: this kind is not supported`,
+        );
+      }
+    }
+  }
+
+  #sized(name: string, size: number): CheckpointTensor {
+    const tensor = this.#take(name);
+    if (tensor.shape.length !== 1 || tensor.shape[0] !== size) {
+      throw new CheckpointError(
+        `tensor ${JSON.stringify(tensor.name)} has the shape [${tensor.shape.join(", ")}], but the metadata asks for [${size}]`,
+      );
+    }
+    return tensor;
+  }
+
+  #take(name: string): CheckpointTensor {
+    const tensor = this.#tensors.get(name);
+    if (tensor === undefined) {
+      throw new CheckpointError(
+        `the checkpoint has no tensor ${JSON.stringify(name)}: it is incomplete, or not a ${this.#kind} model`,
+      );
+    }
+    this.#used.add(name);
+    return tensor;
+  }
+}

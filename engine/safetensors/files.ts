@@ -1,0 +1,86 @@
+/** The files of a repository as far as a model needs them: small ones as JSON, the shards as one source. Knows names and bounds. */
+import { CheckpointError } from "../gguf/error.ts";
+import { type ByteSource, joinSources } from "../gguf/source.ts";
+import { readSafetensorsHeader, type SafetensorsTensor } from "./header.ts";
+import { isRecord, type JsonRecord, parseJson } from "./json.ts";
+import { REPOSITORY_LIMITS } from "./limits.ts";
+
+/** A folder of files, wherever it lies: `open` gives undefined where there is no file of that name. */
+export interface RepositoryFiles {
+  open(name: string): Promise<ByteSource | undefined>;
+}
+
+const SINGLE = "model.safetensors";
+const INDEX = "model.safetensors.index.json";
+/** A shard lies beside its index: no other folder's file is ever opened. */
+const SHARD_NAME = /^[\w-][\w.-]*\.safetensors$/;
+
+async function bytesOfFile(files: RepositoryFiles, name: string, mostBytes: number): Promise<Uint8Array | undefined> {
+  const source = await files.open(name);
+  if (source === undefined) return undefined;
+  if (source.size > mostBytes)
+    throw new CheckpointError(`${name} has ${source.size} bytes, more than the ${mostBytes} allowed`);
+  return source.read(0, source.size);
+}
+
+/** The object in a JSON file; undefined where there is no such file. */
+export async function readJsonFile(
+  files: RepositoryFiles,
+  name: string,
+  mostBytes: number = REPOSITORY_LIMITS.configBytes,
+): Promise<JsonRecord | undefined> {
+  const bytes = await bytesOfFile(files, name, mostBytes);
+  return bytes && parseJson(bytes, name);
+}
+
+/** The same of a file that must be there. */
+export async function requireJsonFile(files: RepositoryFiles, name: string, mostBytes?: number): Promise<JsonRecord> {
+  const value = await readJsonFile(files, name, mostBytes);
+  if (value === undefined) throw new CheckpointError(`the repository has no ${name}`);
+  return value;
+}
+
+export async function readTextFile(files: RepositoryFiles, name: string): Promise<string | undefined> {
+  const bytes = await bytesOfFile(files, name, REPOSITORY_LIMITS.configBytes);
+  return bytes && new TextDecoder().decode(bytes);
+}
+
+/** All tensors of all shards, with their offsets in the shards' joined source. Reads headers only. */
+export async function openShards(
+  files: RepositoryFiles,
+): Promise<{ readonly source: ByteSource; readonly tensors: ReadonlyMap<string, SafetensorsTensor> }> {
+  const sources: ByteSource[] = [];
+  const tensors = new Map<string, SafetensorsTensor>();
+  let base = 0;
+  for (const name of await shardNames(files)) {
+    const source = await files.open(name);
+    if (source === undefined) throw new CheckpointError(`the repository has no ${name}: fetch it again`);
+    for (const [tensor, description] of await readSafetensorsHeader(source, name)) {
+      if (tensors.has(tensor))
+        throw new CheckpointError(`tensor ${JSON.stringify(tensor)} is in two shards: the repository is damaged`);
+      tensors.set(tensor, { ...description, offset: base + description.offset });
+    }
+    sources.push(source);
+    base += source.size;
+  }
+  return { source: joinSources(sources), tensors };
+}
+
+/** The shards that hold the model, in a fixed order. */
+export async function shardNames(files: RepositoryFiles): Promise<readonly string[]> {
+  const index = await readJsonFile(files, INDEX, REPOSITORY_LIMITS.indexBytes);
+  if (index === undefined) return [SINGLE];
+  const map = index["weight_map"];
+  const names = isRecord(map) ? [...new Set(Object.values(map))] : [];
+  if (names.length === 0 || names.length > REPOSITORY_LIMITS.shards)
+    throw new CheckpointError(`${INDEX} names ${names.length} shards; 1 to ${REPOSITORY_LIMITS.shards} are expected`);
+  return names
+    .map((name) => {
+      if (typeof name !== "string" || !SHARD_NAME.test(name))
+        throw new CheckpointError(
+          `${INDEX} names a shard ${JSON.stringify(name)?.slice(0, 100)}, which is not the name of a safetensors file`,
+        );
+      return name;
+    })
+    .toSorted();
+}

@@ -1,0 +1,61 @@
+/** Every architecture in every provider against the plain f32 oracle: prompts in chunks beyond the window, a ragged batch, decoding. */
+import { expect, test } from "vitest";
+import { sourceOfBytes } from "../../../engine/gguf/source.ts";
+import type { Target } from "../../../engine/onnx/target.ts";
+import { prepareInMemory } from "../../../engine/prepare.ts";
+import { createNativeRunner } from "../../../engine/providers/native.ts";
+import { createWasmRunner } from "../../../engine/providers/wasm.ts";
+import { createReferenceRunner } from "../../../engine/reference/decoder.ts";
+import type { GgufFormat } from "../../support/gguf-writer.ts";
+import { expectClose, oracleLogits } from "../../support/expected-logits.ts";
+import { SCRIPT_SLOTS, scriptedLogits } from "../../support/scripted-logits.ts";
+import { makeTinyGguf } from "../../support/tiny-gguf.ts";
+import { TINY_CONFIGS, type TinyKind } from "../../support/tiny-model.ts";
+
+// The runtime reads the process's environment when it loads; test processes are ours to set.
+process.env["ORT_DISABLE_TELEMETRY"] = "1";
+
+const KINDS = Object.keys(TINY_CONFIGS) as TinyKind[];
+
+/** Largest difference of a logit; the oracle's have a standard deviation of 4 to 8. */
+const TOLERANCE = { f32: 2e-3, int8Activations: 2.5 };
+
+const CASES = KINDS.flatMap(
+  (kind) =>
+    [
+      { kind, target: "f32", format: "F32", create: createNativeRunner, tolerance: TOLERANCE.f32 },
+      { kind, target: "native", format: "F32", create: createNativeRunner, tolerance: TOLERANCE.f32 },
+      { kind, target: "native", format: "Q4_1", create: createNativeRunner, tolerance: TOLERANCE.int8Activations },
+      { kind, target: "wasm", format: "Q8_0", create: createWasmRunner, tolerance: TOLERANCE.f32 },
+    ] as const satisfies readonly { target: Target; format: GgufFormat; [key: string]: unknown }[],
+);
+
+test.each(CASES)("$kind on $target, $format file", async ({ kind, target, format, create, tolerance }) => {
+  const prepared = await prepareInMemory(sourceOfBytes(makeTinyGguf({ kind, format }).bytes), { target });
+  const runner = await create(prepared, { ...SCRIPT_SLOTS, threads: 1 });
+  try {
+    expectClose(await scriptedLogits(runner), await oracleLogits(kind, format), tolerance);
+  } finally {
+    await runner.release();
+  }
+});
+
+test("what sets the architectures apart makes a difference", async () => {
+  const { config, weights } = makeTinyGguf({ kind: "gemma3" });
+  const whole = await scriptedLogits(createReferenceRunner(config, weights, SCRIPT_SLOTS));
+  const layers = weights.layers.map((layer) => ({ ...layer, queryNorm: undefined }));
+  const changes = {
+    window: [{ ...config, window: { ...config.window!, length: 200 } }, weights],
+    localBase: [{ ...config, window: { ...config.window!, ropeTheta: undefined } }, weights],
+    globalEvery: [{ ...config, window: { ...config.window!, globalEvery: 5 } }, weights],
+    factors: [{ ...config, ropeFactors: undefined }, weights],
+    embeddingScale: [{ ...config, embeddingScale: undefined }, weights],
+    headNorm: [config, { ...weights, layers }],
+  } as const;
+  for (const [name, [changedConfig, changedWeights]] of Object.entries(changes)) {
+    const changed = await scriptedLogits(createReferenceRunner(changedConfig, changedWeights, SCRIPT_SLOTS));
+    const last = whole.length - 1;
+    const worst = whole[last]!.reduce((most, value, i) => Math.max(most, Math.abs(value - changed[last]![i]!)), 0);
+    expect(worst, name).toBeGreaterThan(0.1);
+  }
+});
