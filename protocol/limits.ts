@@ -121,6 +121,8 @@ export const GRPC_SERVICES_MAX = 100;
 /** OpenAI API: a request's body, bytes, and the answers (`n`, or prompts of one completion) that it may ask for. */
 export const OPENAI_BODY_MAX = 4 * MIB;
 export const OPENAI_CHOICES_MAX = 16;
+/** Characters of `user` and `cache_salt`. */
+export const OPENAI_LABEL_MAX = 256;
 /** Inputs of one request for embeddings, and ids in one token array. */
 export const OPENAI_INPUTS_MAX = 2_048;
 export const OPENAI_TOKENS_MAX = 131_072;

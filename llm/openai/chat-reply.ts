@@ -2,9 +2,11 @@
  * Chat answers in OpenAI's form, whole or as a stream of chunks. Lines of a stream are put together from text that is made once: a token costs
  * one `JSON.stringify` of its text. Pure but for what the choices are.
  */
+import type { ChosenScore } from "../../engine/index.ts";
 import { event, jsonHead, STREAM_HEAD, type Answer } from "./answer.ts";
 import type { AnswerEvent, Choices, Usage } from "./choices.ts";
 import type { ChatAsk } from "./chat-request.ts";
+import { chatLogprobs } from "./logprobs.ts";
 
 /** What every chunk of an answer says of it. */
 export interface ReplyFacts {
@@ -15,10 +17,11 @@ export interface ReplyFacts {
   readonly fingerprint: string;
 }
 
-export const usageOf = ({ promptTokens, completionTokens }: Usage) => ({
+export const usageOf = ({ promptTokens, cachedTokens, completionTokens }: Usage) => ({
   prompt_tokens: promptTokens,
   completion_tokens: completionTokens,
   total_tokens: promptTokens + completionTokens,
+  prompt_tokens_details: { cached_tokens: cachedTokens },
 });
 
 type End = Extract<AnswerEvent, { kind: "end" }>;
@@ -27,11 +30,18 @@ const finishOf = ({ finishReason }: End, isForced: boolean): string =>
 
 /** One JSON object. Says nothing where the request was called off. */
 export async function* wholeChat(choices: Choices, ask: ChatAsk, facts: ReplyFacts): Answer {
-  const answers = ask.asks.map(() => ({ text: "", calls: [] as object[], finish: null as string | null }));
+  const answers = ask.asks.map(() => ({
+    text: "",
+    calls: [] as object[],
+    scores: [] as ChosenScore[],
+    finish: null as string | null,
+  }));
   for await (const said of choices.events()) {
     const answer = answers[said.index]!;
-    if (said.kind === "text") answer.text += said.text;
-    else if (said.kind === "call")
+    if (said.kind === "text") {
+      answer.text += said.text;
+      answer.scores.push(...(said.logprobs ?? []));
+    } else if (said.kind === "call")
       answer.calls.push({
         id: said.id,
         type: "function",
@@ -47,7 +57,7 @@ export async function* wholeChat(choices: Choices, ask: ChatAsk, facts: ReplyFac
     created: facts.created,
     model: facts.model,
     system_fingerprint: facts.fingerprint,
-    choices: answers.map(({ text, calls, finish }, index) => ({
+    choices: answers.map(({ text, calls, scores, finish }, index) => ({
       index,
       message: {
         role: "assistant",
@@ -55,7 +65,7 @@ export async function* wholeChat(choices: Choices, ask: ChatAsk, facts: ReplyFac
         refusal: null,
         ...(calls.length > 0 ? { tool_calls: calls } : {}),
       },
-      logprobs: null,
+      logprobs: ask.asks[index]!.options.logprobs === undefined ? null : chatLogprobs(scores),
       finish_reason: finish,
     })),
     usage: usageOf(choices.usage),
@@ -67,7 +77,8 @@ export async function* wholeChat(choices: Choices, ask: ChatAsk, facts: ReplyFac
 export async function* streamedChat(choices: Choices, ask: ChatAsk, facts: ReplyFacts): Answer {
   const head = `data: {"id":"${facts.id}","object":"chat.completion.chunk","created":${facts.created},"model":${JSON.stringify(facts.model)},"system_fingerprint":${JSON.stringify(facts.fingerprint)},`;
   const open = `${head}"choices":[{"index":`;
-  const close = `"logprobs":null,"finish_reason":null}]${ask.includeUsage ? ',"usage":null' : ""}}\n\n`;
+  const usage = ask.includeUsage ? ',"usage":null' : "";
+  const close = `"logprobs":null,"finish_reason":null}]${usage}}\n\n`;
   yield STREAM_HEAD;
   // At once, so that headers and first chunk are there before the model has read the prompt.
   for (const [index] of ask.asks.entries())
@@ -75,14 +86,18 @@ export async function* streamedChat(choices: Choices, ask: ChatAsk, facts: Reply
   let ended = 0;
   for await (const said of choices.events()) {
     const begin = open + said.index;
-    if (said.kind === "text") yield `${begin},"delta":{"content":${JSON.stringify(said.text)}},${close}`;
-    else if (said.kind === "call") {
+    if (said.kind === "text") {
+      const delta = `${begin},"delta":{"content":${JSON.stringify(said.text)}},`;
+      yield said.logprobs === undefined
+        ? delta + close
+        : `${delta}"logprobs":${JSON.stringify(chatLogprobs(said.logprobs))},"finish_reason":null}]${usage}}\n\n`;
+    } else if (said.kind === "call") {
       const at = `${begin},"delta":{"tool_calls":[{"index":${said.call},`;
       yield `${at}"id":"${said.id}","type":"function","function":{"name":${JSON.stringify(said.name)},"arguments":""}}]},${close}`;
       yield `${at}"function":{"arguments":${JSON.stringify(said.arguments)}}}]},${close}`;
     } else {
       ended++;
-      yield `${begin},"delta":{},"logprobs":null,"finish_reason":"${finishOf(said, ask.isForced)}"}]${ask.includeUsage ? ',"usage":null' : ""}}\n\n`;
+      yield `${begin},"delta":{},"logprobs":null,"finish_reason":"${finishOf(said, ask.isForced)}"}]${usage}}\n\n`;
     }
   }
   if (ended < ask.asks.length) return;

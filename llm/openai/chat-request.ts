@@ -5,7 +5,7 @@ import { OPENAI_CHOICES_MAX } from "../../protocol/limits.ts";
 import type { Ask } from "./choices.ts";
 import { ApiError, invalid, unsupported } from "./errors.ts";
 import { flag, read, text, whole } from "./fields.ts";
-import { refuseFields, minTokensOf, samplingFields, samplingOf, seedOf, stopOf, wantsUsage } from "./sampling.ts";
+import { refuseFields, engineOptionsOf, samplingFields, wantsUsage } from "./sampling.ts";
 import { toolCallParser } from "./tool-call-parser.ts";
 import { answerPrefixOf, type Tool, type ToolChoice, type ToolFormat, withToolsAsText } from "./tool-style.ts";
 
@@ -88,19 +88,18 @@ export function readChat(body: unknown, format: ToolFormat, chance: () => number
   const tools = (fields.tools ?? []) as readonly Tool[];
   const choice = toolChoiceOf(fields.tool_choice, tools);
   const prompt = promptOf(messagesOf(fields.messages), tools, choice, format);
-  const sampling = samplingOf(fields, fields.logprobs === true ? (fields.top_logprobs ?? 0) : undefined);
-  const seed = seedOf(fields, chance);
-  const maxTokens = fields.max_completion_tokens ?? fields.max_tokens ?? undefined;
-  const asks = Array.from({ length: fields.n ?? 1 }, (_, index): Ask => ({
-    ...prompt,
-    sampling: { ...sampling, seed: seed + index },
-    maxTokens,
-    minTokens: minTokensOf(fields, maxTokens),
-    stop: stopOf(fields),
-    ...(prompt.calls === undefined
-      ? {}
-      : { calls: { ...prompt.calls, onlyOne: prompt.calls.onlyOne || fields.parallel_tool_calls === false } }),
-  }));
+  const options = engineOptionsOf(
+    fields,
+    {
+      answers: fields.n ?? 1,
+      maxTokens: fields.max_completion_tokens ?? fields.max_tokens ?? undefined,
+      logprobs: fields.logprobs === true ? (fields.top_logprobs ?? 0) : undefined,
+    },
+    chance,
+  );
+  const onlyOne = prompt.calls?.onlyOne === true || fields.parallel_tool_calls === false;
+  const calls = prompt.calls === undefined ? {} : { calls: { ...prompt.calls, onlyOne } };
+  const asks = options.map((each): Ask => ({ input: prompt.input, options: each, ...calls }));
   return {
     asks,
     stream: fields.stream === true,

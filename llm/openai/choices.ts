@@ -2,18 +2,15 @@
  * The generations that answer one request, as one series of events, whatever API it came by. Starts them together, tells calls from text,
  * counts; leaving the series stops the engine. Time and ids are arguments.
  */
-import type { PromptInput, SamplingParameters } from "../../engine/index.ts";
+import type { ChosenScore, PromptInput } from "../../engine/index.ts";
 import type { EngineModel, EngineOutput } from "../host.ts";
+import type { EngineOptions } from "./sampling.ts";
 import type { ToolCallParser } from "./tool-call-parser.ts";
 
 /** One answer that is wanted. */
 export interface Ask {
   readonly input: PromptInput;
-  readonly sampling: SamplingParameters;
-  /** Undefined: until the model ends or its context is full. */
-  readonly maxTokens: number | undefined;
-  readonly minTokens: number;
-  readonly stop: readonly string[];
+  readonly options: EngineOptions;
   /** Where functions may be called. */
   readonly calls?: {
     readonly parser: () => ToolCallParser;
@@ -25,7 +22,14 @@ export interface Ask {
 }
 
 export type AnswerEvent =
-  | { readonly kind: "text"; readonly index: number; readonly text: string }
+  | {
+      readonly kind: "text";
+      readonly index: number;
+      /** May be "" where only tokens are reported. */
+      readonly text: string;
+      /** Of the tokens that came with it, where they are wanted. */
+      readonly logprobs?: readonly ChosenScore[];
+    }
   | {
       readonly kind: "call";
       readonly index: number;
@@ -40,6 +44,8 @@ export type AnswerEvent =
 export interface Usage {
   /** Each prompt once, however many answers it has. */
   readonly promptTokens: number;
+  /** Of these, tokens that were in the prefix cache. */
+  readonly cachedTokens: number;
   readonly completionTokens: number;
 }
 
@@ -71,15 +77,23 @@ export const newId = (prefix: string, { random }: Pick<Surroundings, "random">):
 export class Choices {
   readonly #asks: readonly Ask[];
   readonly #outputs: readonly EngineOutput[];
+  readonly #answersPerPrompt: number;
   readonly #surroundings: Surroundings;
   readonly #startedAt: number;
   #acceptedAt = 0;
   #firstAt: number | undefined;
   #lastAt = 0;
   #promptTokens = 0;
+  #cachedTokens = 0;
   #completionTokens = 0;
 
-  private constructor(asks: readonly Ask[], outputs: readonly EngineOutput[], surroundings: Surroundings) {
+  private constructor(
+    asks: readonly Ask[],
+    outputs: readonly EngineOutput[],
+    answersPerPrompt: number,
+    surroundings: Surroundings,
+  ) {
+    this.#answersPerPrompt = answersPerPrompt;
     this.#asks = asks;
     this.#outputs = outputs;
     this.#surroundings = surroundings;
@@ -97,17 +111,10 @@ export class Choices {
     surroundings: Surroundings,
     signal: AbortSignal | undefined,
   ): Promise<Choices> {
-    const outputs = asks.map(({ input, sampling, maxTokens, minTokens, stop }) =>
-      model.generate({
-        ...input,
-        sampling,
-        stop,
-        minTokens,
-        ...(maxTokens === undefined ? {} : { maxTokens }),
-        ...(signal === undefined ? {} : { signal }),
-      }),
+    const outputs = asks.map(({ input, options }) =>
+      model.generate({ ...input, ...options, ...(signal === undefined ? {} : { signal }) }),
     );
-    const choices = new Choices(asks, outputs, surroundings);
+    const choices = new Choices(asks, outputs, answersPerPrompt, surroundings);
     try {
       const prompts = await Promise.all(outputs.map((output) => output.promptTokens));
       choices.#acceptedAt = surroundings.now();
@@ -124,7 +131,11 @@ export class Choices {
 
   /** Complete once the events have ended. */
   get usage(): Usage {
-    return { promptTokens: this.#promptTokens, completionTokens: this.#completionTokens };
+    return {
+      promptTokens: this.#promptTokens,
+      cachedTokens: this.#cachedTokens,
+      completionTokens: this.#completionTokens,
+    };
   }
 
   get timings(): Timings {
@@ -170,16 +181,17 @@ export class Choices {
         ];
       });
     if (calls !== undefined && parser !== undefined) yield* read(parser.push(calls.prefix));
-    for await (const { text, tokens } of output) {
+    for await (const { text, tokens, logprobs } of output) {
       this.#lastAt = this.#surroundings.now();
       this.#firstAt ??= this.#lastAt;
       this.#completionTokens += tokens.length;
-      if (text === "") continue;
-      if (parser === undefined) yield { kind: "text", index, text };
-      else yield* read(parser.push(text));
+      if (logprobs !== undefined) yield { kind: "text", index, text: parser === undefined ? text : "", logprobs };
+      else if (parser === undefined && text !== "") yield { kind: "text", index, text };
+      if (parser !== undefined) yield* read(parser.push(text));
       if (called > 0 && calls?.onlyOne === true) output.cancel();
     }
-    const { finishReason } = await output.end;
+    const { finishReason, cachedTokens } = await output.end;
+    if (index % this.#answersPerPrompt === 0) this.#cachedTokens += cachedTokens;
     if (finishReason === "cancelled" && called === 0) return;
     if (parser !== undefined) yield* read(parser.finish());
     const reason = called > 0 ? "tool_calls" : finishReason === "length" ? "length" : "stop";

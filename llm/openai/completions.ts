@@ -1,12 +1,14 @@
 /** `/v1/completions`: texts or token ids that are continued; what load generators and evaluation harnesses use. Pure. */
 import * as z from "zod";
+import type { ChosenScore } from "../../engine/index.ts";
 import { OPENAI_CHOICES_MAX, OPENAI_TOKENS_MAX } from "../../protocol/limits.ts";
 import { event, jsonHead, STREAM_HEAD, type Answer } from "./answer.ts";
 import { usageOf, type ReplyFacts } from "./chat-reply.ts";
 import type { Ask, Choices } from "./choices.ts";
 import { invalid } from "./errors.ts";
 import { flag, read, text, whole } from "./fields.ts";
-import { refuseFields, minTokensOf, samplingFields, samplingOf, seedOf, stopOf, wantsUsage } from "./sampling.ts";
+import { completionLogprobs } from "./logprobs.ts";
+import { engineOptionsOf, refuseFields, samplingFields, wantsUsage } from "./sampling.ts";
 
 /** OpenAI's default for this endpoint. */
 const MAX_TOKENS_DEFAULT = 16;
@@ -56,16 +58,19 @@ export function readCompletion(body: unknown, chance: () => number): CompletionA
   const prompts = promptsOf(fields.prompt);
   if (prompts.length * answersPerPrompt > OPENAI_CHOICES_MAX)
     throw invalid("n", `at most ${OPENAI_CHOICES_MAX} answers to all prompts together.`);
-  const sampling = samplingOf(fields, fields.logprobs ?? undefined);
-  const seed = seedOf(fields, chance);
-  const maxTokens = fields.max_tokens ?? MAX_TOKENS_DEFAULT;
+  const options = engineOptionsOf(
+    fields,
+    {
+      answers: answersPerPrompt,
+      maxTokens: fields.max_tokens ?? MAX_TOKENS_DEFAULT,
+      logprobs: fields.logprobs ?? undefined,
+    },
+    chance,
+  );
   const asks = prompts.flatMap((prompt) =>
-    Array.from({ length: answersPerPrompt }, (_, index): Ask => ({
+    options.map((each): Ask => ({
       input: typeof prompt === "string" ? { prompt } : { promptTokens: prompt },
-      sampling: { ...sampling, seed: seed + index },
-      maxTokens,
-      minTokens: minTokensOf(fields, maxTokens),
-      stop: stopOf(fields),
+      options: each,
     })),
   );
   return {
@@ -91,11 +96,17 @@ export async function* wholeCompletion(
   facts: ReplyFacts,
   echoes: readonly string[],
 ): Answer {
-  const answers = ask.asks.map((_, index) => ({ text: echoes[index] ?? "", finish: null as string | null }));
+  const answers = ask.asks.map((_, index) => ({
+    text: echoes[index] ?? "",
+    scores: [] as ChosenScore[],
+    finish: null as string | null,
+  }));
   for await (const said of choices.events()) {
     const answer = answers[said.index]!;
-    if (said.kind === "text") answer.text += said.text;
-    else if (said.kind === "end") answer.finish = said.finishReason;
+    if (said.kind === "text") {
+      answer.text += said.text;
+      answer.scores.push(...(said.logprobs ?? []));
+    } else if (said.kind === "end") answer.finish = said.finishReason;
   }
   if (answers.some(({ finish }) => finish === null)) return;
   yield jsonHead();
@@ -105,7 +116,13 @@ export async function* wholeCompletion(
     created: facts.created,
     model: facts.model,
     system_fingerprint: facts.fingerprint,
-    choices: answers.map(({ text, finish }, index) => ({ index, text, logprobs: null, finish_reason: finish })),
+    choices: answers.map(({ text, scores, finish }, index) => ({
+      index,
+      text,
+      logprobs:
+        ask.asks[index]!.options.logprobs === undefined ? null : completionLogprobs(scores, echoes[index]?.length ?? 0),
+      finish_reason: finish,
+    })),
     usage: usageOf(choices.usage),
     ...(ask.timings ? { timings: choices.timings } : {}),
   });
@@ -119,14 +136,22 @@ export async function* streamedCompletion(
 ): Answer {
   const head = `data: {"id":"${facts.id}","object":"text_completion","created":${facts.created},"model":${JSON.stringify(facts.model)},"system_fingerprint":${JSON.stringify(facts.fingerprint)},`;
   const usage = ask.includeUsage ? ',"usage":null' : "";
-  const line = (index: number, text: string, finish: string): string =>
-    `${head}"choices":[{"index":${index},"text":${JSON.stringify(text)},"logprobs":null,"finish_reason":${finish}}]${usage}}\n\n`;
+  const line = (index: number, text: string, finish: string, logprobs = "null"): string =>
+    `${head}"choices":[{"index":${index},"text":${JSON.stringify(text)},"logprobs":${logprobs},"finish_reason":${finish}}]${usage}}\n\n`;
+  const offsets = ask.asks.map((_, index) => echoes[index]?.length ?? 0);
   yield STREAM_HEAD;
   for (const [index, echo] of echoes.entries()) if (echo !== "") yield line(index, echo, "null");
   let ended = 0;
   for await (const said of choices.events()) {
-    if (said.kind === "text") yield line(said.index, said.text, "null");
-    else if (said.kind === "end") {
+    if (said.kind === "text") {
+      const { index, text, logprobs } = said;
+      if (logprobs === undefined) yield line(index, text, "null");
+      else {
+        const scores = completionLogprobs(logprobs, offsets[index]!);
+        offsets[index]! += scores.tokens.reduce((sum, token) => sum + token.length, 0);
+        yield line(index, text, "null", JSON.stringify(scores));
+      }
+    } else if (said.kind === "end") {
       ended++;
       yield line(said.index, "", `"${said.finishReason}"`);
     }

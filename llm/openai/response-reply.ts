@@ -54,7 +54,7 @@ function responseOf(ask: ResponseAsk, facts: ReplyFacts, status: Status, output:
         ? null
         : {
             input_tokens: usage.promptTokens,
-            input_tokens_details: { cached_tokens: 0 },
+            input_tokens_details: { cached_tokens: usage.cachedTokens },
             output_tokens: usage.completionTokens,
             output_tokens_details: { reasoning_tokens: 0 },
             total_tokens: usage.promptTokens + usage.completionTokens,

@@ -5,7 +5,7 @@ import type { Ask } from "./choices.ts";
 import { argumentsOf, promptOf, toolSchema } from "./chat-request.ts";
 import { ApiError, invalid, unsupported } from "./errors.ts";
 import { flag, read, text, whole } from "./fields.ts";
-import { refuseFields, samplingFields, samplingOf, seedOf } from "./sampling.ts";
+import { engineOptionsOf, refuseFields, samplingFields, type EngineOptions } from "./sampling.ts";
 import type { Tool, ToolChoice, ToolFormat } from "./tool-style.ts";
 
 const { temperature, top_p, top_k, min_p, repetition_penalty, seed, stream, model, user } = samplingFields;
@@ -66,16 +66,18 @@ export function readResponse(body: unknown, format: ToolFormat, chance: () => nu
   if (fields.instructions != null && fields.instructions !== "")
     messages.unshift({ role: "system", content: fields.instructions });
   const prompt = promptOf(messages, tools, choiceOf(fields, tools), format);
+  const [options] = engineOptionsOf(
+    fields,
+    { answers: 1, maxTokens: fields.max_output_tokens ?? undefined, logprobs: undefined },
+    chance,
+  ) as [EngineOptions];
   return {
     ask: {
-      ...prompt,
+      input: prompt.input,
       ...(prompt.calls === undefined
         ? {}
         : { calls: { ...prompt.calls, onlyOne: prompt.calls.onlyOne || fields.parallel_tool_calls === false } }),
-      sampling: { ...samplingOf(fields, undefined), seed: seedOf(fields, chance) },
-      maxTokens: fields.max_output_tokens ?? undefined,
-      minTokens: 0,
-      stop: [],
+      options,
     },
     stream: fields.stream === true,
     fields,

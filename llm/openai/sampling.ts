@@ -1,12 +1,12 @@
-/**
- * How the next token is chosen: from OpenAI's fields (and vLLM's extras) to the engine's names. The one place that knows what the engine
- * can't do: such a field is refused by its name instead of being ignored.
- */
+/** How the next token is chosen: from OpenAI's fields (and vLLM's extras) to the engine's names. Pure. */
 import * as z from "zod";
-import type { SamplingParameters } from "../../engine/index.ts";
+import { choiceSeed, type GenerateRequest, type SamplingParameters } from "../../engine/index.ts";
+import { OPENAI_LABEL_MAX } from "../../protocol/limits.ts";
 import { invalid, unsupported } from "./errors.ts";
 import { between, flag, text, whole } from "./fields.ts";
 
+/** A name of the caller's: the engine keeps it with what it remembers of prompts. */
+const label = z.string().max(OPENAI_LABEL_MAX).nullish();
 const stopText = z.string().min(1, "a stop text must not be empty");
 
 /** Fields that chat and completions share. */
@@ -23,7 +23,7 @@ export const samplingFields = {
   stop: z
     .union([stopText, z.array(stopText).max(4, "expected at most 4 texts")], "expected a text or up to 4 texts")
     .nullish(),
-  user: text,
+  user: label,
   stream: flag,
   stream_options: z.looseObject({ include_usage: flag, continuous_usage_stats: flag }).nullish(),
   // Beyond OpenAI, as vLLM and others take them.
@@ -31,43 +31,64 @@ export const samplingFields = {
   min_p: between(0, 1),
   repetition_penalty: between(0.01, 100),
   min_tokens: whole(0),
+  cache_salt: label,
   /** Asks for timings in the reply. */
   timings: flag,
 };
 const samplingSchema = z.looseObject(samplingFields);
 export type SamplingFields = z.output<typeof samplingSchema>;
 
-/**
- * The engine's options but the seed. Throws a 400 that names a field which the engine can't honour.
- * @param topLogprobs alternatives asked for per token, undefined for no logprobs
- */
-export function samplingOf(fields: SamplingFields, topLogprobs: number | undefined): Omit<SamplingParameters, "seed"> {
-  if (topLogprobs !== undefined) throw unsupported("logprobs", "this server doesn't have it yet.");
-  return {
-    temperature: fields.temperature ?? 1,
-    // Nothing but the best token: the engine has no share of nothing.
-    topP: fields.top_p === 0 ? Number.EPSILON : (fields.top_p ?? 1),
-    topK: Math.max(0, fields.top_k ?? 0),
-    minP: fields.min_p ?? 0,
-    repetitionPenalty: fields.repetition_penalty ?? 1,
-    presencePenalty: fields.presence_penalty ?? 0,
-    frequencyPenalty: fields.frequency_penalty ?? 0,
-    logitBias: fields.logit_bias ?? {},
-  };
+/** The engine's options of one answer, but for its prompt. */
+export type EngineOptions = Pick<
+  GenerateRequest,
+  "maxTokens" | "minTokens" | "stop" | "logprobs" | "caller" | "cacheSalt"
+> & { readonly sampling: SamplingParameters };
+
+/** What a request says beside the fields that all have. */
+export interface Wanted {
+  /** Answers to each prompt. */
+  readonly answers: number;
+  readonly maxTokens: number | undefined;
+  /** Alternatives to report per token, undefined for no logprobs. */
+  readonly logprobs: number | undefined;
 }
 
-/** An answer has so many tokens at least, as far as it may have that many. */
-export const minTokensOf = (
-  { min_tokens }: Pick<SamplingFields, "min_tokens">,
-  maxTokens: number | undefined,
-): number => Math.min(min_tokens ?? 0, maxTokens ?? Number.POSITIVE_INFINITY);
-
-export const stopOf = ({ stop }: SamplingFields): readonly string[] =>
-  stop == null ? [] : typeof stop === "string" ? [stop] : stop;
-
-/** The engine's seeds are not negative; a request without one gets `chance`. The i-th answer of a request has the i-th after it. */
-export const seedOf = ({ seed }: SamplingFields, chance: () => number): number =>
-  seed == null ? Math.floor(chance() * 2 ** 48) : Math.abs(seed) % 2 ** 52;
+/**
+ * The engine's options of each answer to a prompt: they differ in their seeds, which are drawn by `chance` where the request has none.
+ * The one place that knows the engine's names.
+ */
+export function engineOptionsOf(
+  fields: SamplingFields,
+  { answers, maxTokens, logprobs }: Wanted,
+  chance: () => number,
+): readonly EngineOptions[] {
+  // The engine's seeds are not negative.
+  const seed = fields.seed == null ? Math.floor(chance() * 2 ** 48) : Math.abs(fields.seed) % 2 ** 52;
+  const { stop, user, cache_salt: cacheSalt, min_tokens: minTokens } = fields;
+  if (minTokens != null && maxTokens !== undefined && minTokens > maxTokens)
+    throw invalid("min_tokens", "it is above the most tokens that the answer may have.");
+  return Array.from({ length: answers }, (_, choice) => ({
+    sampling: {
+      temperature: fields.temperature ?? 1,
+      // Nothing but the best token: the engine has no share of nothing.
+      topP: fields.top_p === 0 ? Number.EPSILON : (fields.top_p ?? 1),
+      topK: Math.max(0, fields.top_k ?? 0),
+      minP: fields.min_p ?? 0,
+      repetitionPenalty: fields.repetition_penalty ?? 1,
+      presencePenalty: fields.presence_penalty ?? 0,
+      frequencyPenalty: fields.frequency_penalty ?? 0,
+      logitBias: fields.logit_bias ?? {},
+      seed: choiceSeed(seed, choice),
+    },
+    stop: stop == null ? [] : typeof stop === "string" ? [stop] : stop,
+    ...(maxTokens === undefined ? {} : { maxTokens }),
+    ...(minTokens == null ? {} : { minTokens }),
+    ...(logprobs === undefined ? {} : { logprobs }),
+    // Users take turns, and share no prompts unless a salt says so.
+    ...(user == null || user === "" ? {} : { caller: user }),
+    ...(cacheSalt == null ? {} : { cacheSalt }),
+  }));
+}
 
 /** Fields that are known elsewhere and mean something that this server doesn't do. */
 export function refuseFields(body: Readonly<Record<string, unknown>>, why: Readonly<Record<string, string>>): void {

@@ -79,6 +79,27 @@ describe("the OpenAI API", () => {
     expect(whole.usage.completion_tokens).toBe(20);
   });
 
+  it("reports logprobs, and does what bias and penalties say", async () => {
+    const ask = { model: "tiny", messages: [{ role: "user", content: "Once" }], temperature: 0, max_tokens: 6 };
+    const { choices } = JSON.parse((await post("chat/completions", { ...ask, logprobs: true, top_logprobs: 3 })).text);
+    const { content } = choices[0].logprobs;
+    expect(content.map(({ token }: { token: string }) => token).join("")).toBe(choices[0].message.content);
+    expect(content).toHaveLength(6);
+    expect(content[0].top_logprobs[0].logprob).toBe(content[0].logprob);
+    const first = JSON.parse(
+      (
+        await mesh.fetch("/llm/tokenize", {
+          method: "POST",
+          body: JSON.stringify({ model: "tiny", prompt: content[0].token }),
+        })
+      ).text,
+    ).tokens[0];
+    const biased = await post("chat/completions", { ...ask, logit_bias: { [first]: -100 } });
+    expect(JSON.parse(biased.text).choices[0].message.content).not.toBe(choices[0].message.content);
+    const again = JSON.parse((await post("chat/completions", ask)).text);
+    expect(again.usage.prompt_tokens_details.cached_tokens).toBeGreaterThan(0);
+  });
+
   it("continues texts and token ids alike, and says what they are", async () => {
     const ids = JSON.parse(
       (await mesh.fetch("/llm/tokenize", { method: "POST", body: '{"model":"tiny","prompt":"The river"}' })).text,

@@ -69,7 +69,7 @@ function says(pieces: readonly string[] | Error, request: GenerateRequest, onCan
   let isOver = false;
   const finish = (finishReason: "stop" | "length" | "cancelled"): void => {
     isOver = true;
-    end.resolve({ promptTokens: PROMPT_TOKENS, completionTokens: said, cachedTokens: 0, finishReason });
+    end.resolve({ promptTokens: PROMPT_TOKENS, cachedTokens: 2, completionTokens: said, finishReason });
   };
   const cancel = (): void => {
     if (isOver) return;
@@ -90,12 +90,27 @@ function says(pieces: readonly string[] | Error, request: GenerateRequest, onCan
         if (text === "†") throw new Error("the model broke");
         if (isOver) return;
         said++;
-        yield { text, tokens: [said] };
+        yield {
+          text,
+          tokens: [said],
+          ...(request.logprobs === undefined ? {} : { logprobs: [score(text, request.logprobs)] }),
+        };
         if (said === request.maxTokens) return finish("length");
       }
       finish("stop");
     },
   };
+}
+
+/** As sure of a token as it can be, with `top` others. */
+function score(text: string, top: number) {
+  const one = (said: string, logprob: number) => ({
+    token: 1,
+    text: said,
+    bytes: new TextEncoder().encode(said),
+    logprob,
+  });
+  return { ...one(text, -0.5), top: [one(text, -0.5), one("other", -Infinity)].slice(0, top) };
 }
 
 /** A stream's events: data of each, and comments. */

@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, test } from "vitest";
-import { PromptTooLongError } from "../../../engine/index.ts";
+import { choiceSeed, PromptTooLongError } from "../../../engine/index.ts";
 import { runtime } from "../../../serve/runtime.ts";
 import { eventsOf, start, type Script } from "./bench.ts";
 
@@ -34,7 +34,12 @@ describe("a chat in one piece", () => {
           finish_reason: "stop",
         },
       ],
-      usage: { prompt_tokens: 5, completion_tokens: 3, total_tokens: 8 },
+      usage: {
+        prompt_tokens: 5,
+        completion_tokens: 3,
+        total_tokens: 8,
+        prompt_tokens_details: { cached_tokens: 2 },
+      },
     });
     expect((await two.json()).id).not.toBe(JSON.parse(text).id);
   });
@@ -52,20 +57,36 @@ describe("a chat in one piece", () => {
       max_completion_tokens: 9,
       max_tokens: 4,
       stop: ["a", "b"],
-      presence_penalty: 0,
-      logit_bias: {},
+      presence_penalty: 1,
+      frequency_penalty: -1,
+      logit_bias: { "5": 10 },
+      min_tokens: 3,
+      user: "someone",
+      cache_salt: "salt",
       logprobs: false,
       response_format: { type: "text" },
       reasoning_effort: "high",
       metadata: { a: "b" },
       no_such_field: 1,
       tools: null,
-      user: null,
     });
     await post(PATH, { ...hi, stop: "x", top_p: 0 });
     expect(requests[0]).toMatchObject({
       messages: hi.messages,
-      sampling: { temperature: 0.5, topP: 0.9, topK: 7, minP: 0.1, repetitionPenalty: 1.1, seed: 3 },
+      sampling: {
+        temperature: 0.5,
+        topP: 0.9,
+        topK: 7,
+        minP: 0.1,
+        repetitionPenalty: 1.1,
+        presencePenalty: 1,
+        frequencyPenalty: -1,
+        logitBias: { 5: 10 },
+        seed: 3,
+      },
+      minTokens: 3,
+      caller: "someone",
+      cacheSalt: "salt",
       maxTokens: 9,
       stop: ["a", "b"],
     });
@@ -113,8 +134,12 @@ describe("a chat in one piece", () => {
       "answer 1",
       "answer 2",
     ]);
-    expect(requests.map((r) => r.sampling?.seed)).toEqual([7, 8, 9]);
-    expect(answer.usage).toEqual({ prompt_tokens: 5, completion_tokens: 3, total_tokens: 8 });
+    expect(requests.map((r) => r.sampling?.seed)).toEqual([7, choiceSeed(7, 1), choiceSeed(7, 2)]);
+    expect(answer.usage).toMatchObject({
+      prompt_tokens: 5,
+      completion_tokens: 3,
+      prompt_tokens_details: { cached_tokens: 2 },
+    });
     expect(Object.keys(answer.timings)).toEqual([
       "queue_time_ms",
       "time_to_first_token_ms",
@@ -156,7 +181,7 @@ describe("a chat as a stream", () => {
         `${head}{"index":0,"delta":{"content":"Hel"}${tail}`,
         `${head}{"index":0,"delta":{"content":"lo"}${tail}`,
         `${head}{"index":0,"delta":{},"logprobs":null,"finish_reason":"stop"}],"usage":null}`,
-        `${head}],"usage":{"prompt_tokens":5,"completion_tokens":3,"total_tokens":8}}`,
+        `${head}],"usage":{"prompt_tokens":5,"completion_tokens":3,"total_tokens":8,"prompt_tokens_details":{"cached_tokens":2}}}`,
         "[DONE]",
       ]
         .map((data) => `data: ${data}\n\n`)
@@ -239,6 +264,8 @@ describe("what is wrong is told in OpenAI's form", () => {
     [{ n: 0 }, "n", "invalid_value", /between 1 and 16/],
     [{ max_tokens: 1.5 }, "max_tokens", "invalid_value", /whole number/],
     [{ stop: ["1", "2", "3", "4", "5"] }, "stop", "invalid_value", /up to 4/],
+    [{ min_tokens: 4, max_tokens: 3 }, "min_tokens", "invalid_value", /above the most/],
+    [{ user: "x".repeat(300) }, "user", "invalid_value", /256/],
     [{ presence_penalty: 3 }, "presence_penalty", "invalid_value", /between -2 and 2/],
     [{ logit_bias: { a: 1 } }, "logit_bias.a", "invalid_value", /./],
     [{ top_logprobs: 2 }, "top_logprobs", "invalid_value", /'logprobs' is true/],
@@ -266,7 +293,7 @@ describe("what is wrong is told in OpenAI's form", () => {
       const { error } = await answer.json();
       expect(error).toEqual({ message: expect.stringMatching(message), type: "invalid_request_error", param, code });
     }
-    expect(requests.filter(({ maxTokens }) => maxTokens !== undefined)).toHaveLength(0);
+    expect(requests).toHaveLength(param === "stream_options" ? 1 : 0);
   });
 
   test("a prompt that is too long, before any chunk; an engine that is broken, without its details", async () => {
@@ -290,108 +317,41 @@ describe("what is wrong is told in OpenAI's form", () => {
   });
 });
 
-describe("functions", () => {
-  const tools = [
-    {
-      type: "function",
-      function: { name: "weather", description: "It.", parameters: { type: "object", properties: {} } },
-    },
-  ];
-  const said = ["I'll look. <tool", '_call>{"name":"weather","arguments":{"city":', '"Paris"}}</tool_call>'];
-  const QWEN = "{% if tools %}{{ tools | tojson }}<tool_call>{% endif %}";
+describe("logprobs", () => {
+  const told = (text: string) => ({ token: text, logprob: -0.5, bytes: [...Buffer.from(text)] });
+  const other = { token: "other", logprob: -9999, bytes: [...Buffer.from("other")] };
 
-  test("a call comes out whole, with content null where nothing else was said", async () => {
-    const { post, requests } = await start((_, index) => said.slice(index), { template: QWEN });
-    const { choices } = await (await post(PATH, { ...hi, tools })).json();
-    expect(choices[0]).toMatchObject({
-      finish_reason: "tool_calls",
-      message: {
-        content: "I'll look.",
-        tool_calls: [{ type: "function", function: { name: "weather", arguments: '{"city":"Paris"}' } }],
-      },
-    });
-    expect(choices[0].message.tool_calls[0].id).toMatch(/^call_/);
-    expect(requests[0]).toMatchObject({ tools, messages: hi.messages });
-    const forced = await post(PATH, { ...hi, tools, tool_choice: { type: "function", function: { name: "weather" } } });
-    expect(requests[1]).toMatchObject({ answerPrefix: '<tool_call>\n{"name": "weather", "arguments": {' });
-    expect((await forced.json()).choices[0].finish_reason).toBe("stop");
-    await post(PATH, { ...hi, tools, tool_choice: "required" });
-    await post(PATH, {
-      ...hi,
-      tools: [...tools, { type: "function", function: { name: "f" } }],
-      tool_choice: "required",
-    });
-    expect(requests[2]).toMatchObject({ answerPrefix: '<tool_call>\n{"name": "weather", "arguments": {' });
-    expect(requests[3]).toMatchObject({ answerPrefix: '<tool_call>\n{"name": "' });
+  test("whole and streamed, of every token, with as many others as are wanted", async () => {
+    const { post, requests } = await start(() => ["é", ""]);
+    const ask = { ...hi, logprobs: true, top_logprobs: 2 };
+    const content = ["é", ""].map((text) => ({ ...told(text), top_logprobs: [told(text), other] }));
+    expect((await (await post(PATH, ask)).json()).choices[0].logprobs).toEqual({ content, refusal: null });
+    const events = await eventsOf(await post(PATH, { ...ask, stream: true }));
+    const chunks = events.slice(1, -2).map((data) => JSON.parse(data).choices[0]);
+    expect(chunks.map(({ logprobs }) => logprobs.content[0])).toEqual(content);
+    await post(PATH, { ...hi, logprobs: true });
+    expect(requests.map(({ logprobs }) => logprobs)).toEqual([2, 2, 0]);
   });
 
-  test("a forced call goes on from what stands in the prompt", async () => {
-    const { post } = await start(() => ['"city":"Rome"', "}}", "\n</tool_call> and so on"], { template: QWEN });
-    const choice = { type: "function", function: { name: "weather" } };
-    const { choices } = await (await post(PATH, { ...hi, tools, tool_choice: choice })).json();
-    expect(choices[0]).toMatchObject({
-      finish_reason: "stop",
-      message: { content: null, tool_calls: [{ function: { name: "weather", arguments: '{"city":"Rome"}' } }] },
-    });
-  });
-
-  test("streamed, a call has index, id and name, then its arguments", async () => {
-    const { post } = await start(() => said, { template: QWEN });
-    const events = await eventsOf(await post(PATH, { ...hi, tools, stream: true }));
-    const choices = events.slice(0, -1).map((data) => JSON.parse(steady(data)).choices[0]);
-    expect(choices.map(({ delta }) => delta)).toEqual([
-      { role: "assistant", content: null, refusal: null },
-      { content: "I'll look." },
-      { tool_calls: [{ index: 0, id: "call-ID", type: "function", function: { name: "weather", arguments: "" } }] },
-      { tool_calls: [{ index: 0, function: { arguments: '{"city":"Paris"}' } }] },
-      {},
-    ]);
-    expect(choices.at(-1).finish_reason).toBe("tool_calls");
-  });
-
-  test("a template that knows no tools gets them as text; with tool_choice none they are not told", async () => {
-    const { post, requests } = await start(() => ["ok"]);
-    await post(PATH, { ...hi, tools });
-    await post(PATH, { ...hi, tools, tool_choice: "none" });
-    expect(requests[0]).toMatchObject({
-      messages: [
-        { role: "system", content: expect.stringContaining('{"name":"weather","description":"It."') },
-        hi.messages[0],
-      ],
-    });
-    expect(requests[1]).toMatchObject({ messages: hi.messages });
-  });
-
-  test("parallel_tool_calls false ends the answer with its first call", async () => {
-    const two = '<tool_call>{"name":"weather"}</tool_call>';
-    const bench = await start(() => [two, two, "…"], { template: QWEN });
-    const { choices } = await (await bench.post(PATH, { ...hi, tools, parallel_tool_calls: false })).json();
-    expect(choices[0].message.tool_calls).toHaveLength(1);
-    expect(choices[0].finish_reason).toBe("tool_calls");
-    expect(bench.cancelled).toBe(1);
+  test("of completions: lists with places, behind the echo", async () => {
+    const { post } = await start(() => ["ab", "c"]);
+    const ask = { prompt: "xyz", echo: true, logprobs: 1 };
+    const whole = {
+      tokens: ["ab", "c"],
+      token_logprobs: [-0.5, -0.5],
+      top_logprobs: [{ ab: -0.5 }, { c: -0.5 }],
+      text_offset: [3, 5],
+    };
+    expect((await (await post("/v1/completions", ask)).json()).choices[0].logprobs).toEqual(whole);
+    const events = await eventsOf(await post("/v1/completions", { ...ask, stream: true }));
+    const offsets = events.slice(1, 3).map((data) => JSON.parse(data).choices[0].logprobs.text_offset[0]);
+    expect(offsets).toEqual([3, 5]);
   });
 });
 
-test("penalties, biases and the least length reach the engine under its names", async () => {
-  const bench = await start(hello);
-  const asked = { presence_penalty: 1, frequency_penalty: -1, logit_bias: { "5": 10 }, min_tokens: 30, max_tokens: 3 };
-  expect((await bench.post(PATH, { ...hi, ...asked })).status).toBe(200);
-  expect(bench.requests[0]).toMatchObject({
-    sampling: { presencePenalty: 1, frequencyPenalty: -1, logitBias: { "5": 10 } },
-    maxTokens: 3,
-    minTokens: 3,
-  });
-});
-
-test("what can't be had yet is refused by its name", async () => {
+test("structured output is refused by its name until the engine has it", async () => {
   const { post } = await start(hello);
-  const fields = {
-    logprobs: true,
-    response_format: { type: "json_object" },
-  };
-  for (const [field, value] of Object.entries(fields)) {
-    const answer = await post(PATH, { ...hi, [field]: value });
-    expect(answer.status).toBe(400);
-    expect((await answer.json()).error).toMatchObject({ param: field, code: "unsupported_parameter" });
-  }
+  const answer = await post(PATH, { ...hi, response_format: { type: "json_object" } });
+  expect(answer.status).toBe(400);
+  expect((await answer.json()).error).toMatchObject({ param: "response_format", code: "unsupported_parameter" });
 });

@@ -125,7 +125,7 @@ describe("completions", () => {
       null,
       null,
       null,
-      { prompt_tokens: 5, completion_tokens: 2, total_tokens: 7 },
+      { prompt_tokens: 5, completion_tokens: 2, total_tokens: 7, prompt_tokens_details: { cached_tokens: 2 } },
     ]);
   });
 
@@ -137,7 +137,7 @@ describe("completions", () => {
       [{ prompt: "a", suffix: "z" }, "suffix"],
       [{ prompt: "a", best_of: 3 }, "best_of"],
       [{ prompt: ["a", "b"], n: 9 }, "n"],
-      [{ prompt: "a", logprobs: 2 }, "logprobs"],
+      [{ prompt: "a", logprobs: 6 }, "logprobs"],
     ] as const)
       expect(await errorOf(await post("/v1/completions", fields))).toMatchObject({ status: 400, param });
   });

@@ -1,0 +1,92 @@
+import { afterEach, describe, expect, test } from "vitest";
+import { runtime } from "../../../serve/runtime.ts";
+import { eventsOf, start } from "./bench.ts";
+
+afterEach(() => void delete runtime().engine);
+
+const PATH = "/v1/chat/completions";
+const hi = { model: "tiny", messages: [{ role: "user", content: "Hi" }] };
+
+describe("functions", () => {
+  const tools = [
+    {
+      type: "function",
+      function: { name: "weather", description: "It.", parameters: { type: "object", properties: {} } },
+    },
+  ];
+  const said = ["I'll look. <tool", '_call>{"name":"weather","arguments":{"city":', '"Paris"}}</tool_call>'];
+  const QWEN = "{% if tools %}{{ tools | tojson }}<tool_call>{% endif %}";
+
+  test("a call comes out whole, with content null where nothing else was said", async () => {
+    const { post, requests } = await start((_, index) => said.slice(index), { template: QWEN });
+    const { choices } = await (await post(PATH, { ...hi, tools })).json();
+    expect(choices[0]).toMatchObject({
+      finish_reason: "tool_calls",
+      message: {
+        content: "I'll look.",
+        tool_calls: [{ type: "function", function: { name: "weather", arguments: '{"city":"Paris"}' } }],
+      },
+    });
+    expect(choices[0].message.tool_calls[0].id).toMatch(/^call_/);
+    expect(requests[0]).toMatchObject({ tools, messages: hi.messages });
+    const forced = await post(PATH, { ...hi, tools, tool_choice: { type: "function", function: { name: "weather" } } });
+    expect(requests[1]).toMatchObject({ answerPrefix: '<tool_call>\n{"name": "weather", "arguments": {' });
+    expect((await forced.json()).choices[0].finish_reason).toBe("stop");
+    await post(PATH, { ...hi, tools, tool_choice: "required" });
+    await post(PATH, {
+      ...hi,
+      tools: [...tools, { type: "function", function: { name: "f" } }],
+      tool_choice: "required",
+    });
+    expect(requests[2]).toMatchObject({ answerPrefix: '<tool_call>\n{"name": "weather", "arguments": {' });
+    expect(requests[3]).toMatchObject({ answerPrefix: '<tool_call>\n{"name": "' });
+  });
+
+  test("a forced call goes on from what stands in the prompt", async () => {
+    const { post } = await start(() => ['"city":"Rome"', "}}", "\n</tool_call> and so on"], { template: QWEN });
+    const choice = { type: "function", function: { name: "weather" } };
+    const { choices } = await (await post(PATH, { ...hi, tools, tool_choice: choice })).json();
+    expect(choices[0]).toMatchObject({
+      finish_reason: "stop",
+      message: { content: null, tool_calls: [{ function: { name: "weather", arguments: '{"city":"Rome"}' } }] },
+    });
+  });
+
+  test("streamed, a call has index, id and name, then its arguments", async () => {
+    const { post } = await start(() => said, { template: QWEN });
+    const events = await eventsOf(await post(PATH, { ...hi, tools, stream: true }));
+    const choices = events
+      .slice(0, -1)
+      .map((data) => JSON.parse(data.replace(/call_[0-9a-z]{24}/, "call-ID")).choices[0]);
+    expect(choices.map(({ delta }) => delta)).toEqual([
+      { role: "assistant", content: null, refusal: null },
+      { content: "I'll look." },
+      { tool_calls: [{ index: 0, id: "call-ID", type: "function", function: { name: "weather", arguments: "" } }] },
+      { tool_calls: [{ index: 0, function: { arguments: '{"city":"Paris"}' } }] },
+      {},
+    ]);
+    expect(choices.at(-1).finish_reason).toBe("tool_calls");
+  });
+
+  test("a template that knows no tools gets them as text; with tool_choice none they are not told", async () => {
+    const { post, requests } = await start(() => ["ok"]);
+    await post(PATH, { ...hi, tools });
+    await post(PATH, { ...hi, tools, tool_choice: "none" });
+    expect(requests[0]).toMatchObject({
+      messages: [
+        { role: "system", content: expect.stringContaining('{"name":"weather","description":"It."') },
+        hi.messages[0],
+      ],
+    });
+    expect(requests[1]).toMatchObject({ messages: hi.messages });
+  });
+
+  test("parallel_tool_calls false ends the answer with its first call", async () => {
+    const two = '<tool_call>{"name":"weather"}</tool_call>';
+    const bench = await start(() => [two, two, "…"], { template: QWEN });
+    const { choices } = await (await bench.post(PATH, { ...hi, tools, parallel_tool_calls: false })).json();
+    expect(choices[0].message.tool_calls).toHaveLength(1);
+    expect(choices[0].finish_reason).toBe("tool_calls");
+    expect(bench.cancelled).toBe(1);
+  });
+});
