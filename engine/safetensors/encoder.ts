@@ -71,11 +71,21 @@ export async function openEncoderRepository(
   };
 }
 
+function classOf(config: JsonRecord): unknown {
+  const classes = config["architectures"];
+  return Array.isArray(classes) ? classes[0] : config["model_type"];
+}
+
+/** Whether config.json is an encoder's that is known. */
+export function isEncoderConfig(config: JsonRecord): boolean {
+  const name = classOf(config);
+  return typeof name === "string" && CLASSES.includes(name);
+}
+
 async function readEncoderConfig(files: RepositoryFiles): Promise<EncoderConfig> {
   const config = await requireJsonFile(files, "config.json");
-  const classes = config["architectures"];
-  const name: unknown = Array.isArray(classes) ? classes[0] : config["model_type"];
-  if (!CLASSES.includes(name as string))
+  const name = classOf(config);
+  if (!isEncoderConfig(config))
     throw new CheckpointError(
       `the encoder ${JSON.stringify(name ?? null)} is not supported; supported are ${CLASSES.join(", ")}`,
     );

