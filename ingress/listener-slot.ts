@@ -16,6 +16,8 @@ export class ListenerSlot {
   /** What the listener was made from: a wish for the same is no change. */
   #options: unknown = null;
   #made = "";
+  /** The same with the port that "any" has become: a wish for that one is no change either. */
+  #bound = "";
 
   get wanted(): boolean {
     return this.#options !== null;
@@ -28,13 +30,13 @@ export class ListenerSlot {
     listen: (options: O) => Promise<ClientListener>,
   ): Promise<void> {
     const made = options === null ? "" : JSON.stringify([options, key]);
-    if (made === this.#made && this.error === null) return;
+    if ((made === this.#made || made === this.#bound) && this.error === null) return;
     const old = this.listener;
     this.listener = null;
     // The same port can't be had before the old listener has let go of it: accepting stops at once, draining goes on.
     void old?.close(CHANGE_DRAIN_MS);
     this.#options = options;
-    this.#made = made;
+    this.#made = this.#bound = made;
     this.error = null;
     if (options === null) return;
     try {
@@ -44,6 +46,7 @@ export class ListenerSlot {
           : null;
       this.listener = again ?? (await listen(options));
       this.lastPort = this.listener.port;
+      this.#bound = JSON.stringify([{ ...options, port: this.lastPort }, key]);
     } catch (thrown) {
       this.error = SkeinError.from(thrown).message;
     }
