@@ -115,7 +115,7 @@ function ropeFactors(keys: Keys, headDim: number): { ropeFactors?: readonly numb
   if (scaling === "none") return {};
   if (scaling !== "linear")
     throw new CheckpointError(`position scaling ${JSON.stringify(scaling)} is not supported, only "linear" is`);
-  return { ropeFactors: Array.from({ length: headDim / 2 }, () => keys.number("rope.scaling.factor")) };
+  return { ropeFactors: new Array<number>(headDim / 2).fill(keys.number("rope.scaling.factor")) };
 }
 
 function windowOf(keys: Keys, architecture: ArchitectureName): { window?: AttentionWindow } {

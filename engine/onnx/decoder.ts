@@ -69,19 +69,13 @@ class DecoderEmitter {
   }
 
   emit(): void {
-    const { layers, kvHeads, headDim, vocabulary, embedding } = this.#config;
+    const { layers, vocabulary, embedding } = this.#config;
     const { graph } = this;
     if (this.#dialect.stopsCopies) graph.copyStop();
     graph.input("input_ids", "int64", ["batch", "sequence"]);
     graph.input("seqlens_k", "int32", ["batch"]);
     graph.input("total_len", "int32", [1]);
     graph.input("sel", "int64", ["rows"]);
-    for (let layer = 0; layer < layers; layer++) {
-      for (const part of ["k", "v"]) {
-        graph.input(`past.${layer}.${part}`, "float32", ["batch", kvHeads, "positions", headDim]);
-        graph.output(`present.${layer}.${part}`, "float32", ["batch", kvHeads, "positions", headDim]);
-      }
-    }
     const table = this.#tensors.matrix("token_embd.weight", vocabulary, embedding);
     let residual = this.#scaled(emitEmbedding(graph, table, "input_ids", this.#dialect));
     let branch: string | undefined;
@@ -173,6 +167,10 @@ class DecoderEmitter {
       }
       query = this.#headNorm(query, `blk.${layer}.attn_q_norm.weight`, heads);
       key = this.#headNorm(key, `blk.${layer}.attn_k_norm.weight`, kvHeads);
+    }
+    for (const part of ["k", "v"]) {
+      this.graph.input(`past.${layer}.${part}`, "float32", ["batch", kvHeads, "positions", headDim]);
+      this.graph.output(`present.${layer}.${part}`, "float32", ["batch", kvHeads, "positions", headDim]);
     }
     const sink = this.#dialect.noSink
       ? ["", "", this.graph.constant("no_sink", "float32", [heads], new Float32Array(heads).fill(NO_SINK))]

@@ -6,6 +6,9 @@
 /** U+2581, which stands for a space. */
 const SPACE = "\u2581";
 
+/** Characters of a token that merges are looked for in: real ones are shorter, and the search is quadratic in it. */
+const MERGED_CHARACTERS_MAX = 256;
+
 const BYTE = /^<0x([0-9A-F]{2})>$/;
 
 /** Every way to make a token out of two others, in the order in which they are to be merged: best score first. */
@@ -21,6 +24,7 @@ export function mergesOf(
     readonly left: number;
   }[] = [];
   tokens.forEach((token, id) => {
+    if (token.length > MERGED_CHARACTERS_MAX) return;
     for (let cut = 1; cut < token.length; cut++) {
       const left = ids.get(token.slice(0, cut));
       if (left !== undefined && ids.has(token.slice(cut)))
