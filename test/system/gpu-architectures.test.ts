@@ -1,4 +1,4 @@
-/** Every architecture through ONNX Runtime Web's WebGPU provider on SwiftShader, against the plain f32 oracle. llama itself: oracle.test.ts. */
+/** Every architecture through ONNX Runtime Web's WebGPU provider on SwiftShader, against the plain f32 oracle. */
 import { execFile } from "node:child_process";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -12,7 +12,7 @@ import { SHORT_SCRIPT } from "../support/scripted-logits.ts";
 import { makeTinyGguf } from "../support/tiny-gguf.ts";
 
 const GPU_MAIN = fileURLToPath(new URL("../support/gpu-logits-main.ts", import.meta.url));
-const GPU_KINDS = ["qwen2", "qwen3", "gemma3", "phi3"] as const;
+const GPU_KINDS = ["llama3", "qwen2", "qwen3", "gemma3", "phi3"] as const;
 /** Two minutes of a CPU, most of them for compiling shaders; ten on a busy machine. */
 const TIMEOUT_MS = 20 * 60_000;
 
