@@ -171,6 +171,17 @@ export function program(done: (verb: Verb) => void): Command {
     .argument("<name>", "a name of the list")
     .action((name: string, flags) =>
       done(async (shell) => (await import("./verbs/models.ts")).removeModel(name, flags, shell)),
+  dataDir(skein.command("bench"))
+    .description("how fast a model is on this machine, on each provider that it has")
+    .argument("<model>", "name of a model, for example smollm2-135m-instruct")
+    .addOption(
+      new Option("--device <device>", "measure one provider only").choices(["auto", "webgpu", "native", "wasm"]),
+    )
+    .option("--threads <n>", "threads to compute with (default: all processors)", positive)
+    .option("--allow-software-gpu", "measure a software adapter (SwiftShader) too")
+    .option("--json", "JSON")
+    .action((model: string, flags) =>
+      done(async (shell) => (await import("./verbs/bench.ts")).bench(model, flags, shell)),
     );
 
   const token = skein.command("join-token").description("tokens with which machines join").helpCommand(false);

@@ -9,8 +9,11 @@ export const PREFILL_BESIDE_DECODE_TOKENS = 64;
 /** A prefill run costs as much as one of this many tokens, however few it has: the weights are read once in any case. */
 export const PREFILL_RUN_COST_TOKENS = 16;
 
-/** Milliseconds that a sequence waits for a slot before one that has run as long gives way: long answers don't shut others out. */
-export const PATIENCE_MS = 10_000;
+/**
+ * Milliseconds that a sequence waits for a slot before one that has run as long gives way: long answers don't shut others out. Not less: a
+ * stream that gives way stands still until its turn comes again, and its tokens are computed anew (10 s halved the speed of a crowd).
+ */
+export const PATIENCE_MS = 60_000;
 
 /** Tokens of a common beginning that are worth copying instead of computing. */
 export const PREFIX_TOKENS_MIN = 8;

@@ -41,6 +41,7 @@ describe("help", () => {
       "exec",
       "doctor",
       "models",
+      "bench",
       "join-token",
       "api-key",
       "version",
