@@ -171,6 +171,7 @@ export function program(done: (verb: Verb) => void): Command {
     .argument("<name>", "a name of the list")
     .action((name: string, flags) =>
       done(async (shell) => (await import("./verbs/models.ts")).removeModel(name, flags, shell)),
+    );
   dataDir(skein.command("bench"))
     .description("how fast a model is on this machine, on each provider that it has")
     .argument("<model>", "name of a model, for example smollm2-135m-instruct")

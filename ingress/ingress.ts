@@ -212,7 +212,7 @@ export class Ingress {
     await this.#http.use(http, null, (options) => listenHttp(options, { ...around, ...told(this.#metrics.http) }));
     this.#sayWhatIsOpen();
     const wantsGrpc = http !== null && grpc !== null && grpc.grpc_servicer_functions.length > 0;
-    const beside = http === null ? null : { ...http, port: address?.port ?? http.port };
+    const beside = http === null ? null : { ...http, port: this.#http.address?.port ?? http.port };
     await this.#grpc.use(wantsGrpc ? grpc : null, beside, async (options) => {
       const { listenGrpc } = await import("./grpc/listener.ts");
       return listenGrpc(options, http!, { ...around, log, ...told(this.#metrics.grpc()) });
