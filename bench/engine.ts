@@ -1,161 +1,164 @@
 /**
- * How fast one chat is, on the CPU providers with the default model: `node bench/engine.ts [--short] [--json] [--threads N]`.
+ * The engine on the CPU providers with the default model, beside its raw ceiling and llama.cpp in the same run:
+ * `node bench/engine.ts [--short] [--json] [--threads N] [--without-llama]`.
  *
- * Each figure comes from a fresh process that does what a replica does: starts the engine's thread, loads the prepared model with its
- * tokenizer, and asks for one chat's answer. Processes take turns; the median of the rounds counts, the best is printed beside it.
+ * Each sample comes from a fresh process. Processes take turns and the medians of the rounds count, so that what else the machine does
+ * falls on all alike: the ratios say more than the figures. llama.cpp (`node-llama-cpp`, CPU package, no scripts) is installed under
+ * `.cache/`; it is no dependency of the project, and without a network its column is missing.
  */
 import { execFile } from "node:child_process";
+import { existsSync, mkdirSync, writeFileSync } from "node:fs";
+import { rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs, promisify } from "node:util";
-import { EngineClient } from "../engine/index.ts";
 import { prepareCached } from "../engine/node/prepared-cache.ts";
-import { spawnNodeEngine } from "../engine/spawn-node.ts";
 import { defaultModelPath } from "../test/support/default-model.ts";
+import type { LlamaSample } from "./engine-llama.ts";
+import type { LoadSample } from "./engine-load.ts";
+import type { RawSample } from "./engine-raw.ts";
 import { machineFacts } from "./machine-facts.ts";
 
 const PROVIDERS = ["native", "wasm"] as const;
-type Provider = (typeof PROVIDERS)[number];
-
-const PROMPT = "Could you explain what is dask?";
-const SLOT_LENGTH = 2_048;
 /** A process that takes longer is hung. */
-const PROCESS_MS = 120_000;
-const MEBIBYTE = 1024 * 1024;
-
-/** What one process measured. */
-interface Sample {
-  /** From the start of the process to the first piece of the answer. */
-  readonly firstTokenMs: number;
-  /** Mean time between two tokens after the first: pieces may arrive in bunches, so single gaps mean little. */
-  readonly tokenMs: number;
-  readonly tokens: number;
-  /** Resident at the end of the answer, and at its highest. */
-  readonly rssMb: number;
-  readonly peakRssMb: number;
-}
+const PROCESS_MS = 600_000;
+const INSTALL_MS = 300_000;
+const LLAMA_FOLDER = fileURLToPath(new URL("../.cache/llama-cpp/", import.meta.url));
+const LLAMA_VERSION = "3.22.1";
 
 const { values: options } = parseArgs({
   options: {
     short: { type: "boolean", default: false },
     json: { type: "boolean", default: false },
     threads: { type: "string", default: "2" },
-    child: { type: "string" },
-    directory: { type: "string" },
-    tokens: { type: "string" },
+    "without-llama": { type: "boolean", default: false },
   },
 });
 
-function median(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  return sorted[Math.floor(sorted.length / 2)] ?? NaN;
-}
-
-async function measureOnce(provider: Provider, directory: string, threads: number, maxTokens: number): Promise<Sample> {
-  const engine = await EngineClient.start({
-    spawn: () => spawnNodeEngine(),
-    after: (ms, callback) => {
-      const timer = setTimeout(callback, ms);
-      return () => clearTimeout(timer);
-    },
-  });
-  await engine.load({ prepared: { [provider]: { directory } }, provider, threads, slots: 1, slotLength: SLOT_LENGTH });
-  const times: number[] = [];
-  let tokens = 0;
-  for await (const piece of engine.generate({ messages: [{ role: "user", content: PROMPT }], maxTokens })) {
-    tokens += piece.tokens.length;
-    times.push(performance.now());
-  }
-  const sample: Sample = {
-    firstTokenMs: times[0]!,
-    tokenMs: (times.at(-1)! - times[0]!) / (times.length - 1),
-    tokens,
-    rssMb: process.memoryUsage.rss() / MEBIBYTE,
-    peakRssMb: process.resourceUsage().maxRSS / 1024,
-  };
-  await engine.close();
-  return sample;
-}
-
-async function runProcess(provider: Provider, directory: string, tokens: number): Promise<Sample> {
+async function sampleOf<T>(program: string, ...args: readonly string[]): Promise<T> {
   const { stdout } = await promisify(execFile)(
     process.execPath,
-    [
-      fileURLToPath(import.meta.url),
-      "--child",
-      provider,
-      "--directory",
-      directory,
-      "--threads",
-      options.threads,
-      "--tokens",
-      String(tokens),
-    ],
+    [fileURLToPath(new URL(`${program}.ts`, import.meta.url)), ...args],
     { env: { ...process.env, ORT_DISABLE_TELEMETRY: "1" }, timeout: PROCESS_MS },
   );
-  return JSON.parse(stdout) as Sample;
+  return JSON.parse(stdout) as T;
 }
 
-async function main(): Promise<void> {
-  const facts = machineFacts();
-  const rounds = options.short ? 3 : 7;
-  const tokens = options.short ? 48 : 128;
-  const cache = join(tmpdir(), "skein-bench-prepared");
-  const file = await defaultModelPath();
-  const directories = new Map<Provider, string>();
-  for (const provider of PROVIDERS)
-    directories.set(provider, await prepareCached({ file, target: provider, cache, now: Date.now() }));
+/** The folder with llama.cpp, or undefined with a sentence on stderr where it can't be had. */
+async function llamaFolder(): Promise<string | undefined> {
+  const binary = `@node-llama-cpp/${process.platform === "darwin" ? "mac" : process.platform === "win32" ? "win" : "linux"}-${process.arch}`;
+  if (existsSync(join(LLAMA_FOLDER, "node_modules", binary))) return LLAMA_FOLDER;
+  mkdirSync(LLAMA_FOLDER, { recursive: true });
+  writeFileSync(join(LLAMA_FOLDER, "package.json"), '{ "private": true }\n');
+  const packages = ["node-llama-cpp", binary].map((name) => `${name}@${LLAMA_VERSION}`);
+  try {
+    // Without the optional packages: those for GPUs are 600 MB.
+    await promisify(execFile)("npm", ["install", "--ignore-scripts", "--omit=optional", ...packages], {
+      cwd: LLAMA_FOLDER,
+      timeout: INSTALL_MS,
+    });
+    return LLAMA_FOLDER;
+  } catch (error) {
+    console.error(`llama.cpp could not be installed, its column is missing: ${String(error).slice(0, 200)}`);
+    return undefined;
+  }
+}
 
-  const samples = new Map<Provider, Sample[]>(PROVIDERS.map((provider) => [provider, []]));
-  for (let round = 0; round < rounds; round++) {
-    for (const provider of PROVIDERS)
-      samples.get(provider)!.push(await runProcess(provider, directories.get(provider)!, tokens));
+function medianOf<T extends object>(samples: readonly T[]): T {
+  const keys = Object.keys(samples[0] ?? {}) as (keyof T)[];
+  const median = (key: keyof T): number => {
+    const sorted = samples.map((sample) => Number(sample[key])).toSorted((a, b) => a - b);
+    return sorted[Math.floor(sorted.length / 2)]!;
+  };
+  return Object.fromEntries(keys.map((key) => [key, median(key)])) as T;
+}
+
+const facts = machineFacts();
+const rounds = options.short ? 1 : 3;
+const tokens = options.short ? "24" : "48";
+const runs = options.short ? "12" : "30";
+const { threads } = options;
+const cache = join(tmpdir(), "skein-bench-prepared");
+const file = await defaultModelPath();
+const directories = new Map<string, string>();
+const conversionMs: Record<string, number> = {};
+for (const target of PROVIDERS) {
+  const cold = join(tmpdir(), `skein-bench-cold-${process.pid}`);
+  const began = performance.now();
+  await prepareCached({ file, target, cache: cold, now: Date.now() });
+  conversionMs[target] = performance.now() - began;
+  await rm(cold, { recursive: true });
+  directories.set(target, await prepareCached({ file, target, cache, now: Date.now() }));
+}
+const llama = options["without-llama"] ? undefined : await llamaFolder();
+
+const loads = new Map<string, LoadSample[]>(PROVIDERS.map((name) => [name, []]));
+const raws = new Map<string, RawSample[]>(PROVIDERS.map((name) => [name, []]));
+const llamas: LlamaSample[] = [];
+for (let round = 0; round < rounds; round++) {
+  for (const name of PROVIDERS) {
+    const directory = directories.get(name)!;
+    raws.get(name)!.push(await sampleOf<RawSample>("engine-raw", name, directory, threads, runs));
+    loads
+      .get(name)!
+      .push(await sampleOf<LoadSample>("engine-load", name, directory, threads, tokens, String(Date.now())));
   }
-  const results = PROVIDERS.map((provider) => {
-    const of = (pick: (sample: Sample) => number): number[] => samples.get(provider)!.map(pick);
-    return {
-      provider,
-      threads: Number(options.threads),
-      tokensPerSecond: 1_000 / median(of(({ tokenMs }) => tokenMs)),
-      bestTokensPerSecond: 1_000 / Math.min(...of(({ tokenMs }) => tokenMs)),
-      firstTokenMs: median(of(({ firstTokenMs }) => firstTokenMs)),
-      bestFirstTokenMs: Math.min(...of(({ firstTokenMs }) => firstTokenMs)),
-      rssMb: median(of(({ rssMb }) => rssMb)),
-      peakRssMb: Math.max(...of(({ peakRssMb }) => peakRssMb)),
-    };
-  });
-  if (options.json) {
-    console.log(JSON.stringify({ benchmark: "engine", machine: facts, rounds, tokens, results }));
-    return;
-  }
-  console.log(
-    `${facts.cpu}, ${facts.cores} cores, ${facts.memoryMb} MB, ${facts.system}, Node ${facts.node}, load ${facts.load.toFixed(2)}`,
-  );
-  console.log(`one chat of ${tokens} tokens, ${rounds} fresh processes each, ${options.threads} threads\n`);
-  console.log("provider   tokens/s (best)   start to first token (best)   resident (highest)");
-  for (const {
+  if (llama !== undefined) llamas.push(await sampleOf<LlamaSample>("engine-llama", llama, file, threads, tokens));
+}
+
+const beside = llamas.length > 0 ? medianOf(llamas) : undefined;
+const results = PROVIDERS.map((provider) => {
+  const engine = medianOf(loads.get(provider)!);
+  const raw = medianOf(raws.get(provider)!);
+  return {
     provider,
-    tokensPerSecond,
-    bestTokensPerSecond,
-    firstTokenMs,
-    bestFirstTokenMs,
-    rssMb,
-    peakRssMb,
-  } of results) {
-    const speed = `${tokensPerSecond.toFixed(1)} (${bestTokensPerSecond.toFixed(1)})`;
-    const start = `${(firstTokenMs / 1_000).toFixed(2)} s (${(bestFirstTokenMs / 1_000).toFixed(2)} s)`;
-    console.log(
-      `${provider.padEnd(10)} ${speed.padEnd(17)} ${start.padEnd(29)} ${rssMb.toFixed(0)} MiB (${peakRssMb.toFixed(0)} MiB)`,
-    );
-  }
-}
-
-const provider = PROVIDERS.find((name) => name === options.child);
-if (provider !== undefined && options.directory !== undefined) {
+    threads: Number(threads),
+    tokensPerSecond: engine.tokensPerSecond,
+    tokensPerSecondAt8: engine.tokensPerSecondAt8,
+    at8OverOne: engine.tokensPerSecondAt8 / engine.tokensPerSecond,
+    rawTokensPerSecond: 1_000 / raw.stepMs,
+    rawTokensPerSecondAt8: 8_000 / raw.stepAt8Ms,
+    loopShare: raw.loopMs / raw.stepMs,
+    loopShareAt8: raw.loopAt8Ms / raw.stepAt8Ms,
+    loopShareDrawnAt8: raw.loopDrawnAt8Ms / raw.stepAt8Ms,
+    prefill256Ms: engine.prefill256Ms,
+    rawPrefill256Ms: raw.prefill256Ms,
+    coldTurnMs: engine.coldTurnMs,
+    secondTurnMs: engine.secondTurnMs,
+    secondTurnPrefilled: engine.secondTurnPrefilled,
+    secondTurnNew: engine.secondTurnNew,
+    crowdFailed: engine.crowdFailed,
+    crowdGapP50Ms: engine.crowdGapP50Ms,
+    crowdGapP99Ms: engine.crowdGapP99Ms,
+    crowdGapMostMs: engine.crowdGapMostMs,
+    /** Two decode steps and a tick's prompts, as measured in that run: what the 99th percentile is held against. */
+    crowdGapBoundMs: 2 * engine.crowdStepMs + engine.crowdChunkMs,
+    crowdTokensPerSecond: engine.crowdTokensPerSecond,
+    crowdFirstTokenP99Ms: engine.crowdFirstTokenP99Ms,
+    firstTokenMs: engine.firstTokenMs,
+    coldConversionMs: conversionMs[provider]!,
+    rssMb: engine.rssMb,
+    peakRssMb: engine.peakRssMb,
+    ...(beside && {
+      llamaTokensPerSecond: beside.tokensPerSecond,
+      overLlama: engine.tokensPerSecond / beside.tokensPerSecond,
+      overLlamaAt8: engine.tokensPerSecondAt8 / beside.tokensPerSecondAt8,
+      prefillOverLlama: beside.prefill256Ms / engine.prefill256Ms,
+    }),
+  };
+});
+if (options.json) {
   console.log(
-    JSON.stringify(await measureOnce(provider, options.directory, Number(options.threads), Number(options.tokens))),
+    JSON.stringify({ benchmark: "engine", machine: facts, rounds, tokens: Number(tokens), results, llama: beside }),
   );
 } else {
-  await main();
+  const { cpu, cores, memoryMb, system, node, load } = facts;
+  console.log(`${cpu}, ${cores} cores, ${memoryMb} MB, ${system}, Node ${node}, load ${load.toFixed(2)}`);
+  console.log(`medians of ${rounds} fresh processes each, ${threads} threads\n`);
+  for (const key of Object.keys(results[0]!) as (keyof (typeof results)[0])[]) {
+    const show = (value: unknown): string =>
+      typeof value === "number" ? String(Number(value.toPrecision(4))) : String(value);
+    console.log(`${key.padEnd(24)}${results.map((result) => show(result[key]).padEnd(12)).join("")}`);
+  }
 }

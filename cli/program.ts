@@ -148,6 +148,31 @@ export function program(done: (verb: Verb) => void): Command {
     .description("what this machine can do, and what to mend")
     .action((flags) => done(async (shell) => (await import("./verbs/doctor.ts")).doctor(flags, shell)));
 
+  const models = skein.command("models").description("models on this machine's disk").helpCommand(false);
+  dataDir(models.command("list"))
+    .description("what is there, and what has a name")
+    .option("--json", "JSON, the same in every version")
+    .action((flags) => done(async (shell) => (await import("./verbs/models.ts")).listModels(flags, shell)));
+  dataDir(models.command("pull"))
+    .description("fetch a model, or go on where it stopped; prints where it lies")
+    .argument("<name>", "a name of the list, hf:owner/repository, or hf:owner/repository:file.gguf")
+    .action((name: string, flags) =>
+      done(async (shell) => (await import("./verbs/models.ts")).pullModel(name, flags, shell)),
+    );
+  dataDir(models.command("show"))
+    .description("what a model is and needs")
+    .argument("<name>", "a name of the list")
+    .option("--json", "JSON, the same in every version")
+    .action((name: string, flags) =>
+      done(async (shell) => (await import("./verbs/models.ts")).showModel(name, flags, shell)),
+    );
+  dataDir(models.command("rm"))
+    .description("remove a model from the disk")
+    .argument("<name>", "a name of the list")
+    .action((name: string, flags) =>
+      done(async (shell) => (await import("./verbs/models.ts")).removeModel(name, flags, shell)),
+    );
+
   const token = skein.command("join-token").description("tokens with which machines join").helpCommand(false);
   reading(token.command("create"))
     .description("make a token; it is shown once")

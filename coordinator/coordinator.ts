@@ -163,6 +163,7 @@ export async function startCoordinator(options: CoordinatorOptions, around: Surr
       metrics: coordinatorMetrics(
         () => loop,
         () => sessions.size,
+        (worker, replica) => sessions.enginesOf(worker, replica),
       ),
       meshUrls: () => meshUrls,
       caller: () => ({

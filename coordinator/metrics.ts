@@ -1,5 +1,7 @@
 /** Prometheus metrics of the coordinator, read from the state when they are asked for. */
 import { Gauge, Registry } from "prom-client";
+import type { EngineReport } from "../protocol/engine-stats.ts";
+import { engineMetricsText } from "./engine-metrics.ts";
 import type { Loop } from "./loop.ts";
 import { statusReport } from "./status-report.ts";
 
@@ -11,6 +13,7 @@ const PROXY = { STARTING: 1, HEALTHY: 2, UNHEALTHY: 3, DRAINING: 4, DRAINED: 5 }
 export function coordinatorMetrics(
   loop: () => Loop,
   sessions: () => number,
+  enginesOf: (worker: string, replica: string) => readonly EngineReport[],
 ): () => Promise<{ type: string; text: string }> {
   const registry = new Registry();
   const gauge = <L extends string>(name: string, help: string, labelNames: readonly L[]): Gauge<L> =>
@@ -47,6 +50,11 @@ export function coordinatorMetrics(
     for (const w of report.skein.workers) workers.inc({ status: w.status });
     links.set(sessions());
     revision.set(loop().revision);
-    return { type: registry.contentType, text: await registry.metrics() };
+    const engines = Object.values(loop().state.replicas).flatMap(({ id, app, deployment: name, worker }) =>
+      worker === null
+        ? []
+        : enginesOf(worker, id).map((engine) => ({ application: app, deployment: name, replica: id, engine })),
+    );
+    return { type: registry.contentType, text: (await registry.metrics()) + engineMetricsText(engines) };
   };
 }

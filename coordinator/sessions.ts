@@ -3,6 +3,7 @@
  * Knows no sockets (each is a `Wire`) and no clock.
  */
 import { parseToCoordinator, type FromCoordinator, type Join } from "../protocol/control.ts";
+import type { EngineReport, Engines } from "../protocol/engine-stats.ts";
 import { SkeinError } from "../protocol/errors.ts";
 import { PROTOCOL, checkCompatible } from "../protocol/heads.ts";
 import type { HostId, IngressId, WorkerId } from "../protocol/ids.ts";
@@ -57,6 +58,8 @@ export class Sessions {
   readonly #now: () => number;
   readonly #all = new Set<Session>();
   readonly #byPeer = new Map<string, Session>();
+  /** What workers' engines last told, by worker: for metrics alone, so it never enters the state. */
+  readonly #engines = new Map<string, Engines>();
   #tickedAtMs: number;
 
   constructor(loop: () => Loop, gate: Gate, now: () => number) {
@@ -68,6 +71,11 @@ export class Sessions {
 
   get size(): number {
     return this.#all.size;
+  }
+
+  /** Engines of a replica, where its worker has told of any. */
+  enginesOf(worker: string, replica: string): readonly EngineReport[] {
+    return this.#engines.get(worker)?.replicas.find((one) => one.replica === replica)?.engines ?? [];
   }
 
   open(wire: Wire): Session {
@@ -110,6 +118,10 @@ export class Sessions {
             .report(peer.id, message)
             .catch(() => {});
           return;
+        case "engines":
+          if (peer.role !== "worker") throw new SkeinError("PROTOCOL", "Only a worker has engines.");
+          this.#engines.set(peer.id, message);
+          return;
         case "stats":
           if (peer.role !== "ingress") throw new SkeinError("PROTOCOL", "Only an ingress sends statistics.");
           void this.#loop()
@@ -139,6 +151,7 @@ export class Sessions {
     const { peer } = session;
     if (peer === null || this.#byPeer.get(peerKey(peer)) !== session) return;
     this.#byPeer.delete(peerKey(peer));
+    this.#engines.delete(peer.id);
     this.#loop().detach(peer);
     const gone =
       peer.role === "worker"

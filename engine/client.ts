@@ -276,8 +276,8 @@ export class EngineClient {
     this.#dead = error;
     this.#stopWatch?.();
     this.#thread.terminate();
-    for (const waiting of [this.#ready, this.#probe, this.#load, ...this.#stats, ...this.#questions.values()])
-      waiting?.reject(error);
+    const waiting = [this.#ready, this.#probe, this.#load, ...this.#stats, ...this.#questions.values()];
+    for (const one of waiting) one?.reject(error);
     this.#questions.clear();
     for (const generation of this.#generations.values()) generation.failed(error);
     this.#generations.clear();

@@ -53,3 +53,9 @@ export const SILENCE_GRACE_MS = 2_000;
 
 /** Milliseconds for a thread to end by itself before it is terminated. */
 export const CLOSE_GRACE_MS = 5_000;
+
+/** Texts of one call of an embedder: bounds what waits for one answer. */
+export const EMBED_TEXTS_MAX = 2_048;
+
+/** Tokens with padding in one run of an encoder: bounds the scores of attention, which are this times the length of a row. */
+export const EMBED_RUN_TOKENS = 4_096;

@@ -3,6 +3,7 @@
  * temperature, top-k, top-p, min-p.
  */
 import { LOGIT_BIAS_TOKENS_MAX } from "./limits.ts";
+import { drawRanked } from "./ranking.ts";
 import type { SamplingParameters } from "./types.ts";
 
 export const GREEDY: SamplingParameters = {
@@ -24,11 +25,6 @@ export interface TokenHistory {
   /** How often each id occurs in the answer. */
   readonly counts: ReadonlyMap<number, number>;
 }
-
-/** First guess, in nats below the best, of how deep the filters reach; doubled until it is deep enough, so that few tokens are sorted. */
-const FIRST_DEPTH_NATS = 8;
-/** Deeper than this a weight is 0 in 64-bit arithmetic. */
-const BOTTOM_NATS = 746;
 
 /** Throws a RangeError that names the parameter which makes no sense. */
 export function checkSampling(parameters: SamplingParameters): void {
@@ -90,7 +86,7 @@ function choose(scores: Float32Array, parameters: SamplingParameters, uniform: n
   if (temperature === 0 || topK === 1) return best;
   const filtered = topK > 0 || topP < 1 || minP > 0;
   return filtered
-    ? drawFiltered(scores, parameters, scores[best]!, uniform)
+    ? drawRanked(scores, parameters, scores[best]!, uniform)
     : drawAll(scores, temperature, scores[best]!, uniform);
 }
 
@@ -132,51 +128,6 @@ function drawAll(scores: Float32Array, temperature: number, highest: number, uni
   for (let i = 0; i < scores.length; i++) total += weights[i] = weightOf(scores[i]!, highest, temperature);
   return pick(weights, total * uniform);
 }
-
-function drawFiltered(scores: Float32Array, parameters: SamplingParameters, highest: number, uniform: number): number {
-  const { temperature, topP, minP } = parameters;
-  const ranked = rank(scores, parameters, highest);
-  const weights = ranked.tokens.map((token) => weightOf(scores[token]!, highest, temperature));
-  let kept = 0;
-  for (let mass = 0; kept < weights.length && mass < topP * ranked.total; kept++) mass += weights[kept]!;
-  // The best weighs 1, so min-p is a threshold on the weight itself.
-  while (kept > 1 && weights[kept - 1]! < minP) kept--;
-  weights.length = kept;
-  return ranked.tokens[pick(weights, sum(weights) * uniform)]!;
-}
-
-/**
- * The best tokens, best first, equals by id: as many as top-k allows, or enough for top-p and min-p to cut among them.
- * `total` is the weight of all that top-k leaves, whether or not it is listed.
- */
-function rank(
-  scores: Float32Array,
-  parameters: SamplingParameters,
-  highest: number,
-): { tokens: number[]; total: number } {
-  const { temperature, topK, topP, minP } = parameters;
-  const limit = topK > 0 ? Math.min(topK, scores.length) : scores.length;
-  const isLimited = limit < scores.length;
-  let total = 0;
-  if (!isLimited) for (const score of scores) total += weightOf(score, highest, temperature);
-  for (let depth = FIRST_DEPTH_NATS; ; depth *= 2) {
-    const threshold = highest - depth * temperature;
-    let tokens: number[] = [];
-    let mass = 0;
-    for (let i = 0; i < scores.length; i++) {
-      if (scores[i]! < threshold) continue;
-      tokens.push(i);
-      mass += weightOf(scores[i]!, highest, temperature);
-    }
-    const isDeepEnough = isLimited ? tokens.length >= limit : mass >= topP * total || Math.exp(-depth) < minP;
-    if (!isDeepEnough && depth < BOTTOM_NATS) continue;
-    tokens = tokens.sort((a, b) => scores[b]! - scores[a]! || a - b).slice(0, limit);
-    if (isLimited) total = sum(tokens.map((token) => weightOf(scores[token]!, highest, temperature)));
-    return { tokens, total };
-  }
-}
-
-const sum = (values: readonly number[]): number => values.reduce((left, right) => left + right, 0);
 
 function weightOf(score: number, highest: number, temperature: number): number {
   const weight = Math.exp((score - highest) / temperature);

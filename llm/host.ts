@@ -26,11 +26,11 @@ export interface EngineModel {
   /** Source of its chat template; undefined: it has none. */
   readonly chatTemplate: string | undefined;
   generate(request: GenerateRequest): EngineOutput;
+  /** Undefined before anything was asked of it. */
+  stats(): Promise<EngineStats | undefined>;
   /** The ids that `generate` would take for this input. */
   tokenize(input: PromptInput): Promise<readonly number[]>;
   detokenize(tokens: readonly number[]): Promise<string>;
-  /** Undefined before anything was asked of it. */
-  stats(): Promise<EngineStats | undefined>;
   close(): Promise<void>;
 }
 

@@ -6,6 +6,7 @@
 import * as z from "zod";
 import { SkeinError } from "./errors.ts";
 import { grpcOptionsSchema, httpOptionsSchema, loggingConfigSchema } from "./config.ts";
+import { enginesSchema } from "./engine-stats.ts";
 import { CONTROL_MESSAGE_MAX, MESSAGE_MAX, REPLICAS_MAX } from "./limits.ts";
 import { routingTableSchema, versionSchema } from "./routes.ts";
 
@@ -155,6 +156,7 @@ export const toCoordinatorSchema = z.discriminatedUnion("type", [
   joinSchema,
   workerReportSchema,
   ingressStatsSchema,
+  enginesSchema,
   leaveSchema,
   pong,
 ]);

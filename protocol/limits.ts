@@ -135,3 +135,9 @@ export const OPENAI_RETRY_AFTER_MAX_S = 60;
 export const OPENAI_REQUESTS_MAX = 64;
 /** Models of one application. */
 export const OPENAI_MODELS_MAX = 64;
+
+/** Engines of one replica that are reported: one for each model that it loads. */
+export const ENGINES_MAX = 16;
+
+/** Buckets of a histogram in a report. */
+export const HISTOGRAM_BUCKETS_MAX = 64;

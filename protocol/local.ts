@@ -5,6 +5,7 @@
 import type { Manifest } from "./artefact.ts";
 import type { Capabilities, IngressAddress, IngressReport, IngressSpec, ReplicaSpec } from "./control.ts";
 import type { HttpOptions } from "./config.ts";
+import type { EngineReport } from "./engine-stats.ts";
 
 /** File descriptor of the pipe by which a child sees its parent's death (node/parent.ts). */
 export const PARENT_FD = 4;
@@ -161,7 +162,7 @@ export type FromReplica =
       readonly maxOngoingRequests?: number;
     }
   /** Sent every ALIVE_MS from the main thread: a replica that is silent is checked and then replaced. */
-  | { readonly type: "alive"; readonly ongoing: number }
+  | { readonly type: "alive"; readonly ongoing: number; readonly engines?: readonly EngineReport[] }
   | {
       readonly type: "needModel";
       readonly id: number;

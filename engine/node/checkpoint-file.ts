@@ -1,12 +1,11 @@
 /** A checkpoint on disk: a GGUF file, or the folder of a safetensors repository. */
-import { type FileHandle, open, stat } from "node:fs/promises";
-import { join } from "node:path";
+import { stat } from "node:fs/promises";
 import type { ByteSource } from "../gguf/source.ts";
 import type { EmitOptions } from "../onnx/decoder.ts";
 import { planCheckpoint, planPreparation, type Preparation } from "../prepare.ts";
 import { openRepository } from "../safetensors/checkpoint.ts";
-import { type RepositoryFiles, shardNames } from "../safetensors/files.ts";
-import { sourceOfFile } from "./file-source.ts";
+import { shardNames } from "../safetensors/files.ts";
+import { Folder } from "./folder.ts";
 
 /** Files beside the weights that a conversion depends on. */
 const SMALL_FILES = [
@@ -59,40 +58,4 @@ async function openFolder(folder: Folder): Promise<CheckpointFile> {
     },
     close: () => folder.close(),
   };
-}
-
-/** Files of a folder, each opened once. */
-class Folder implements RepositoryFiles {
-  readonly path: string;
-  readonly #handles: FileHandle[] = [];
-  readonly #opened = new Map<string, ByteSource>();
-
-  constructor(path: string) {
-    this.path = path;
-  }
-
-  async open(name: string): Promise<ByteSource | undefined> {
-    try {
-      return this.#opened.get(name) ?? (await this.#keep(name, join(this.path, name)));
-    } catch (error) {
-      if (error instanceof Error && "code" in error && error.code === "ENOENT") return undefined;
-      throw error;
-    }
-  }
-
-  openPath(path: string): Promise<ByteSource> {
-    return this.#keep("", path);
-  }
-
-  async close(): Promise<void> {
-    for (const handle of this.#handles.splice(0)) await handle.close();
-  }
-
-  async #keep(name: string, path: string): Promise<ByteSource> {
-    const handle = await open(path);
-    this.#handles.push(handle);
-    const source = await sourceOfFile(handle);
-    this.#opened.set(name, source);
-    return source;
-  }
 }

@@ -64,7 +64,7 @@ class DecoderEmitter {
     this.#config = config;
     this.#architecture = ARCHITECTURES[config.architecture];
     this.#dialect = dialect;
-    this.#tensors = new TensorShelf(checkpoint);
+    this.#tensors = new TensorShelf(checkpoint.tensors, config.architecture, checkpoint.normOffset);
     this.positions = Math.min(config.contextLength, MOST_POSITIONS);
   }
 

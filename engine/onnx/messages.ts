@@ -13,19 +13,25 @@ export const CONTRIB_DOMAIN = "com.microsoft";
 export const DATA_TYPE = { float32: 1, uint8: 2, int8: 3, int32: 6, int64: 7, float16: 10, bfloat16: 16 } as const;
 export type DataType = keyof typeof DATA_TYPE;
 
-/** An integer, or a float where wrapped: JavaScript's numbers don't say which they are. */
-export type Attribute = number | { readonly float: number };
+/** An integer, a list of them, or a float where wrapped: JavaScript's numbers don't say which they are. */
+export type Attribute = number | readonly number[] | { readonly float: number };
 export type Attributes = Readonly<Record<string, Attribute>>;
 /** A size, or the name of one that is known at run time only. */
 export type Dimension = number | string;
 
 const ATTRIBUTE_FLOAT = 1;
 const ATTRIBUTE_INT = 2;
+const ATTRIBUTE_INTS = 7;
 
 function attribute(name: string, value: Attribute): Uint8Array {
-  return typeof value === "number"
-    ? messageField(5, [stringField(1, name), integerField(3, value), integerField(20, ATTRIBUTE_INT)])
-    : messageField(5, [stringField(1, name), floatField(2, value.float), integerField(20, ATTRIBUTE_FLOAT)]);
+  const field = (type: number, values: readonly Uint8Array[]): Uint8Array =>
+    messageField(5, [stringField(1, name), ...values, integerField(20, type)]);
+  if (typeof value === "number") return field(ATTRIBUTE_INT, [integerField(3, value)]);
+  if ("float" in value) return field(ATTRIBUTE_FLOAT, [floatField(2, value.float)]);
+  return field(
+    ATTRIBUTE_INTS,
+    value.map((item) => integerField(8, item)),
+  );
 }
 
 /** NodeProto as a field of the graph. Empty names are absent optional inputs and outputs. */

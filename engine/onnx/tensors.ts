@@ -1,5 +1,5 @@
 /** Hands out a checkpoint's tensors by name, checks their shapes, and knows which were asked for. */
-import type { Checkpoint, CheckpointTensor } from "../checkpoint.ts";
+import type { CheckpointTensor } from "../checkpoint.ts";
 import { dequantise } from "../gguf/dequantise.ts";
 import { CheckpointError } from "../gguf/error.ts";
 import type { GraphBuilder } from "./graph.ts";
@@ -14,9 +14,10 @@ export class TensorShelf {
   readonly #normOffset: number;
   readonly #used = new Set<string>();
 
-  constructor({ tensors, config, normOffset }: Checkpoint) {
+  /** `kind` of model, for messages; `normOffset` is added to each norm's weights. */
+  constructor(tensors: ReadonlyMap<string, CheckpointTensor>, kind: string, normOffset = 0) {
     this.#tensors = tensors;
-    this.#kind = config.architecture;
+    this.#kind = kind;
     this.#normOffset = normOffset;
     this.elements = [...tensors.values()].reduce(
       (sum, { shape }) => sum + shape.reduce((product, size) => product * size, 1),

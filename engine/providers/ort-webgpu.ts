@@ -18,6 +18,8 @@ export interface GpuSession {
 
 export interface GpuRuntime {
   readonly device: GPUDevice;
+  /** Resolves with a sentence when the device is gone, also when it was destroyed on purpose. */
+  readonly lost: Promise<string>;
   /** Outputs named in `inPlace` stay on the GPU. Fails where an operator has no GPU kernel. */
   createSession(
     graph: Uint8Array,
@@ -45,14 +47,18 @@ function exclusively<T>(work: () => Promise<T>): Promise<T> {
 export function gpuRuntime(ort: OrtWeb, device: GPUDevice): GpuRuntime {
   // ONNX Runtime Web computes with one thread here: the GPU does the work.
   ort.env.wasm.numThreads = 1;
-  const lost = device.lost.then(({ reason, message }): never => {
-    throw new Error(`the GPU device was lost (${reason}): ${message || "no reason given"}`);
+  const lost = device.lost.then(
+    ({ reason, message }) => `the GPU device was lost (${reason}): ${message || "no reason given"}`,
+  );
+  const failure = lost.then((reason): never => {
+    throw new Error(reason);
   });
-  lost.catch(() => undefined);
-  const onDevice = <T>(work: () => Promise<T>): Promise<T> => Promise.race([exclusively(work), lost]);
+  failure.catch(() => undefined);
+  const onDevice = <T>(work: () => Promise<T>): Promise<T> => Promise.race([exclusively(work), failure]);
 
   return {
     device,
+    lost,
     async createSession(graph, weights, inPlace) {
       const session = await onDevice(() =>
         ort.InferenceSession.create(graph, {

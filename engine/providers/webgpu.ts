@@ -86,6 +86,7 @@ export async function createWebgpuRunner(prepared: PreparedModel, options: Webgp
     config,
     slots: options.slots,
     slotLength: options.slotLength,
+    lost: runtime.lost,
     async prefill(slot, tokens, start, wantLogits) {
       const step = prefillStep(layout, config, slot, tokens, start);
       cache.stageSlot(slot, start);

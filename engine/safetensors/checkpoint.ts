@@ -54,7 +54,7 @@ export async function openRepository(
   const { source, tensors } = await openShards(files);
   const { architecture } = modelConfig;
   const isTied = config["tie_word_embeddings"] ?? architecture === "gemma3";
-  const named = renamed(tensors, architecture);
+  const named = renamed(tensors, (name) => (COMPUTED.test(name) ? undefined : ggufName(name, architecture)));
   // A tied head is sometimes stored twice.
   if (isTied === true) named.delete("output.weight");
   else if (!named.has("output.weight"))
@@ -71,20 +71,22 @@ export async function openRepository(
   };
 }
 
-function renamed(
+/** The tensors under the names that `nameOf` gives; those without one are left out. */
+export function renamed(
   tensors: ReadonlyMap<string, SafetensorsTensor>,
-  architecture: ArchitectureName,
+  nameOf: (name: string) => string | undefined,
 ): Map<string, CheckpointTensor> {
   const named = new Map<string, CheckpointTensor>();
   for (const [name, { type, shape, offset, byteLength }] of tensors) {
-    if (COMPUTED.test(name)) continue;
+    const own = nameOf(name);
+    if (own === undefined) continue;
     const format = FORMATS[type];
     if (format === undefined) {
       throw new CheckpointError(
         `tensor ${JSON.stringify(name)} is stored as ${type}, which can't be read; use a repository with F32, F16 or BF16 tensors`,
       );
     }
-    named.set(ggufName(name, architecture), { name, format, shape, offset, byteLength });
+    named.set(own, { name, format, shape, offset, byteLength });
   }
   return named;
 }

@@ -31,7 +31,7 @@ const argsSchema = z.strictObject({
 });
 type ModelArgs = z.input<typeof modelSchema>;
 
-/** What `args` of the OpenAI application say. */
+/** What the builder `skein/llm:openai` takes: `args` of a configuration, or `models=…` on the command line. */
 export interface OpenAIArgs {
   /** Names with commas between, or a list of names and settings. */
   readonly models: string | readonly ModelArgs[];

@@ -7,6 +7,8 @@ import { createServer, type AddressInfo, type Server } from "node:net";
 /** One run of a request in a replica. */
 export interface Run {
   readonly pid: number;
+  /** When it was heard of, ms since 1970. Runs in two replicas are heard of in any order. */
+  readonly at: number;
   ended: boolean;
 }
 
@@ -37,7 +39,6 @@ export class Observer {
     return (this.#server.address() as AddressInfo).port;
   }
 
-  /** In the order in which they began. */
   runs(id: string): readonly Run[] {
     return this.#runs.get(id) ?? [];
   }
@@ -54,7 +55,7 @@ export class Observer {
     const [pid = "", what, id = ""] = line.split(" ");
     const runs = this.#runs.get(id) ?? [];
     this.#runs.set(id, runs);
-    if (what === "begin") runs.push({ pid: Number(pid), ended: false });
+    if (what === "begin") runs.push({ pid: Number(pid), at: Date.now(), ended: false });
     else {
       const run = runs.find((one) => one.pid === Number(pid) && !one.ended);
       if (run !== undefined) run.ended = true;

@@ -21,22 +21,17 @@ const asked = (kind: Kind, over: Partial<Outcome> = {}): Outcome => ({
 const lost = { wrong: "500: Internal Server Error", status: 500 };
 const cut = { wrong: "ECONNRESET", broken: true, cut: true };
 const refused = { wrong: "ECONNREFUSED", status: null, broken: true };
-const ran = (...pids: number[]): Run[] => pids.map((pid) => ({ pid, ended: true }));
+const ran = (...pids: number[]): Run[] => pids.map((pid, i) => ({ pid, at: 990 + i * 1_000, ended: true }));
 
 describe("a request that was answered", () => {
   it.each<[string, Kind, Run[], Target, Fault, RegExp | null]>([
     ["ran once", "post", ran(OTHER), "replica", "kill", null],
     ["ran nowhere", "get", [], "replica", "kill", /no replica has run it$/],
-    ["ran to no end", "get", [{ pid: OTHER, ended: false }], "replica", "kill", /to its end/],
+    ["ran to no end", "get", [{ pid: OTHER, at: 990, ended: false }], "replica", "kill", /to its end/],
     ["ran again after its first replica died", "keyed", ran(VICTIM, OTHER), "replica", "kill", null],
-    [
-      "ran again though its first replica lives",
-      "keyed",
-      ran(OTHER, VICTIM),
-      "replica",
-      "kill",
-      /nothing had happened/,
-    ],
+    ["ran again though its first replica lives", "keyed", ran(OTHER, OTHER), "replica", "kill", /nothing had happened/],
+    ["ran again, heard of the other way round", "keyed", ran(VICTIM, OTHER).reverse(), "replica", "kill", null],
+    ["had come in before the freeze, and ran again after it", "get", ran(OTHER, VICTIM), "replica", "stop", null],
     ["ran again without a key", "post", ran(VICTIM, OTHER), "replica", "kill", /without a key/],
     ["ran three times", "get", ran(VICTIM, VICTIM, OTHER), "replica", "kill", /ran 3 times/],
     ["ran again behind a frozen ingress", "keyed", ran(OTHER, OTHER), "ingress", "stop", null],
@@ -46,6 +41,11 @@ describe("a request that was answered", () => {
     if (says === null) expect(judged).toBeNull();
     else expect(judged).toMatch(says);
   });
+});
+
+it("what was sent elsewhere while a replica was frozen must not run there when it goes on", () => {
+  const late = asked("get", { startedAt: 1_100 });
+  expect(verdict(late, ran(OTHER, VICTIM), harm("replica", "stop"))).toMatch(/nothing had happened/);
 });
 
 describe("a request that failed", () => {

@@ -22,6 +22,8 @@ export interface Harm {
 
 /** What a client may still feel after all was well again for the first one: connections that die in its pool, ms. */
 const AFTERMATH_MS = 500;
+/** A replica that was hurt may be heard of this long after it last ran, ms. */
+const HEARD_LATE_MS = 500;
 
 /** What `verdict` says of a failure that nothing can prevent. */
 export const EXCUSED = Symbol("excused");
@@ -37,14 +39,19 @@ export function verdict(outcome: Outcome, runs: readonly Run[], harm: Harm): typ
   return isExcused(outcome, harm) ? EXCUSED : outcome.wrong;
 }
 
-function ranTooOften({ kind }: Outcome, runs: readonly Run[], { target, fault, pids }: Harm): string | null {
+function ranTooOften(
+  { kind, startedAt }: Outcome,
+  runs: readonly Run[],
+  { target, fault, pids, from }: Harm,
+): string | null {
   if (runs.length <= 1) return null;
   const where = runs.map((run) => `${run.pid}${run.ended ? "" : " (not to its end)"}`).join(", ");
   if (kind === "post") return `ran ${runs.length} times without a key: on ${where}`;
   if (runs.length > 2) return `ran ${runs.length} times: on ${where}`;
   // A frozen ingress has lost all its links when it goes on, and can't know what had been done behind them.
   if (target === "ingress" && fault === "stop") return null;
-  return pids.includes(runs[0]!.pid)
+  // What had come in before a replica was frozen may begin when it goes on; what came meanwhile must not.
+  return runs.some((run) => pids.includes(run.pid) && (run.at <= from + HEARD_LATE_MS || startedAt <= from))
     ? null
     : `ran twice, though nothing had happened to the first replica: on ${where}`;
 }

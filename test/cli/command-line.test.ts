@@ -40,6 +40,7 @@ describe("help", () => {
       "chat",
       "exec",
       "doctor",
+      "models",
       "join-token",
       "api-key",
       "version",

@@ -244,6 +244,7 @@ describe("control messages", () => {
     },
     report: { message: { type: "report", held: VERSION, replicas: [], ingress: null }, by: ["worker"] },
     stats: { message: { type: "stats", held: VERSION, deployments: [] }, by: ["ingress"] },
+    engines: { message: { type: "engines", replicas: [] }, by: ["worker"] },
     leave: { message: { type: "leave", reason: "test" }, by: ["worker", "ingress"] },
     pong: { message: { type: "pong" }, by: ["worker", "ingress"] },
   };

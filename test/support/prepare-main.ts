@@ -1,8 +1,8 @@
-/** Fetches what the tests need and no test should wait for: the packed browser and the default model. Prints each stage. */
+/** Fetches what the tests need and no test should wait for: the packed browser, the default model and the encoder. Prints each stage. */
 import { EXIT, OUTSIDE, SkeinError } from "../../protocol/errors.ts";
-import { describeProgress } from "../../worker/models/progress.ts";
+import { describeProgress, type OnProgress } from "../../worker/models/progress.ts";
 import { browserKitProblem, ensureBrowserKit } from "./browser-kit.ts";
-import { defaultModelPath } from "./default-model.ts";
+import { defaultModelPath, encoderModelPath } from "./default-model.ts";
 
 const terminal = process.stdout.isTTY;
 const logIntervalMs = 5_000;
@@ -14,21 +14,27 @@ try {
     await ensureBrowserKit();
   } else console.log(`Browser tests will be skipped: ${problem}.`);
 
-  let lastStage = "";
-  let lastLog = -Infinity;
-  const path = await defaultModelPath((progress) => {
-    const now = performance.now();
-    if (!terminal && progress.stage === lastStage && now - lastLog < logIntervalMs) return;
-    lastStage = progress.stage;
-    lastLog = now;
-    const line = `Default model ${describeProgress(progress)}`;
-    if (terminal) process.stdout.write(`\r${line}\x1b[K`);
-    else console.log(line);
-  });
-  if (terminal && lastStage !== "") process.stdout.write("\n");
-  console.log(`Default model: ${path}`);
+  console.log(`Default model: ${await shown("Default model", defaultModelPath)}`);
+  console.log(`Encoder: ${await shown("Encoder", encoderModelPath)}`);
 } catch (thrown) {
   const error = SkeinError.from(thrown);
   console.error(error.message);
   process.exitCode = OUTSIDE[error.code].exit || EXIT.failed;
+}
+
+/** Fetches with a line for each stage and now and then, or one that moves on a terminal. */
+async function shown(name: string, fetch: (onProgress: OnProgress) => Promise<string>): Promise<string> {
+  let lastStage = "";
+  let lastLog = -Infinity;
+  const path = await fetch((progress) => {
+    const now = performance.now();
+    if (!terminal && progress.stage === lastStage && now - lastLog < logIntervalMs) return;
+    lastStage = progress.stage;
+    lastLog = now;
+    const line = `${name} ${describeProgress(progress)}`;
+    if (terminal) process.stdout.write(`\r${line}\x1b[K`);
+    else console.log(line);
+  });
+  if (terminal && lastStage !== "") process.stdout.write("\n");
+  return path;
 }

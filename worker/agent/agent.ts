@@ -15,7 +15,7 @@ import type { ReplicaOptions } from "../../protocol/local.ts";
 import { ControlLink, type Identity } from "./control-link.ts";
 import { IngressOfHost } from "./held-ingress.ts";
 import { ReplicaOfWorker, type ReplicaHost } from "./held-replica.ts";
-import { LEAVE_WITHIN_MS, REPORT_COALESCE_MS, REPORT_INTERVAL_MS, TICK_MS } from "./limits.ts";
+import { ENGINES_EVERY_TICKS, LEAVE_WITHIN_MS, REPORT_COALESCE_MS, REPORT_INTERVAL_MS, TICK_MS } from "./limits.ts";
 import type { AgentPlatform, Cancel } from "./platform.ts";
 import { newerAssignment, reconcile, type Action } from "./reconcile.ts";
 
@@ -53,6 +53,7 @@ export class Agent {
   #leaveBy: number | null = null;
   #left: (() => void) | null = null;
   #ticking: Cancel | null = null;
+  #ticks = 0;
   #pending = false;
   #reconciling = false;
   #reportedAt = 0;
@@ -159,6 +160,7 @@ export class Agent {
       this.#link.tick();
       for (const replica of this.#replicas.values()) replica.tick();
       this.#ingress?.tick();
+      if (++this.#ticks % ENGINES_EVERY_TICKS === 0) this.#reportEngines();
       this.#reconcile();
       if (this.#platform.now() - this.#reportedAt >= REPORT_INTERVAL_MS) this.#report();
     });
@@ -210,6 +212,13 @@ export class Agent {
       case "forgetIngress":
         this.#ingress = null;
     }
+  }
+
+  #reportEngines(): void {
+    const replicas = [...this.#replicas.values()]
+      .filter(({ engines }) => engines.length > 0)
+      .map(({ spec, engines }) => ({ replica: spec.replica, engines: [...engines] }));
+    if (replicas.length > 0) this.#link.send({ type: "engines", replicas });
   }
 
   #report(): void {

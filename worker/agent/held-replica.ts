@@ -4,6 +4,7 @@
  */
 import type { Manifest } from "../../protocol/artefact.ts";
 import type { IngressAddress, ReplicaReport, ReplicaSpec } from "../../protocol/control.ts";
+import type { EngineReport } from "../../protocol/engine-stats.ts";
 import { SkeinError } from "../../protocol/errors.ts";
 import type { FromReplica, ReplicaOptions, ToReplica } from "../../protocol/local.ts";
 import {
@@ -46,6 +47,8 @@ export class ReplicaOfWorker implements HeldReplica {
   #startedAtMs: number;
   #wasReady = false;
   #silentTicks = 0;
+  /** What its engines last told. */
+  engines: readonly EngineReport[] = [];
   /** Why we ended it, where we did. */
   #verdict: string | null = null;
 
@@ -174,6 +177,7 @@ export class ReplicaOfWorker implements HeldReplica {
     this.#silentTicks = 0;
     switch (message.type) {
       case "alive":
+        this.engines = message.engines ?? [];
         this.#status = { ...this.#status, ongoing: message.ongoing };
         if (this.#wasReady && this.#status.state === "unhealthy" && this.#verdict === null && this.#ownError === null)
           this.#set({ state: "ready", error: undefined });

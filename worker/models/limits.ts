@@ -19,3 +19,7 @@ export const ZIP_DIRECTORY_MAX = 8 * 1024 * 1024;
 export const LOCK_POLL_MS = 100;
 /** Between progress reports, ms. */
 export const PROGRESS_INTERVAL_MS = 200;
+/** Of a hub's answers about a repository, bytes: a line for each of its files. */
+export const HUB_LISTING_MAX = 8 * 1024 * 1024;
+/** For such an answer, ms. */
+export const HUB_LISTING_TIMEOUT_MS = 20_000;

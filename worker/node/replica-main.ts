@@ -70,7 +70,7 @@ receive = (message) => {
   else if (message.type === "stop") void stop(message.timeoutMs);
   else replica.receive(message);
 };
-setInterval(() => tell({ type: "alive", ongoing: replica.ongoing }), ALIVE_MS);
+setInterval(() => tell({ type: "alive", ongoing: replica.ongoing, engines: engines.reports }), ALIVE_MS);
 
 const started = replica.start();
 // After start has taken the options: what came behind them is newer.

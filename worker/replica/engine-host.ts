@@ -5,10 +5,15 @@
 import { EngineClient, type EngineThread, type LoadSpec, type ProviderName } from "../../engine/index.ts";
 import type { EngineHost, EngineModel, ModelRequest } from "../../llm/host.ts";
 import { SkeinError } from "../../protocol/errors.ts";
+import type { EngineReport } from "../../protocol/engine-stats.ts";
+import { ENGINES_MAX } from "../../protocol/limits.ts";
 import type { ReplicaOptions, LocatedModel } from "../../protocol/local.ts";
 
-/** Chats at a time when nobody says: a slot of 2,048 tokens of a 135M model is 94 MB when full, and memory is taken as it fills. */
-const SLOTS_DEFAULT = 4;
+/**
+ * Chats at a time when nobody says: a slot of 2,048 tokens of a 135M model is 94 MB. `native` takes memory as slots fill, `wasm` at once
+ * and from 4 GiB that the weights share.
+ */
+const SLOTS_DEFAULT: Readonly<Record<ProviderName, number>> = { native: 8, webgpu: 8, wasm: 4 };
 
 export interface EngineHostParts {
   readonly options: Pick<ReplicaOptions, "spec" | "device" | "allowSoftwareGpu">;
@@ -28,7 +33,10 @@ export interface EngineHostParts {
 
 export class ReplicaEngineHost implements EngineHost {
   readonly #parts: EngineHostParts;
-  readonly #clients = new Set<EngineClient>();
+  /** Engines with the names of their models. */
+  readonly #clients = new Map<EngineClient, string>();
+  #reports: readonly EngineReport[] = [];
+  #asking = false;
 
   constructor(parts: EngineHostParts) {
     this.#parts = parts;
@@ -54,7 +62,26 @@ export class ReplicaEngineHost implements EngineHost {
 
   /** Ends every engine thread in good order. */
   async close(): Promise<void> {
-    await Promise.all([...this.#clients].map((client) => client.close()));
+    await Promise.all([...this.#clients.keys()].map((client) => client.close()));
+  }
+
+  /** What the engines last told of themselves; asks them anew, unless a model step still holds up the answers. */
+  get reports(): readonly EngineReport[] {
+    if (!this.#asking && this.#clients.size > 0) {
+      this.#asking = true;
+      void this.#ask().finally(() => (this.#asking = false));
+    }
+    return this.#reports;
+  }
+
+  async #ask(): Promise<void> {
+    const engines = [...this.#clients].slice(0, ENGINES_MAX);
+    const asked = engines.map(async ([client, model]) => {
+      // An engine that is gone or has no model yet says nothing.
+      const stats = await client.stats().catch(() => undefined);
+      return stats === undefined ? [] : [{ model: model.slice(0, 200), ...stats }];
+    });
+    this.#reports = (await Promise.all(asked)).flat();
   }
 
   async #candidates(request: ModelRequest): Promise<readonly ProviderName[]> {
@@ -70,7 +97,7 @@ export class ReplicaEngineHost implements EngineHost {
     onProgress(`waiting for model ${request.name}`);
     const reference = await open(await locate(request.name, provider), provider);
     const client = await EngineClient.start({ spawn, after, onDead });
-    this.#clients.add(client);
+    this.#clients.set(client, request.name);
     const close = async (): Promise<void> => {
       this.#clients.delete(client);
       await client.close();
@@ -81,7 +108,7 @@ export class ReplicaEngineHost implements EngineHost {
           prepared: { [provider]: reference },
           provider,
           threads: Math.max(1, Math.floor(options.spec.cpus)),
-          slots: request.slots ?? SLOTS_DEFAULT,
+          slots: request.slots ?? SLOTS_DEFAULT[provider],
           slotLength: request.slotLength,
           allowSoftwareGpu: options.allowSoftwareGpu,
         },

@@ -11,6 +11,7 @@ function cpuRuntime(distort: (values: Float32Array, tokens: number) => void = ()
   const memory = new Map<GPUBuffer, Float32Array>();
   return {
     device: {} as GPUDevice,
+    lost: new Promise(() => {}),
     async createSession(graph): Promise<GpuSession> {
       const session = await ort.InferenceSession.create(graph, { logSeverityLevel: 3 });
       return {

@@ -190,7 +190,7 @@ test("the textbook's class answers through the engine's thread, with a tiny mode
   expect(answer.text.length).toBeGreaterThan(0);
   expect(await request({ method: "POST" }, '"Could you explain what is dask?"')).toEqual(answer);
   // The engine's slots are the limit, since the code says none.
-  expect(said.findLast((m) => m.type === "status")).toMatchObject({ state: "ready", maxOngoingRequests: 4 });
+  expect(said.findLast((m) => m.type === "status")).toMatchObject({ state: "ready", maxOngoingRequests: 8 });
   const exit = once(child, "exit");
   child.send({ type: "stop", timeoutMs: 5000, waitLoopMs: 1000 });
   expect((await exit)[0]).toBe(0);

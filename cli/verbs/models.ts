@@ -1,0 +1,85 @@
+/** `skein models`: what models are on this disk, and fetching, describing and removing them. */
+import { resolve } from "node:path";
+import { EXIT } from "../../protocol/errors.ts";
+import { modelNames } from "../../worker/models/catalogue.ts";
+import { describeProgress } from "../../worker/models/progress.ts";
+import { removeStored, storedModels } from "../../worker/models/stored-models.ts";
+import { describeModel } from "../../worker/node/describe-model.ts";
+import { ensureModel } from "../../worker/node/ensure-model.ts";
+import { CommandFailed } from "../failure.ts";
+import type { Shell } from "../shell.ts";
+import { nearest } from "../suggest.ts";
+import { table } from "../table.ts";
+
+export interface ModelFlags {
+  readonly dataDir?: string;
+  readonly json?: boolean;
+}
+
+const directoryOf = ({ dataDir }: ModelFlags, shell: Shell): string =>
+  dataDir === undefined ? shell.dataDirectory : resolve(shell.cwd, dataDir);
+const megabytes = (bytes: number): string => `${(bytes / 1e6).toFixed(1)} MB`;
+
+export async function listModels(flags: ModelFlags, shell: Shell): Promise<number> {
+  const stored = await storedModels(directoryOf(flags, shell));
+  const here = new Set(stored.map(({ name }) => name));
+  const elsewhere = modelNames.filter((name) => !here.has(name));
+  if (flags.json === true) shell.out(`${JSON.stringify({ stored, known: elsewhere }, null, 2)}\n`);
+  else {
+    const rows = stored.map(({ name, bytes, source }) => [name, megabytes(bytes), source]);
+    shell.out(table(["NAME", "SIZE", "SOURCE"], [...rows, ...elsewhere.map((name) => [name, "-", "not fetched yet"])]));
+  }
+  return EXIT.ok;
+}
+
+export async function pullModel(name: string, flags: ModelFlags, shell: Shell): Promise<number> {
+  const path = await ensureModel(name, {
+    dataDir: directoryOf(flags, shell),
+    onProgress: (progress) => shell.progress.show(`${name} ${describeProgress(progress)}`),
+    signal: shell.stop,
+  });
+  shell.progress.clear();
+  shell.out(`${path}\n`);
+  return EXIT.ok;
+}
+
+/** What is on the disk only: nothing is fetched to be shown. */
+export async function showModel(name: string, flags: ModelFlags, shell: Shell): Promise<number> {
+  const stored = await storedModels(directoryOf(flags, shell));
+  const model = stored.find((candidate) => candidate.name === name);
+  if (model === undefined)
+    throw missing(
+      name,
+      stored.map((candidate) => candidate.name),
+    );
+  const facts = { ...model, ...(await describeModel(model.path)) };
+  if (flags.json === true) shell.out(`${JSON.stringify(facts, null, 2)}\n`);
+  else {
+    const { kind, architecture, layers, contextLength, vocabulary, bytesPerToken, hasChatTemplate } = facts;
+    const turns = kind === "encoder" ? "" : hasChatTemplate ? ", for chats" : ", for plain prompts only";
+    shell.out(
+      `${name}: ${kind}${turns}\n` +
+        `  ${architecture}, ${layers} layers, ${contextLength} tokens at most, ${vocabulary} in the vocabulary\n` +
+        (bytesPerToken > 0 ? `  ${Math.ceil(bytesPerToken / 1024)} KiB of memory for each token of a slot\n` : "") +
+        `  ${megabytes(model.bytes)} from ${model.source}\n  ${model.path}\n`,
+    );
+  }
+  return EXIT.ok;
+}
+
+export async function removeModel(name: string, flags: ModelFlags, shell: Shell): Promise<number> {
+  const directory = directoryOf(flags, shell);
+  if (!(await removeStored(directory, name)))
+    throw missing(
+      name,
+      (await storedModels(directory)).map((model) => model.name),
+    );
+  shell.note(`Removed ${name}.`);
+  return EXIT.ok;
+}
+
+function missing(name: string, known: readonly string[]): CommandFailed {
+  const near = nearest(name, known);
+  const hint = near === undefined ? "See: skein models list" : `Did you mean "${near}"?`;
+  return new CommandFailed(EXIT.notFound, `No model "${name}" is on this disk. ${hint}`);
+}

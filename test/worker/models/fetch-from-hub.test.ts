@@ -1,0 +1,190 @@
+import { createHash } from "node:crypto";
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { fetchModel, type FetchModelOptions } from "../../../worker/models/fetch-model.ts";
+import { parseHubName } from "../../../worker/models/hub-listing.ts";
+import { removeStored, storedModels } from "../../../worker/models/stored-models.ts";
+import { makeTinyGguf } from "../../support/tiny-gguf.ts";
+import { makeTinyRepository } from "../../support/tiny-repository.ts";
+import { deadEndpoint, noPython } from "./sources.ts";
+
+const COMMIT = "0123456789abcdef0123456789abcdef01234567";
+const TOKEN = "hf_secret";
+
+let dataDir: string;
+beforeEach(async () => void (dataDir = await mkdtemp(join(tmpdir(), "skein-hub-"))));
+afterEach(() => rm(dataDir, { recursive: true, force: true }));
+
+const get = (name: string, options: Partial<FetchModelOptions>) =>
+  fetchModel(name, { dataDir, fetch, run: noPython, now: () => performance.now(), ...options });
+
+/** A hub with one repository, `someone/model`, which names large files by their SHA-256 and small ones as git does. */
+async function startHub(files: ReadonlyMap<string, Uint8Array>, { isPrivate = false } = {}) {
+  const asked: string[] = [];
+  const isLarge = (name: string): boolean => /\.(gguf|safetensors)$/.test(name);
+  const entry = ([path, bytes]: [string, Uint8Array]): object => {
+    const oid = createHash("sha1").update(`blob ${bytes.length}\0`).update(bytes).digest("hex");
+    const lfs = { oid: createHash("sha256").update(bytes).digest("hex"), size: bytes.length };
+    return { type: "file", path, size: bytes.length, oid, ...(isLarge(path) ? { lfs } : {}) };
+  };
+  const server = createServer((request, response) => {
+    const { range, authorization } = request.headers;
+    asked.push(`${request.url}${range === undefined ? "" : ` ${range}`}`);
+    const answer = (value: unknown): void => void response.end(JSON.stringify(value));
+    if (isPrivate && authorization !== `Bearer ${TOKEN}`) return void response.writeHead(401).end();
+    if (request.url === "/api/models/someone/model/revision/main") return answer({ sha: COMMIT });
+    if (request.url === `/api/models/someone/model/tree/${COMMIT}?recursive=true`)
+      return answer([{ type: "directory", path: "onnx", size: 0 }, ...[...files].map(entry)]);
+    const bytes = files.get(request.url!.replace(`/someone/model/resolve/${COMMIT}/`, ""));
+    if (bytes === undefined) return void response.writeHead(404).end();
+    const [, from, to] = /^bytes=(\d+)-(\d*)$/.exec(range ?? "bytes=0-")!;
+    const end = to === "" ? bytes.length : Math.min(bytes.length, Number(to) + 1);
+    response.writeHead(206, { "content-range": `bytes ${from}-${end - 1}/${bytes.length}` });
+    response.end(bytes.subarray(Number(from), end));
+  });
+  await new Promise<void>((listening) => server.listen(0, "127.0.0.1", listening));
+  return {
+    asked,
+    endpoint: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    async [Symbol.asyncDispose]() {
+      server.closeAllConnections();
+      await new Promise((closed) => server.close(closed));
+    },
+  };
+}
+
+const gguf = makeTinyGguf().bytes;
+
+test("names of the hub, and what is none", () => {
+  expect(parseHubName("smollm2-135m-instruct")).toBeUndefined();
+  expect(parseHubName("hf:a/b")).toEqual({ repository: "a/b", revision: "main", file: undefined });
+  expect(parseHubName("hf:a/b@v1.0:sub/x.gguf")).toEqual({ repository: "a/b", revision: "v1.0", file: "sub/x.gguf" });
+  for (const name of [
+    "hf:a",
+    "hf:a/b/c",
+    "hf:../b",
+    "hf:a/..",
+    "hf:a/b:../x.gguf",
+    "hf:a/b:x/../../y.gguf",
+    "hf:a/b?c",
+    "hf:",
+  ])
+    expect(() => parseHubName(name), name).toThrow("is not a name of the hub");
+});
+
+describe("a repository", () => {
+  test("of safetensors: the files that matter, checked, listed, kept, removed", async () => {
+    const { contents } = makeTinyRepository("qwen3", { shards: 2 });
+    const files = new Map([
+      ...contents,
+      ["README.md", Buffer.from("x")],
+      ["pytorch_model.bin", Buffer.from("y")],
+    ] as const);
+    await using hub = await startHub(files, { isPrivate: true });
+    const options = { hubEndpoint: hub.endpoint, hubToken: TOKEN };
+    const { path } = await get("hf:someone/model", options);
+    expect((await readdir(path)).toSorted()).toEqual([...contents.keys()].toSorted());
+    for (const [name, bytes] of contents)
+      expect(new Uint8Array(await readFile(join(path, name)))).toEqual(new Uint8Array(bytes));
+    // Nobody is asked any more.
+    expect(await get("hf:someone/model", { hubEndpoint: await deadEndpoint(), offline: true })).toEqual({ path });
+    const bytes = [...contents.values()].reduce((sum, { length }) => sum + length, 0);
+    const stored = { name: "hf:someone/model", path, bytes, source: "someone/model@0123456789ab" };
+    expect(await storedModels(dataDir)).toEqual([stored]);
+    expect(await removeStored(dataDir, "hf:someone/model")).toBe(true);
+    expect(await removeStored(dataDir, "hf:someone/model")).toBe(false);
+    expect(await readdir(join(dataDir, "models", "repositories"))).toEqual([]);
+  });
+
+  test("of one GGUF file is that file; of several, one must be named", async () => {
+    await using hub = await startHub(new Map([["a.gguf", gguf]]));
+    const { path } = await get("hf:someone/model", { hubEndpoint: hub.endpoint });
+    expect(new Uint8Array(await readFile(path))).toEqual(new Uint8Array(gguf));
+    await using more = await startHub(
+      new Map([
+        ["a.gguf", gguf],
+        ["sub/b.gguf", gguf],
+      ]),
+    );
+    const failure = get("hf:someone/model@main", { hubEndpoint: more.endpoint });
+    await expect(failure).rejects.toThrow("has 2 GGUF files; name one, such as hf:someone/model:a.gguf");
+    const named = await get("hf:someone/model:sub/b.gguf", { hubEndpoint: more.endpoint });
+    expect(named.path.endsWith(join("sub", "b.gguf"))).toBe(true);
+    await expect(get("hf:someone/model:c.gguf", { hubEndpoint: more.endpoint })).rejects.toMatchObject({
+      code: "NOT_FOUND",
+    });
+  });
+
+  test("that can't be run is refused before a byte of its weights is fetched", async () => {
+    const { contents } = makeTinyRepository("llama");
+    contents.set("config.json", new Uint8Array(Buffer.from('{"architectures": ["MambaForCausalLM"]}')));
+    await using hub = await startHub(contents);
+    await expect(get("hf:someone/model", { hubEndpoint: hub.endpoint })).rejects.toMatchObject({
+      code: "UNIMPLEMENTED",
+      message: expect.stringContaining('"MambaForCausalLM" is not supported') as string,
+    });
+    expect(hub.asked.filter((url) => url.includes("safetensors "))).toEqual([]);
+
+    const foreign = Buffer.concat([gguf, Buffer.alloc(8 * 1024 * 1024)]);
+    foreign.write("mamba", foreign.indexOf("llama"));
+    await using other = await startHub(new Map([["x.gguf", new Uint8Array(foreign)]]));
+    await expect(get("hf:someone/model", { hubEndpoint: other.endpoint })).rejects.toMatchObject({
+      code: "UNIMPLEMENTED",
+    });
+    expect(other.asked.filter((url) => url.includes(".gguf"))).toEqual([
+      `/someone/model/resolve/${COMMIT}/x.gguf bytes=0-${4 * 1024 * 1024 - 1}`,
+    ]);
+  });
+
+  test("that needs a token, is missing, or isn't reached: what to do", async () => {
+    await using hub = await startHub(new Map([["a.gguf", gguf]]), { isPrivate: true });
+    const failed = (name: string, options: Partial<FetchModelOptions>) =>
+      get(name, options).catch((error: unknown) => error);
+    expect(await failed("hf:someone/model", { hubEndpoint: hub.endpoint })).toMatchObject({
+      code: "PERMISSION_DENIED",
+      message: expect.stringContaining("set HF_TOKEN") as string,
+    });
+    const options = { hubEndpoint: hub.endpoint, hubToken: TOKEN };
+    expect(await failed("hf:someone/else", options)).toMatchObject({ code: "NOT_FOUND" });
+    expect(await failed("hf:a/b", { hubEndpoint: await deadEndpoint() })).toMatchObject({ code: "UNAVAILABLE" });
+    expect(await failed("hf:a/b", { offline: true })).toMatchObject({
+      message: expect.stringContaining("HF_HUB_OFFLINE") as string,
+    });
+    expect(await failed("hf:a", {})).toMatchObject({ code: "INVALID_ARGUMENT" });
+  });
+
+  test("with other content than its hash is refused", async () => {
+    const files = new Map([["a.gguf", gguf]]);
+    await using hub = await startHub(files);
+    const fetchWrong: typeof fetch = async (url, init) => {
+      const response = await fetch(url, init);
+      const range = new Headers(init?.headers).get("range");
+      if (range !== "bytes=0-") return response;
+      const bytes = new Uint8Array(await response.arrayBuffer());
+      bytes[bytes.length - 1]! ^= 1;
+      return new Response(bytes, { status: 206, headers: response.headers });
+    };
+    await expect(get("hf:someone/model", { hubEndpoint: hub.endpoint, fetch: fetchWrong })).rejects.toThrow(
+      "not the expected one",
+    );
+  });
+});
+
+test("what Hugging Face's own tools have fetched is used where it lies, if it is whole", async () => {
+  const hubCache = join(dataDir, "cache");
+  const snapshot = join(hubCache, "models--someone--model", "snapshots", COMMIT);
+  await mkdir(snapshot, { recursive: true });
+  await mkdir(join(hubCache, "models--someone--model", "refs"));
+  await writeFile(join(hubCache, "models--someone--model", "refs", "main"), COMMIT);
+  const { contents } = makeTinyRepository("llama", { shards: 2 });
+  for (const [name, bytes] of contents) await writeFile(join(snapshot, name), bytes);
+  const options = { hubCache, offline: true };
+  expect(await get("hf:someone/model", options)).toEqual({ path: snapshot });
+  expect(await get(`hf:someone/model@${COMMIT}`, options)).toEqual({ path: snapshot });
+  await rm(join(snapshot, "model-00002-of-00002.safetensors"));
+  await expect(get("hf:someone/model", options)).rejects.toMatchObject({ code: "UNAVAILABLE" });
+});

