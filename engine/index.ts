@@ -9,7 +9,7 @@ export {
 export { EngineGeneration, type GenerationEnd, type GenerationPiece } from "./generation.ts";
 export { CHOICES_MAX } from "./limits.ts";
 export { choiceSeed } from "./prf.ts";
-export { PromptTooLongError } from "./prompt-too-long.ts";
+export { EngineFullError, PromptTooLongError } from "./refusals.ts";
 export { GREEDY } from "./sampler.ts";
 export type { EngineStats, Histogram } from "./stats.ts";
 export type {

@@ -15,6 +15,7 @@ import {
 import { placement } from "./placement.ts";
 import { type Cached, PrefixCache } from "./prefix-cache.ts";
 import { nextStep, prefillCost, type SchedulerBudget, type Step } from "./scheduler.ts";
+import { EngineFullError } from "./refusals.ts";
 import { type GenerationRequest, type Output, Sequence, type TokenText, type Usage } from "./sequence.ts";
 import { type EngineStats, StatsCollector } from "./stats.ts";
 import type { Runner } from "./types.ts";
@@ -97,7 +98,7 @@ export class EngineLoop {
     if (this.#broken) throw this.#broken;
     const { runner, text, now } = this.#options;
     if (this.#running.length >= SEQUENCES_MAX)
-      throw new Error(`the engine is full: ${SEQUENCES_MAX} generations run or wait`);
+      throw new EngineFullError(`the engine is full: ${SEQUENCES_MAX} generations run or wait`);
     checkRequest(request, runner);
     const at = now();
     const sequence = new Sequence(id, request, text, {

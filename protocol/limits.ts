@@ -131,6 +131,8 @@ export const OPENAI_KEEP_ALIVE_MS = 15_000;
 /** What clients are told to wait while a model loads, s, whatever the estimate says. */
 export const OPENAI_RETRY_AFTER_MIN_S = 1;
 export const OPENAI_RETRY_AFTER_MAX_S = 60;
+/** Requests that one replica of a model takes: they wait in its engine, where callers get their turns, and not at the ingress. */
+export const OPENAI_REQUESTS_MAX = 64;
 /** Models of one application. */
 export const OPENAI_MODELS_MAX = 64;
 

@@ -1,11 +1,12 @@
-/** The ready-made application: a router and a deployment for each model, from what `args` in YAML or on the command line say. */
+/** The ready-made application: one model that is its own ingress, or a router and a deployment for each, from what `args` in YAML or on the command line say. */
 import * as z from "zod";
 import { SkeinError } from "../../protocol/errors.ts";
-import { OPENAI_MODELS_MAX } from "../../protocol/limits.ts";
+import { OPENAI_MODELS_MAX, OPENAI_REQUESTS_MAX } from "../../protocol/limits.ts";
 import { deployment, type Application } from "../../serve/deployment.ts";
 import { SLOT_LENGTH_DEFAULT } from "../language-model.ts";
-import { ModelServer } from "./model-server.ts";
-import { OpenAI } from "./router.ts";
+import type { DeploymentOptions } from "../../serve/options.ts";
+import { ModelServer, type ModelSettings } from "./model-server.ts";
+import { OpenAI, OpenAIModel } from "./router.ts";
 
 /** Requests that the router passes on at a time: it only carries them, and the models' replicas count. */
 const ROUTED_REQUESTS_MAX = 10_000;
@@ -26,6 +27,7 @@ const modelSchema = z.union([
 ]);
 const argsSchema = z.strictObject({
   models: z.union([z.string().min(1), z.array(modelSchema).min(1).max(OPENAI_MODELS_MAX)]),
+  router: z.union([z.boolean(), z.stringbool()]).optional(),
 });
 type ModelArgs = z.input<typeof modelSchema>;
 
@@ -33,10 +35,12 @@ type ModelArgs = z.input<typeof modelSchema>;
 export interface OpenAIArgs {
   /** Names with commas between, or a list of names and settings. */
   readonly models: string | readonly ModelArgs[];
+  /** A router in front of one model as well: while the model loads it answers 503 with a time, where requests would wait otherwise. */
+  readonly router?: boolean;
 }
 
 /** Throws `INVALID_ARGUMENT` that says what the arguments should be. */
-export function openaiApplication(args: OpenAIArgs): Application<OpenAI> {
+export function openaiApplication(args: OpenAIArgs): Application {
   const read = argsSchema.safeParse(args);
   if (!read.success) throw new SkeinError("INVALID_ARGUMENT", explain(read.error));
   const { models } = read.data;
@@ -45,31 +49,41 @@ export function openaiApplication(args: OpenAIArgs): Application<OpenAI> {
   const twice = served.find(({ id }, at) => served.findIndex((other) => other.id === id) !== at);
   if (twice !== undefined)
     throw new SkeinError("INVALID_ARGUMENT", `The model '${twice.id}' is listed twice: give one of them another id.`);
+  const [only, ...others] = served;
+  if (only !== undefined && others.length === 0 && read.data.router !== true)
+    return deployment(OpenAIModel, only.options).bind(only.settings);
   return deployment(OpenAI, {
     name: "OpenAI",
     maxOngoingRequests: ROUTED_REQUESTS_MAX,
     retry: "no-output",
     rayActorOptions: { numCpus: 0.1 },
-  }).bind(served.map(({ id, application }) => ({ id, handle: application })) as never);
+  }).bind(
+    served.map(({ id, options, settings }) => ({
+      id,
+      handle: deployment(ModelServer, options).bind(settings),
+    })) as never,
+  );
 }
 
 function modelOf(given: Exclude<z.output<typeof modelSchema>, string>) {
   const { source } = given;
   const id = given.id ?? (/[/\\]/.test(source) && /^[./\\]|^\w:/.test(source) ? fileName(source) : source);
   if (id === "") throw new SkeinError("INVALID_ARGUMENT", "A model's name must not be empty.");
-  const application = deployment(ModelServer, {
+  const options: DeploymentOptions = {
     name: id.replace(/[#/\s]+/g, "-"),
+    maxOngoingRequests: OPENAI_REQUESTS_MAX,
     retry: "no-output",
     rayActorOptions: { numCpus: given.num_cpus ?? 1, numGpus: given.num_gpus ?? "auto" },
     ...(given.num_replicas === undefined ? {} : { numReplicas: given.num_replicas }),
-  }).bind({
+  };
+  const settings: ModelSettings = {
     id,
     source,
     device: given.device ?? "auto",
     slotLength: given.slot_length ?? SLOT_LENGTH_DEFAULT,
     slots: given.slots ?? null,
-  });
-  return { id, application };
+  };
+  return { id, options, settings };
 }
 
 /** `/models/tiny.gguf` is `tiny`. */

@@ -1,5 +1,5 @@
 /** Failures in OpenAI's words: `{"error":{message,type,param,code}}` with a status. Pure. */
-import { EngineDeadError, PromptTooLongError } from "../../engine/index.ts";
+import { EngineDeadError, EngineFullError, PromptTooLongError } from "../../engine/index.ts";
 import { OUTSIDE, SkeinError } from "../../protocol/errors.ts";
 
 export interface ErrorFields {
@@ -54,6 +54,8 @@ export function apiError(thrown: unknown, requestId: string, prompt = "messages"
   if (thrown instanceof PromptTooLongError)
     return new ApiError(400, sentence(thrown.message), { param: prompt, code: "context_length_exceeded" });
   if (thrown instanceof RangeError) return new ApiError(400, sentence(thrown.message), { code: "invalid_value" });
+  if (thrown instanceof EngineFullError)
+    return new ApiError(429, sentence(thrown.message), { code: "rate_limit_exceeded", retryAfter: 1 });
   if (thrown instanceof EngineDeadError)
     return new ApiError(503, `The model's engine ended: ${thrown.message}.`, { code: "engine_dead", retryAfter: 2 });
   if (thrown instanceof SkeinError && thrown.code !== "APPLICATION_ERROR") {

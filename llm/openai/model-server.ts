@@ -79,27 +79,32 @@ export class ModelServer {
   }
 
   /** The answer to a request's body. What goes wrong is told in it. */
-  async *answer(endpoint: Endpoint, body: unknown, ctx: Context): Answer {
-    const told = withErrors(this.#answer(endpoint, body, ctx), ctx.requestId, ENDPOINTS[endpoint], (error) =>
-      console.error(`Request ${ctx.requestId} failed:`, error),
+  answer(endpoint: Endpoint, body: unknown, ctx: Context): Answer {
+    return this.respond(endpoint, body, ctx.requestId, ctx.signal);
+  }
+
+  /** The same, for who calls it off himself. */
+  respond(endpoint: Endpoint, body: unknown, requestId: string, signal: AbortSignal): Answer {
+    const told = withErrors(this.#answer(endpoint, body, signal), requestId, ENDPOINTS[endpoint], (error) =>
+      console.error(`Request ${requestId} failed:`, error),
     );
-    yield* keptAlive(told, OPENAI_KEEP_ALIVE_MS, this.#surroundings);
+    return keptAlive(told, OPENAI_KEEP_ALIVE_MS, this.#surroundings);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await (this.#model as EngineModel | undefined)?.close();
   }
 
-  #answer(endpoint: Endpoint, body: unknown, ctx: Context): Answer {
+  #answer(endpoint: Endpoint, body: unknown, signal: AbortSignal): Answer {
     switch (endpoint) {
       case "chat/completions":
-        return this.#chat(body, ctx);
+        return this.#chat(body, signal);
       case "completions":
-        return this.#completion(body, ctx);
+        return this.#completion(body, signal);
       case "responses":
-        return this.#response(body, ctx);
+        return this.#response(body, signal);
       case "embeddings":
-        return embeddings(body, this.#settings.id, undefined, ctx.signal);
+        return embeddings(body, this.#settings.id, undefined, signal);
       case "tokenize":
         return tokenize(this.#model, body, this.#format);
       case "detokenize":
@@ -107,22 +112,22 @@ export class ModelServer {
     }
   }
 
-  async *#chat(body: unknown, ctx: Context): Answer {
+  async *#chat(body: unknown, signal: AbortSignal): Answer {
     const ask = readChat(body, this.#format, this.#surroundings.random);
-    const choices = await Choices.start(this.#model, ask.asks, ask.asks.length, this.#surroundings, ctx.signal);
+    const choices = await Choices.start(this.#model, ask.asks, ask.asks.length, this.#surroundings, signal);
     yield* (ask.stream ? streamedChat : wholeChat)(choices, ask, this.#facts("chatcmpl-"));
   }
 
-  async *#completion(body: unknown, ctx: Context): Answer {
+  async *#completion(body: unknown, signal: AbortSignal): Answer {
     const ask = readCompletion(body, this.#surroundings.random);
-    const choices = await Choices.start(this.#model, ask.asks, ask.answersPerPrompt, this.#surroundings, ctx.signal);
+    const choices = await Choices.start(this.#model, ask.asks, ask.answersPerPrompt, this.#surroundings, signal);
     const echoes = await this.#echoes(ask);
     yield* (ask.stream ? streamedCompletion : wholeCompletion)(choices, ask, this.#facts("cmpl-"), echoes);
   }
 
-  async *#response(body: unknown, ctx: Context): Answer {
+  async *#response(body: unknown, signal: AbortSignal): Answer {
     const ask = readResponse(body, this.#format, this.#surroundings.random);
-    const choices = await Choices.start(this.#model, [ask.ask], 1, this.#surroundings, ctx.signal);
+    const choices = await Choices.start(this.#model, [ask.ask], 1, this.#surroundings, signal);
     yield* (ask.stream ? streamedResponse : wholeResponse)(choices, ask, this.#facts("resp_"), this.#surroundings);
   }
 

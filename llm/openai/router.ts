@@ -1,4 +1,4 @@
-/** The ingress deployment: OpenAI's routes. Finds the model that a request names, and passes on what the model's replica answers. */
+/** OpenAI's routes. Finds the model that a request names, and passes on what the model answers, wherever it runs. */
 import { Hono } from "hono";
 import { OPENAI_BODY_MAX } from "../../protocol/limits.ts";
 import type { Context } from "../../serve/context.ts";
@@ -7,38 +7,62 @@ import { withErrors, type Answer, type AnswerHead } from "./answer.ts";
 import type { Surroundings } from "./choices.ts";
 import { ApiError, apiError, invalid } from "./errors.ts";
 import { LoadedModel } from "./loading.ts";
-import { ENDPOINTS, type Endpoint, type ModelServer } from "./model-server.ts";
+import { ENDPOINTS, ModelServer, type Endpoint, type ModelCard, type ModelSettings } from "./model-server.ts";
 import { REAL } from "./surroundings.ts";
 
-/** A model behind the router: its name and its deployment. */
+/** A model as the routes see it. */
+interface Backend {
+  readonly id: string;
+  /** Answered once it is loaded. */
+  describe(): PromiseLike<ModelCard>;
+  answer(endpoint: Endpoint, body: unknown, ctx: Context): { readonly answer: Answer; readonly cancel: () => void };
+}
+
+interface Known extends Backend {
+  readonly loaded: LoadedModel;
+}
+
+/** A model in a deployment of its own. */
 export interface ServedModel {
   readonly id: string;
   readonly handle: DeploymentHandle<ModelServer>;
 }
 
-interface Known extends ServedModel {
-  readonly loaded: LoadedModel;
-}
+const remote = ({ id, handle }: ServedModel): Backend => ({
+  id,
+  describe: () => handle.describe(),
+  answer: (endpoint, body, ctx) => {
+    const call = ctx.call(handle).options({ stream: true }).answer(endpoint, body);
+    return { answer: call[Symbol.asyncIterator]() as Answer, cancel: () => call.cancel() };
+  },
+});
+
+const local = (id: string, server: ModelServer): Backend => ({
+  id,
+  describe: () => Promise.resolve(server.describe()),
+  answer: (endpoint, body, ctx) => {
+    const left = new AbortController();
+    const signal = AbortSignal.any([ctx.signal, left.signal]);
+    return { answer: server.respond(endpoint, body, ctx.requestId, signal), cancel: () => left.abort() };
+  },
+});
 
 type Env = { Bindings: { readonly ctx: Context } };
 
-export class OpenAI {
-  readonly #served: readonly ServedModel[];
+class Routes {
   readonly #surroundings: Surroundings;
   readonly #app = this.#routes();
   #models: ReadonlyMap<string, Known> = new Map();
 
-  constructor(models: readonly ServedModel[], surroundings: Surroundings = REAL) {
-    this.#served = models;
+  constructor(surroundings: Surroundings) {
     this.#surroundings = surroundings;
   }
 
-  /** Ready at once: who asks for a model that still loads is told so. */
-  init(): void {
+  serve(backends: readonly Backend[]): void {
     this.#models = new Map(
-      this.#served.map(({ id, handle }) => [
-        id,
-        { id, handle, loaded: new LoadedModel(id, () => handle.describe(), this.#surroundings) },
+      backends.map((backend) => [
+        backend.id,
+        { ...backend, loaded: new LoadedModel(backend.id, () => backend.describe(), this.#surroundings) },
       ]),
     );
   }
@@ -77,14 +101,8 @@ export class OpenAI {
     const body = await readBody(request);
     const model = this.#modelFor(body["model"]);
     await model.loaded.ready();
-    const call = ctx.call(model.handle).options({ stream: true }).answer(endpoint, body);
-    const answer = withErrors(
-      call[Symbol.asyncIterator]() as Answer,
-      ctx.requestId,
-      ENDPOINTS[endpoint],
-      console.error,
-    );
-    return responseOf(answer, () => call.cancel());
+    const { answer, cancel } = model.answer(endpoint, body, ctx);
+    return responseOf(withErrors(answer, ctx.requestId, ENDPOINTS[endpoint], console.error), cancel);
   }
 
   /** As Ray Serve has it: one model need not be named. */
@@ -105,6 +123,52 @@ export class OpenAI {
 
   #available(): string {
     return `Available models: [${[...this.#models.keys()].map((id) => `'${id}'`).join(", ")}].`;
+  }
+}
+
+/** The ingress of several models: each is a deployment of its own. */
+export class OpenAI {
+  readonly #served: readonly ServedModel[];
+  readonly #routes: Routes;
+
+  constructor(models: readonly ServedModel[], surroundings: Surroundings = REAL) {
+    this.#served = models;
+    this.#routes = new Routes(surroundings);
+  }
+
+  /** Ready at once: who asks for a model that still loads is told so. */
+  init(): void {
+    this.#routes.serve(this.#served.map(remote));
+  }
+
+  fetch(request: Request, ctx: Context): Response | Promise<Response> {
+    return this.#routes.fetch(request, ctx);
+  }
+}
+
+/** One model that is its own ingress: what it says passes one process less. */
+export class OpenAIModel {
+  readonly #id: string;
+  readonly #server: ModelServer;
+  readonly #routes: Routes;
+
+  constructor(settings: ModelSettings, surroundings: Surroundings = REAL) {
+    this.#id = settings.id;
+    this.#server = new ModelServer(settings, surroundings);
+    this.#routes = new Routes(surroundings);
+  }
+
+  async init(): Promise<void> {
+    await this.#server.init();
+    this.#routes.serve([local(this.#id, this.#server)]);
+  }
+
+  fetch(request: Request, ctx: Context): Response | Promise<Response> {
+    return this.#routes.fetch(request, ctx);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#server[Symbol.asyncDispose]();
   }
 }
 

@@ -1,7 +1,7 @@
 import { afterEach, describe, expect, test, vi } from "vitest";
 import { EngineClient, type EngineClientOptions, EngineDeadError, type EngineThread } from "../../engine/client.ts";
 import type { EngineGeneration } from "../../engine/generation.ts";
-import { PromptTooLongError } from "../../engine/prompt-too-long.ts";
+import { PromptTooLongError } from "../../engine/refusals.ts";
 import { createReferenceRunner } from "../../engine/reference/decoder.ts";
 import { argmax } from "../../engine/sampler.ts";
 import { spawnNodeEngine } from "../../engine/spawn-node.ts";

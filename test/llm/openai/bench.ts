@@ -23,7 +23,7 @@ export const CHATML = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.con
 /** Starts it; `template` decides how tools are called. */
 export async function start(
   script: Script,
-  { models = "tiny", template = CHATML }: { models?: OpenAIArgs["models"]; template?: string | undefined } = {},
+  { models = "tiny", template = CHATML, router = false }: Partial<OpenAIArgs> & { template?: string } = {},
 ): Promise<Bench> {
   const requests: GenerateRequest[] = [];
   const bench: { cancelled: number } = { cancelled: 0 };
@@ -45,20 +45,20 @@ export async function start(
       }) satisfies EngineModel,
   };
   runtime().engine = host;
-  const app = await localTesting(await openai({ models }));
-  const router = app as unknown as { fetch(request: Request): PromiseLike<Response> };
+  const app = await localTesting(await openai({ models, router }));
+  const ingress = app as unknown as { fetch(request: Request): PromiseLike<Response> };
   return Object.assign(bench, {
     requests,
-    fetch: async (request: Request) => router.fetch(request),
+    fetch: async (request: Request) => ingress.fetch(request),
     post: async (path: string, body: unknown) =>
-      router.fetch(
+      ingress.fetch(
         new Request(`http://localhost${path}`, {
           method: "POST",
           headers: { "content-type": "application/json" },
           body: typeof body === "string" ? body : JSON.stringify(body),
         }),
       ),
-    get: async (path: string) => router.fetch(new Request(`http://localhost${path}`)),
+    get: async (path: string) => ingress.fetch(new Request(`http://localhost${path}`)),
   });
 }
 

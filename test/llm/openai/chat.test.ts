@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, test } from "vitest";
-import { choiceSeed, PromptTooLongError } from "../../../engine/index.ts";
+import { choiceSeed, EngineFullError, PromptTooLongError } from "../../../engine/index.ts";
 import { runtime } from "../../../serve/runtime.ts";
 import { eventsOf, start, type Script } from "./bench.ts";
 
@@ -162,8 +162,8 @@ describe("a chat in one piece", () => {
 });
 
 describe("a chat as a stream", () => {
-  test("is role, text, end, counts and the end mark, under one id", async () => {
-    const { post } = await start(hello);
+  test.each([false, true])("is role, text, end, counts and the end mark, under one id (router: %s)", async (router) => {
+    const { post } = await start(hello, { router });
     const answer = await post(PATH, { ...hi, stream: true, stream_options: { include_usage: true } });
     expect(Object.fromEntries(answer.headers)).toEqual({
       "content-type": "text/event-stream; charset=utf-8",
@@ -213,8 +213,8 @@ describe("a chat as a stream", () => {
     expect(texts).toEqual(["0!", "1!"]);
   });
 
-  test("the role is there before the model says anything; who leaves stops it", async () => {
-    const bench = await start(() => ["…"]);
+  test.each([false, true])("the role is there first; who leaves stops the engine (router: %s)", async (router) => {
+    const bench = await start(() => ["…"], { router });
     const answer = await bench.post(PATH, { ...hi, stream: true });
     const reader = answer.body!.getReader();
     expect(new TextDecoder().decode((await reader.read()).value)).toContain('"role":"assistant"');
@@ -310,6 +310,10 @@ describe("what is wrong is told in OpenAI's form", () => {
         },
       ]);
     }
+    const full = await start(() => new EngineFullError("the engine is full: 256 generations run or wait"));
+    const later = await full.post(PATH, hi);
+    expect([later.status, later.headers.get("retry-after")]).toEqual([429, "1"]);
+    expect((await later.json()).error).toMatchObject({ type: "rate_limit_error", code: "rate_limit_exceeded" });
     const broken = await start(() => new Error("secret detail"));
     const answer = await broken.post(PATH, hi);
     expect(answer.status).toBe(500);

@@ -203,6 +203,10 @@ test("an application that comes with the runtime is built from any folder, witho
       { name: "OpenAI", callees: ["smollm2-135m-instruct", "other"] },
     ],
   });
+  const one = await build(appDir, "skein/llm:openai", { models: "smollm2-135m-instruct" });
+  expect(one.manifest.graph).toMatchObject({ ingress: "smollm2-135m-instruct", deployments: [{ callees: [] }] });
+  const behind = await build(appDir, "skein/llm:openai", { models: "smollm2-135m-instruct", router: "true" });
+  expect(behind.manifest.graph).toMatchObject({ ingress: "OpenAI" });
   expect(await failure(appDir, "skein/llm:openai", { model: "x" })).toMatch(
     /^3 skein\/llm: export 'openai': args\.models.*Expected models=<name>/s,
   );
