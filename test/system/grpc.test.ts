@@ -217,6 +217,6 @@ async function metrics(mesh: SystemMesh): Promise<string> {
   const file = readdirSync(folder, { recursive: true })
     .map(String)
     .find((name) => /ingress.*\.json$/.test(name));
-  const { meshPort } = JSON.parse(readFileSync(join(folder, file!), "utf8")) as { meshPort: number };
-  return (await fetch(`http://127.0.0.1:${meshPort}/metrics`)).text();
+  const { ports } = JSON.parse(readFileSync(join(folder, file!), "utf8")) as { ports: { mesh: number } };
+  return (await fetch(`http://127.0.0.1:${ports.mesh}/metrics`)).text();
 }
