@@ -20,6 +20,7 @@ export async function exec(
   const path = resolve(shell.cwd, file);
   if (!existsSync(path)) throw new CommandFailed(EXIT.notFound, `There is no such file: ${path}.`);
   process.argv.splice(1, process.argv.length, path, ...args);
+  withoutTypeWarning();
   const modules = new ScriptModules(path);
   // The script's output is its own: progress is not shown.
   const quiet = { ...shell, progress: new Progress(() => {}, false, shell.now) };
@@ -37,4 +38,13 @@ export async function exec(
     return EXIT.failed;
   }
   return Number(process.exitCode ?? EXIT.ok);
+}
+
+/** A script may lie in any folder, also in one whose package.json says no type: that Node found out by itself is no news to a person. */
+function withoutTypeWarning(): void {
+  const emit = process.emitWarning.bind(process) as (warning: string | Error, ...rest: unknown[]) => void;
+  process.emitWarning = (warning: string | Error, ...rest: unknown[]): void => {
+    const [options] = rest as [{ code?: string } | undefined];
+    if (options?.code !== "MODULE_TYPELESS_PACKAGE_JSON") emit(warning, ...rest);
+  };
 }
