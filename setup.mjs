@@ -22,7 +22,7 @@ const usage = `Usage: node setup.mjs <command>
 
   start [options]     install what is missing, then serve the example model and show how to talk to it
   test [filter...]    install what is missing, fetch browser and model, run the tests
-  run <name>          ${"check | bench | chaos | clients | fuzz | sim"}, each with its own options
+  run <name>          ${"check | bench | chaos | clients | fuzz | long | sim"}, each with its own options
   exec <file> [...]   run a program of this repository on its own Node
   install             only install
 
@@ -35,6 +35,7 @@ const scripts = {
   chaos: ["test/chaos/main.ts"],
   clients: ["test/clients/main.ts"],
   fuzz: ["test/fuzz/main.ts"],
+  long: [],
   sim: ["test/sim/run-main.ts"],
 };
 
@@ -86,16 +87,19 @@ async function main([command, ...rest]) {
   await ensurePackages();
   if (command === "install") return exitCode.ok;
   if (command === "start") return program(["cli/compiled.mjs", "quickstart", ...rest]);
-  if (command === "test") return test(rest);
+  if (command === "test") return test(["unit", "system"], rest);
+  if (command === "run" && name === "long") return test(["long"], options);
   if (command === "exec") return program(rest, { stdin: "inherit" });
   return program([...script, ...options]);
 }
 
 /** Fetches what the tests need with progress, then runs them; the reporter prints skips with reasons and the closing line. */
-async function test(filters) {
+async function test(projects, filters) {
   const prepared = await program(["test/support/prepare-main.ts"]);
   if (prepared !== exitCode.ok) return prepared;
-  return program([vitest, "run", "--reporter=default", "--reporter=./test/support/summary-reporter.ts", ...filters]);
+  const chosen = projects.flatMap((project) => ["--project", project]);
+  const reporters = ["--reporter=default", "--reporter=./test/support/summary-reporter.ts"];
+  return program([vitest, "run", ...chosen, ...reporters, ...filters]);
 }
 
 function program(args, options) {

@@ -3,6 +3,7 @@ import { defineConfig } from "vitest/config";
 /** Wide margins: the timeouts catch what hangs; two shared cores must never make a sound test fail. */
 const unitTimeoutMs = 30_000;
 const systemTimeoutMs = 180_000;
+const longTimeoutMs = 600_000;
 
 export default defineConfig({
   test: {
@@ -14,7 +15,7 @@ export default defineConfig({
         test: {
           name: "unit",
           include: ["test/**/*.test.ts"],
-          exclude: ["test/system/**"],
+          exclude: ["test/system/**", "test/long/**"],
           testTimeout: unitTimeoutMs,
           hookTimeout: unitTimeoutMs,
           sequence: { groupOrder: 0 },
@@ -31,6 +32,15 @@ export default defineConfig({
           // Once more, said in the output: a neighbour may take a core for seconds, and nothing here can tell that from a hang.
           retry: 1,
           sequence: { groupOrder: 1 },
+        },
+      },
+      {
+        // Minutes of a software GPU for each file: `npm run long`, not `npm test`.
+        test: {
+          name: "long",
+          include: ["test/long/**/*.test.ts"],
+          testTimeout: longTimeoutMs,
+          fileParallelism: false,
         },
       },
     ],

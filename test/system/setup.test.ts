@@ -113,7 +113,7 @@ test("installs once, again when dependencies change, not when scripts do", async
 test.for([
   [[], 2, "No command given."],
   [["strat"], 2, `Unknown command "strat".`],
-  [["run", "nothing"], 2, "check, bench, chaos, clients, fuzz"],
+  [["run", "nothing"], 2, "check, bench, chaos, clients, fuzz, long"],
   [["--help"], 0, "Exit codes: 0 ok"],
   [["exec", "gone.ts"], 4, "There is no gone.ts"],
   [["exec", "cli/main.ts", "code", "7"], 7, "args code 7 flags 0"],

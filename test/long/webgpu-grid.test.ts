@@ -2,10 +2,10 @@ import { execFile } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { describe, expect, test } from "vitest";
-import { browserKitProblem, swiftshaderEnv } from "../../support/browser-kit.ts";
-import type { GridRun } from "../../support/webgpu-grid-main.ts";
+import { browserKitProblem, swiftshaderEnv } from "../support/browser-kit.ts";
+import type { GridRun } from "../support/webgpu-grid-main.ts";
 
-const MAIN = fileURLToPath(new URL("../../support/webgpu-grid-main.ts", import.meta.url));
+const MAIN = fileURLToPath(new URL("../support/webgpu-grid-main.ts", import.meta.url));
 
 const problem = browserKitProblem();
 describe.skipIf(problem)(`webgpu on SwiftShader${problem ? ` (skipped: ${problem})` : ""}`, () => {
