@@ -88,4 +88,6 @@ export async function listed(replay: Replay): Promise<void> {
     replay.json(step, "names", replay.observed(step), Object.keys((await mesh.status(query)).applications).sort());
   }
   replay.json(0, "state", "RUNNING", stateOf(app).app_status);
+  // No declarative deploy takes them away, and what comes next has the mesh to itself.
+  for (const name of ["imp", "impbad"]) await mesh.api("DELETE", `/api/skein/applications/${name}`);
 }

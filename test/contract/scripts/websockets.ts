@@ -67,6 +67,19 @@ export async function echoes(replay: Replay): Promise<void> {
 
 /** C047 */
 export async function closing(replay: Replay): Promise<void> {
+  let skein: string[] = [];
+  const ended = (event: string): boolean => event.startsWith("disconnect");
+  const ends = async (count: (events: readonly string[]) => number): Promise<void> =>
+    eventually(
+      async () => {
+        skein = (await replay.json200("/fa/events")) as string[];
+        return skein.filter(ended).length === count(skein);
+      },
+      "the handler has seen the end",
+      5_000,
+    ).catch(() => {});
+  // What C046 left is over before it is forgotten.
+  await ends((events) => events.filter((event) => event === "open").length);
   await replay.get("/fa/events?clear");
   for (const step of [0, 1, 2, 3]) {
     const message = /^send '(.*)'$/.exec(String(replay.step(step).request))?.[1] ?? "";
@@ -74,24 +87,14 @@ export async function closing(replay: Replay): Promise<void> {
     socket.send(message);
     replay.json(step, "closed", replay.observed<Closed>(step), await closed(socket));
   }
-  let skein: string[] = [];
-  const ends = async (count: number): Promise<void> =>
-    eventually(
-      async () => {
-        skein = (await replay.json200("/fa/events")) as string[];
-        return skein.filter((event) => event.startsWith("disconnect")).length === count;
-      },
-      "the handler has seen the end",
-      5_000,
-    ).catch(() => {});
-  await ends(4);
+  await ends(() => 4);
   const [polite] = await open(replay, "/fa/ws");
   polite.close(4001);
   await closed(polite);
-  await ends(5);
+  await ends(() => 5);
   const [rude] = await open(replay, "/fa/ws");
   rude.terminate();
-  await ends(6);
+  await ends(() => 6);
   // The recording's first two are C046's.
   const ray = replay
     .observed<{ events_seen_by_handler_in_order: string[] }>(4)
