@@ -81,6 +81,6 @@ function replica(url: string, ticket: string): void {
   socket.on("message", (data) => link.receive(data as Buffer, 0));
 }
 
-const options = await startedByParent<RoleOptions>(false);
+const options = await startedByParent<RoleOptions>();
 if (options.role === "baseline") baseline();
 else replica(options.url, options.ticket);

@@ -26,7 +26,7 @@ export interface Built extends BuildResult {
 export async function build(request: Omit<BuildRequest, "blobs">, stop: AbortSignal): Promise<Built> {
   const folder = await mkdtemp(join(tmpdir(), "skein-build-"));
   const dispose = (): Promise<void> => rm(folder, { recursive: true, force: true });
-  const child = spawnChild(builder, { output: "pipe" });
+  const child = spawnChild(builder, { output: "pipe", userCode: true });
   let said = "";
   for (const stream of [child.stdout, child.stderr])
     stream?.on("data", (bytes: Buffer) => (said = (said + bytes.toString("utf8")).slice(-4_000)));

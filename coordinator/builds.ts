@@ -64,7 +64,7 @@ export class Builds {
 
 /** Runs the builder; it ends with the result, with an error, with this process, or when it takes too long. */
 export const buildInChild: Build = async (request) => {
-  const child = spawnChild(BUILDER, { output: "inherit" });
+  const child = spawnChild(BUILDER, { output: "inherit", userCode: true });
   const timer = setTimeout(() => child.kill("SIGKILL"), BUILD_WITHIN_MS);
   try {
     return await childReady<BuildRequest, BuildResult>(child, request);

@@ -22,7 +22,7 @@ const LOCATE_MODEL = fileURLToPath(new URL("../worker/node/locate-model-main.ts"
 /** Answers of children that are remembered: names of models are few. */
 const PATHS_MAX = 100;
 
-const options = await startedByParent<CoordinatorOptions>(false);
+const options = await startedByParent<CoordinatorOptions>();
 tellAlive();
 const log = pino({ name: "coordinator", level: options.logLevel }, pino.destination({ fd: 1, sync: true }));
 

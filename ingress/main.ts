@@ -38,7 +38,7 @@ function connect(address: string, events: ControlEvents): ControlConnection {
 
 const report = (message: FromIngress): void => tellParent(message);
 
-const options = await startedByParent<IngressOptions>(false);
+const options = await startedByParent<IngressOptions>();
 tellAlive();
 const ingress = new Ingress(options, {
   now: () => performance.now(),

@@ -3,7 +3,7 @@ import type { Failed, Ready } from "../protocol/local.ts";
 import { startedByParent } from "../protocol/node/parent.ts";
 import { buildWorkerPage } from "./build.ts";
 
-await startedByParent<object>(false);
+await startedByParent<object>();
 let answer: Ready<{ folder: string }> | Failed;
 try {
   answer = { type: "ready", result: { folder: await buildWorkerPage(Date.now()) } };

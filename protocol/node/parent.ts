@@ -1,15 +1,15 @@
 /**
  * How a child process and its parent agree on starting, readiness and death.
  * The parent holds the other end of a pipe (fd 4): when it dies, however, the kernel closes the pipe and the child ends.
- * A child that runs user code watches on a thread, so that it ends even while its main thread is busy.
+ * A child that runs user code, which may keep its main thread, is ended from outside as well (reaper.ts).
  * Watching never blocks in a read (which a file stream does, on a thread that `process.exit` then waits for): it is a socket.
  */
 import { fork, type ChildProcess } from "node:child_process";
 import { Socket } from "node:net";
-import { Worker } from "node:worker_threads";
 import { SkeinError } from "../errors.ts";
 import { ALIVE_MS } from "../limits.ts";
 import { PARENT_FD, type Alive, type Failed, type Ready, type Start } from "../local.ts";
+import { endWithUs } from "./reaper.ts";
 
 export interface SpawnOptions {
   readonly env?: NodeJS.ProcessEnv;
@@ -17,6 +17,8 @@ export interface SpawnOptions {
   readonly execArgv?: readonly string[];
   /** Where its output goes; `pipe` for the agent, which keeps a log per replica. */
   readonly output: "inherit" | "pipe" | "ignore";
+  /** It runs user code: it ends with this process even while it computes. */
+  readonly userCode?: boolean;
 }
 
 /** What a person gives the command in its environment. Children get what they need by message: code of others may read what processes inherit. */
@@ -30,7 +32,7 @@ const withoutSecrets = (env: NodeJS.ProcessEnv): NodeJS.ProcessEnv =>
  */
 export function spawnChild(module: string | URL, options: SpawnOptions): ChildProcess {
   const out = options.output;
-  return fork(module, [], {
+  const child = fork(module, [], {
     stdio: ["ignore", out, out, "ipc", "pipe"],
     serialization: "advanced",
     detached: process.platform !== "win32",
@@ -38,6 +40,8 @@ export function spawnChild(module: string | URL, options: SpawnOptions): ChildPr
     ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
     ...(options.execArgv === undefined ? {} : { execArgv: [...options.execArgv] }),
   });
+  if (options.userCode === true) endWithUs(child);
+  return child;
 }
 
 /** Sends the options and resolves with the child's result. Rejects when it says `failed` or ends first; `exit` is the exit code to use. */
@@ -77,24 +81,11 @@ export class ChildFailed extends Error {
   }
 }
 
-/**
- * In a child: ignores the terminal's SIGINT (the parent stops it), ends with the parent, and resolves with the start options.
- * `busy`: watch on a thread because the main thread may be blocked by user code.
- */
-export function startedByParent<Options>(busy: boolean): Promise<Options> {
+/** In a child: ignores the terminal's SIGINT (the parent stops it), ends with the parent, and resolves with the start options. */
+export function startedByParent<Options>(): Promise<Options> {
   process.on("SIGINT", () => {});
-  if (busy) {
-    const watch = `const end = () => process.kill(process.pid, "SIGKILL");
-      new (require("node:net").Socket)({ fd: ${PARENT_FD}, readable: true, writable: false }).on("error", end).on("close", end).resume();`;
-    new Worker(watch, {
-      eval: true,
-      stdout: false,
-      resourceLimits: { maxOldGenerationSizeMb: 16, maxYoungGenerationSizeMb: 2 },
-    }).unref();
-  } else {
-    const end = (): never => process.exit(1);
-    new Socket({ fd: PARENT_FD, readable: true, writable: false }).on("error", end).on("close", end).resume();
-  }
+  const end = (): never => process.exit(1);
+  new Socket({ fd: PARENT_FD, readable: true, writable: false }).on("error", end).on("close", end).resume();
   return new Promise((resolve) => {
     const onMessage = (message: Start<Options>): void => {
       if (message.type !== "start") return;

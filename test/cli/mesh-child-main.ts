@@ -11,7 +11,7 @@ interface Options {
   readonly dataDir: string;
 }
 
-const options = await startedByParent<Options>(false);
+const options = await startedByParent<Options>();
 tellAlive();
 const server = createServer((_, response) => response.end("ok"));
 server.listen(options.operators?.port ?? 0, "127.0.0.1", () => {

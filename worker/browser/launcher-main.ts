@@ -173,7 +173,7 @@ async function closeBrowser(browser: Browser): Promise<void> {
 }
 
 try {
-  const options = await startedByParent<AgentOptions>(false);
+  const options = await startedByParent<AgentOptions>();
   tellAlive();
   await run(options);
 } catch (thrown) {

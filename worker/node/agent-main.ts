@@ -109,7 +109,7 @@ function run(options: AgentOptions): void {
 }
 
 try {
-  const options = await startedByParent<AgentOptions>(false);
+  const options = await startedByParent<AgentOptions>();
   tellAlive();
   run(options);
 } catch (thrown) {

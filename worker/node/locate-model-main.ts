@@ -24,7 +24,7 @@ async function locate({ name, dataDir, appDir }: LocateModel): Promise<string | 
   return inside.startsWith("..") || isAbsolute(inside) ? null : path;
 }
 
-const answer = await startedByParent<LocateModel>(false)
+const answer = await startedByParent<LocateModel>()
   .then(locate)
   .then(
     (path): Answer => ({ type: "ready", result: { path } }),

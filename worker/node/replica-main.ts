@@ -31,7 +31,7 @@ process.on("unhandledRejection", (reason) =>
 
 // Everything of ours is loaded; from here on the process may do no more than user code may.
 seal(process.env["NODE_COMPILE_CACHE"], flushCompileCache, process.permission);
-const options = await startedByParent<ReplicaOptions>(true);
+const options = await startedByParent<ReplicaOptions>();
 process.setSourceMapsEnabled(true);
 installRuntime();
 

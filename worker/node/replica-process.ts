@@ -35,6 +35,7 @@ export function startReplicaProcess(
   const log = place.logs.open(replica);
   const child = spawnChild(place.program, {
     output: "pipe",
+    userCode: true,
     cwd: place.scratch,
     env: replicaEnvironment(place.environment, envVars, place),
     // Flags that make Node's own warning about the permission flags go away, and the one about --allow-net.

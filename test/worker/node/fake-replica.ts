@@ -7,7 +7,7 @@ import { startedByParent, tellParent } from "../../../protocol/node/parent.ts";
 import { seal } from "../../../worker/node/replica-environment.ts";
 
 seal(process.env["NODE_COMPILE_CACHE"], flushCompileCache, process.permission);
-const options = await startedByParent<ReplicaOptions>(true);
+const options = await startedByParent<ReplicaOptions>();
 const tell = (message: FromReplica): void => tellParent(message);
 const plan = options.spec.userConfig as {
   print?: string;

@@ -5,7 +5,7 @@ import { startedByParent } from "../../../protocol/node/parent.ts";
 import { installRuntime } from "../runtime-modules.ts";
 import { buildApplication } from "./build.ts";
 
-const request = await startedByParent<BuildRequest>(true);
+const request = await startedByParent<BuildRequest>();
 process.setSourceMapsEnabled(true);
 installRuntime();
 let answer: Ready<BuildResult> | Failed;
