@@ -35,12 +35,14 @@ export default defineConfig({
         },
       },
       {
-        // Minutes of a software GPU for each file: `npm run long`, not `npm test`.
+        // A minute and more for each file (a software GPU, three machines in namespaces, the real model by f32): `npm run long`, not `npm test`.
         test: {
           name: "long",
           include: ["test/long/**/*.test.ts"],
           testTimeout: longTimeoutMs,
+          hookTimeout: systemTimeoutMs,
           fileParallelism: false,
+          retry: 1,
         },
       },
     ],

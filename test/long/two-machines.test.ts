@@ -8,11 +8,11 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import type { InstanceDetails, ReplicaDetails } from "../../protocol/status.ts";
-import { Command } from "./command.ts";
-import { eventually } from "./mesh.ts";
-import { Machines, namespaceProblem, type Answered, type Machine } from "./namespaces.ts";
+import { Command } from "../system/command.ts";
+import { eventually } from "../system/mesh.ts";
+import { Machines, namespaceProblem, type Answered, type Machine } from "../system/namespaces.ts";
 
-const APPS = fileURLToPath(new URL("./apps", import.meta.url));
+const APPS = fileURLToPath(new URL("../system/apps", import.meta.url));
 const URL_OF_CLIENTS = "http://127.0.0.1:8000/";
 const REPLICAS = 6;
 const CLIENTS = 8;
