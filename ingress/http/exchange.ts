@@ -116,8 +116,8 @@ export class Exchange implements Reply {
     if (type === "value" || this.#head === null)
       return this.#broken("The replica sent a chunk that HTTP has no place for.");
     if (this.#clientGone || !this.#hasBody()) return this.#forward.consumed(charge);
-    // What waits for a slow client is copied: a view would keep the whole message, with other requests' pieces, as long as it likes.
-    if (payload.byteLength > 0) this.#pieces.push(this.#response.writableNeedDrain ? new Uint8Array(payload) : payload);
+    if (payload.byteLength > 0)
+      this.#pieces.push(this.#response.writableNeedDrain && !fillsMessage(payload) ? new Uint8Array(payload) : payload);
     this.#pieceBytes += payload.byteLength;
     this.#charge += charge;
     this.#flushSoon();
@@ -256,11 +256,14 @@ export class Exchange implements Reply {
       const text = this.#joined();
       taken = response.write(this.#framing ? `${text.length.toString(16)}\r\n${text}\r\n` : text, "latin1");
     } else {
-      const frame = this.#framing;
-      const parts: Uint8Array[] = frame
-        ? [Buffer.from(`${this.#pieceBytes.toString(16)}\r\n`, "latin1"), ...this.#pieces, CRLF]
-        : this.#pieces;
-      taken = response.write(parts.length === 1 ? parts[0]! : Buffer.concat(parts));
+      // One system call for all. The socket may hold what it is given for long.
+      const pieces = this.#pieces.every(fillsMessage) ? this.#pieces : [Buffer.concat(this.#pieces)];
+      response.cork();
+      if (this.#framing) response.write(`${this.#pieceBytes.toString(16)}\r\n`, "latin1");
+      for (const piece of pieces) response.write(piece);
+      if (this.#framing) response.write("\r\n", "latin1");
+      response.uncork();
+      taken = !response.writableNeedDrain;
     }
     this.#pieces = [];
     this.#pieceBytes = 0;
@@ -352,6 +355,7 @@ export class Exchange implements Reply {
 }
 
 const LAST_CHUNK = "0\r\n\r\n";
-const CRLF = Buffer.from("\r\n", "latin1");
+/** What waits for a slow client is copied: a view would keep its whole message, with other requests' pieces. But not where it is most of it. */
+const fillsMessage = (piece: Uint8Array): boolean => piece.byteLength * 2 >= piece.buffer.byteLength;
 const latin1 = (bytes: Uint8Array): string =>
   Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("latin1");

@@ -61,9 +61,23 @@ afterEach(async () => {
   await eventually(async () => (await counts()).running === 0, "no generator runs any more");
 });
 
+/** Answers, a stream whose every line is there, and bulk, all over the same link. */
+async function healthy(): Promise<void> {
+  for (let i = 0; i < 50; i += 1)
+    expect(JSON.parse((await mesh.fetch(`/?id=${i}`, { base })).text)).toMatchObject({ id: String(i) });
+  const lines = (await mesh.fetch("/stream?n=200&ms=1", { base })).text;
+  expect(lines).toBe(Array.from({ length: 200 }, (_, i) => `${i}\n`).join(""));
+  let read = 0;
+  for await (const piece of await open("/download?mib=20").response) read += (piece as Buffer).length;
+  expect(read).toBe(20 * MIB);
+}
+
 describe("the data plane", () => {
   it("100 clients that stop reading endless streams: their generators stop, memory stays, a healthy client notices nothing", async () => {
     const watch = new MemoryWatch(mesh);
+    // The healthy client's requests, before there are any others: what the heaps take for them isn't what silent readers cost.
+    await healthy();
+    watch.warm();
     const before = await counts();
     await Promise.all(Array.from({ length: 100 }, () => silentReader("/endless")));
     await eventually(async () => (await counts()).started - before.started === 100, "all streams have begun");
@@ -73,22 +87,12 @@ describe("the data plane", () => {
       const now = (await counts()).given;
       const still = now === given;
       given = now;
-      if (!still) await pause(300);
+      if (!still) await pause(1_000);
       return still;
     }, "all generators stand still");
-    await pause(1_000);
-    const stopped = await counts();
-    expect(stopped.given).toBe(given);
-    expect(stopped.running).toBe(100);
+    expect((await counts()).running).toBe(100);
 
-    // The healthy one: answers, a stream whose every line is there, and bulk, all over the same link.
-    for (let i = 0; i < 50; i += 1)
-      expect(JSON.parse((await mesh.fetch(`/?id=${i}`, { base })).text)).toMatchObject({ id: String(i) });
-    const lines = (await mesh.fetch("/stream?n=200&ms=1", { base })).text;
-    expect(lines).toBe(Array.from({ length: 200 }, (_, i) => `${i}\n`).join(""));
-    let read = 0;
-    for await (const piece of await open("/download?mib=20").response) read += (piece as Buffer).length;
-    expect(read).toBe(20 * MIB);
+    await healthy();
     expect(watch.stop()).toBeLessThan(GROWTH_MAX_MIB);
   });
 
