@@ -6,21 +6,27 @@ export {
   type EngineThread,
   type GenerateRequest,
 } from "./client.ts";
+export type { EncoderInput } from "./embedder.ts";
 export { EngineGeneration, type GenerationEnd, type GenerationPiece } from "./generation.ts";
 export { CHOICES_MAX } from "./limits.ts";
+export type { GraphFacts } from "./graph-model.ts";
 export { choiceSeed } from "./prf.ts";
 export { EngineFullError, PromptTooLongError } from "./refusals.ts";
 export { GREEDY } from "./sampler.ts";
 export type { EngineStats, Histogram } from "./stats.ts";
+export type { Tensors } from "./tensor.ts";
 export type {
   ChosenScore,
+  EmbeddedTexts,
   GpuFacts,
+  LoadedGraph,
   LoadedModel,
   LoadProgress,
   LoadSpec,
   PreparedReference,
   ProbeResult,
   PromptInput,
+  TextFacts,
   TokenScore,
 } from "./thread-messages.ts";
 export type { ChatMessage } from "./tokenizer/tokenizer.ts";

@@ -2,7 +2,18 @@
  * What `LanguageModel` needs of the process it runs in: an engine in a thread of its own, and somebody who knows where models are.
  * The replica's shell sets it in the runtime registry before user code is imported; tests set a fake.
  */
-import type { EngineGeneration, EngineStats, GenerateRequest, GenerationPiece, PromptInput } from "../engine/index.ts";
+import type {
+  EmbeddedTexts,
+  EncoderInput,
+  EngineGeneration,
+  EngineStats,
+  GenerateRequest,
+  GenerationPiece,
+  GraphFacts,
+  PromptInput,
+  Tensors,
+  TextFacts,
+} from "../engine/index.ts";
 
 /** What a model runs on; `auto`: the best that there is. */
 export type Device = "auto" | "webgpu" | "native" | "wasm";
@@ -34,9 +45,27 @@ export interface EngineModel {
   close(): Promise<void>;
 }
 
+/** A graph that is no language model: an encoder, or an ONNX file. */
+export interface EngineGraph extends GraphFacts {
+  readonly kind: "graph";
+  readonly provider: string;
+  /** Undefined where it takes no texts. */
+  readonly text: TextFacts | undefined;
+  /** A row of numbers for each text, or list of ids: the engine puts calls together. */
+  embed(
+    inputs: readonly EncoderInput[],
+    options?: { readonly truncates?: boolean; readonly signal?: AbortSignal },
+  ): Promise<EmbeddedTexts>;
+  run(feeds: Tensors, signal?: AbortSignal): Promise<Tensors>;
+  /** The ids of a text, with those that are put around it. */
+  tokenize(input: PromptInput): Promise<readonly number[]>;
+  detokenize(tokens: readonly number[]): Promise<string>;
+  close(): Promise<void>;
+}
+
 export interface EngineHost {
   /** Rejects with one sentence that says what is missing and what to do. */
-  load(request: ModelRequest): Promise<EngineModel>;
+  load(request: ModelRequest): Promise<EngineModel | EngineGraph>;
 }
 
 declare module "../serve/runtime.ts" {
