@@ -50,8 +50,15 @@ export type TextTask = "embedding" | "classification";
 /** The output of a classifier, by the name that all exporters give it. */
 export const LOGITS = "logits";
 
-/** Undefined where its texts have no meaning to us: `outputs` are none that is known. */
-export function textTaskOf({ outputs }: GraphFacts): TextTask | undefined {
+/** The inputs that texts give, by the names that exporters give them. */
+const TEXT_INPUTS = ["input_ids", "attention_mask", "token_type_ids", "position_ids"] as const;
+export type TextInput = (typeof TEXT_INPUTS)[number];
+
+/** Undefined where it takes more than texts give, or gives nothing that is known. */
+export function textTaskOf({ inputs, outputs }: GraphFacts): TextTask | undefined {
+  const isFed = ({ name, type }: ValueFacts): boolean =>
+    TEXT_INPUTS.some((known) => known === name) && ["int64", "int32", "float32"].includes(type ?? "");
+  if (!inputs.every(isFed) || !inputs.some(({ name }) => name === "input_ids")) return undefined;
   if (outputs.some(({ name, shape }) => name === LOGITS && shape?.length === 2)) return "classification";
   return embeddingOutput(outputs) === undefined ? undefined : "embedding";
 }

@@ -24,7 +24,6 @@ export class GraphServer {
   #runs = 0;
   #last: Promise<unknown> = Promise.resolve();
 
-  /** Throws where the graph has a tokenizer and inputs that texts don't give. */
   constructor(options: GraphServerOptions) {
     const { graph, yieldTurn } = options;
     const { text } = graph;
@@ -44,7 +43,8 @@ export class GraphServer {
     return {
       kind: "graph",
       provider: session.provider,
-      notes: [...notes, ...session.notes],
+      notes,
+      cpuNodes: session.cpuNodes,
       inputs,
       outputs,
       text:
@@ -63,7 +63,7 @@ export class GraphServer {
   get texts(): Embedder {
     if (this.#embedder === undefined)
       throw new Error(
-        "this model takes tensors, not texts: its folder has no tokenizer.json, or its outputs are of none",
+        "this model takes tensors, not texts: its folder has no tokenizer.json, or it wants or gives what isn't known of texts",
       );
     return this.#embedder;
   }

@@ -9,12 +9,12 @@ export {
 export type { EncoderInput } from "./embedder.ts";
 export { EngineGeneration, type GenerationEnd, type GenerationPiece } from "./generation.ts";
 export { CHOICES_MAX } from "./limits.ts";
-export type { GraphFacts } from "./graph-model.ts";
+export type { GraphFacts, TextTask } from "./graph-model.ts";
 export { choiceSeed } from "./prf.ts";
 export { EngineFullError, PromptTooLongError } from "./refusals.ts";
 export { GREEDY } from "./sampler.ts";
 export type { EngineStats, Histogram } from "./stats.ts";
-export type { Tensors } from "./tensor.ts";
+export type { TensorData, Tensors, TensorType, TensorValue, ValueFacts } from "./tensor.ts";
 export type {
   ChosenScore,
   EmbeddedTexts,

@@ -16,6 +16,7 @@ export type TensorType =
   | "bool"
   | "string";
 
+/** What holds a tensor's values: the array of its type. */
 export type TensorData =
   | Float32Array
   | Float64Array

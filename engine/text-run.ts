@@ -3,19 +3,24 @@
  * session it is given.
  */
 import type { EncoderBatch, EncoderRun } from "./embedder.ts";
-import { embeddingOutput, type GraphFacts, LOGITS, type TextSettings, textTaskOf } from "./graph-model.ts";
+import {
+  embeddingOutput,
+  type GraphFacts,
+  LOGITS,
+  type TextInput,
+  type TextSettings,
+  textTaskOf,
+} from "./graph-model.ts";
 import type { TensorValue, Tensors, ValueFacts } from "./tensor.ts";
 
-/** Throws where the graph wants an input that isn't known, or gives no output that is. */
+/** Of a graph that has a task: `textTaskOf` says so. */
 export function textRun(
   { inputs, outputs }: GraphFacts,
   settings: Pick<TextSettings, "pooling" | "normalises">,
   run: (feeds: Tensors) => Promise<Tensors>,
 ): EncoderRun {
   const task = textTaskOf({ inputs, outputs });
-  const output = task === "classification" ? LOGITS : embeddingOutput(outputs)?.name;
-  if (output === undefined)
-    throw new Error(`none of its outputs (${outputs.map(({ name }) => name).join(", ")}) is known to be of texts`);
+  const output = task === "classification" ? LOGITS : embeddingOutput(outputs)!.name;
   const feeders = inputs.map((input) => [input.name, feeder(input)] as const);
   return async (batch) => {
     const feeds = Object.fromEntries(feeders.map(([name, feed]) => [name, feed(batch)]));
@@ -30,7 +35,7 @@ export function textRun(
 }
 
 function feeder({ name, type, shape }: ValueFacts): (batch: EncoderBatch) => TensorValue {
-  const values: Record<string, (batch: EncoderBatch) => ArrayLike<number>> = {
+  const values: Record<TextInput, (batch: EncoderBatch) => ArrayLike<number>> = {
     input_ids: ({ ids }) => ids,
     attention_mask: ({ mask }) => mask,
     // One text at a time: all of its tokens are of the first kind.
@@ -38,18 +43,12 @@ function feeder({ name, type, shape }: ValueFacts): (batch: EncoderBatch) => Ten
     position_ids: ({ rows, sequence }) =>
       Int32Array.from({ length: (shape?.[0] === 1 ? 1 : rows) * sequence }, (_, i) => i % sequence),
   };
-  const make = values[name];
-  if (make === undefined)
-    throw new Error(
-      `the graph wants an input ${JSON.stringify(name)}, which texts don't give; known are ${Object.keys(values).join(", ")}`,
-    );
-  if (type !== "int64" && type !== "int32" && type !== "float32")
-    throw new Error(`the graph wants ${name} as ${type}, which it is not known how to make`);
   return (batch) => {
-    const made = make(batch);
+    const made = values[name as TextInput](batch);
     const dims = [made.length / batch.sequence, batch.sequence];
     if (type === "int64") return { type, dims, data: BigInt64Array.from(made as number[], BigInt) };
-    return { type, dims, data: type === "int32" ? Int32Array.from(made) : Float32Array.from(made) };
+    if (type === "int32") return { type, dims, data: Int32Array.from(made) };
+    return { type: "float32", dims, data: Float32Array.from(made) };
   };
 }
 

@@ -61,8 +61,9 @@ export interface LoadedModel {
 export interface LoadedGraph extends GraphFacts {
   readonly kind: "graph";
   readonly provider: ProviderName;
-  /** As of a model; also which nodes a GPU doesn't run. */
   readonly notes: readonly string[];
+  /** Nodes that run on the CPU although the provider is a GPU, as `operator (name)`. */
+  readonly cpuNodes: readonly string[];
   /** Undefined where it takes no texts. */
   readonly text: TextFacts | undefined;
 }

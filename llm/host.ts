@@ -49,6 +49,8 @@ export interface EngineModel {
 export interface EngineGraph extends GraphFacts {
   readonly kind: "graph";
   readonly provider: string;
+  /** Nodes that run on the CPU although the provider is a GPU. */
+  readonly cpuNodes: readonly string[];
   /** Undefined where it takes no texts. */
   readonly text: TextFacts | undefined;
   /** A row of numbers for each text, or list of ids: the engine puts calls together. */

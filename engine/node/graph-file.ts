@@ -3,20 +3,21 @@ import { constants, copyFile, stat, writeFile } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { CheckpointError } from "../gguf/error.ts";
 import { type ByteSource, sourceOfBytes } from "../gguf/source.ts";
-import type { PreparedGraph } from "../graph-model.ts";
+import type { GraphFacts, PreparedGraph, TextModel, TextSettings } from "../graph-model.ts";
 import { emitEncoder } from "../onnx/encoder.ts";
 import { WEIGHTS_FILE } from "../onnx/graph.ts";
 import { readOnnxModel } from "../onnx/read-model.ts";
 import type { Target } from "../onnx/target.ts";
 import { readTextModel } from "../onnx/text-settings.ts";
-import { isEncoderConfig, openEncoderRepository } from "../safetensors/encoder.ts";
+import { type EncoderCheckpoint, isEncoderConfig, openEncoderRepository } from "../safetensors/encoder.ts";
 import { readJsonFile, shardNames } from "../safetensors/files.ts";
+import { assertNoOnnxDecoder } from "../safetensors/runnable.ts";
 import { Folder } from "./folder.ts";
 import { writeWeights } from "./weights-file.ts";
 
 const GRAPH_FILE = "model.onnx";
 /** Where a repository has its ONNX file, by preference: the folder's layout in onnx-community, and exporters' own. */
-export const ONNX_PLACES = ["onnx/model.onnx", GRAPH_FILE] as const;
+const ONNX_PLACES = ["onnx/model.onnx", GRAPH_FILE] as const;
 /** Files beside the weights that a graph of texts depends on. */
 const TEXT_FILES = [
   "config.json",
@@ -32,6 +33,8 @@ export interface GraphFile {
   readonly isPortable: boolean;
   /** As of a CheckpointFile. */
   readonly contents: readonly { readonly name: string; readonly source: ByteSource }[];
+  /** What it says of itself. */
+  describe(): Promise<GraphFacts & { readonly text: TextSettings | undefined }>;
   /** Writes graph and tensors into a folder, and describes them. Throws CheckpointError where it can't be run. */
   write(
     directory: string,
@@ -69,7 +72,11 @@ async function placeOf(path: string): Promise<{ readonly folder: string; readonl
     const hasTensors = (await files.open((await shardNames(files))[0]!)) !== undefined;
     const config = await readJsonFile(files, "config.json");
     if (hasTensors) return config !== undefined && isEncoderConfig(config) ? { folder: path } : undefined;
-    for (const file of ONNX_PLACES) if (await isFile(join(path, file))) return { folder: path, file };
+    for (const file of ONNX_PLACES) {
+      if (!(await isFile(join(path, file)))) continue;
+      if (config !== undefined) assertNoOnnxDecoder(config, file);
+      return { folder: path, file };
+    }
     return config !== undefined && isEncoderConfig(config) ? { folder: path } : undefined;
   } finally {
     await files.close();
@@ -80,10 +87,14 @@ async function openEncoder(folder: Folder): Promise<GraphFile> {
   return {
     isPortable: false,
     contents: await contentsOf(folder, [...TEXT_FILES, ...(await shardNames(folder))]),
+    async describe() {
+      const { checkpoint } = await openEncoderRepository(folder);
+      const { graph } = emitEncoder(checkpoint, { target: "f32" });
+      return { ...(await readOnnxModel(sourceOfBytes(graph))), text: textModelOf(checkpoint) };
+    },
     async write(directory, target, onProgress) {
       const { checkpoint, source } = await openEncoderRepository(folder);
       const { graph, layout } = emitEncoder(checkpoint, { target });
-      const { config, tokenizerJson } = checkpoint;
       await writeFile(join(directory, GRAPH_FILE), graph, { flush: true });
       await writeWeights(directory, layout, source, onProgress);
       return {
@@ -91,23 +102,25 @@ async function openEncoder(folder: Folder): Promise<GraphFile> {
         file: GRAPH_FILE,
         external: [WEIGHTS_FILE],
         isOwn: true,
-        text: {
-          tokenizerJson,
-          tokenizerConfig: { tokenizer_class: "BertTokenizer" },
-          maxTokens: config.maxTokens,
-          vocabulary: config.vocabulary,
-          padToken: 0,
-          // The graph does both.
-          pooling: config.pooling,
-          normalises: false,
-          labels: [],
-          isMultiLabel: false,
-        },
+        text: textModelOf(checkpoint),
       };
     },
     close: () => folder.close(),
   };
 }
+
+const textModelOf = ({ config, tokenizerJson }: EncoderCheckpoint): TextModel => ({
+  tokenizerJson,
+  tokenizerConfig: { tokenizer_class: "BertTokenizer" },
+  maxTokens: config.maxTokens,
+  vocabulary: config.vocabulary,
+  padToken: 0,
+  // The graph does both.
+  pooling: config.pooling,
+  normalises: false,
+  labels: [],
+  isMultiLabel: false,
+});
 
 async function openOnnx(folder: Folder, file: string): Promise<GraphFile> {
   const model = await folder.open(file);
@@ -121,6 +134,7 @@ async function openOnnx(folder: Folder, file: string): Promise<GraphFile> {
   return {
     isPortable: true,
     contents: await contentsOf(folder, [...TEXT_FILES, ...names]),
+    describe: async () => ({ ...facts, text: await readTextModel(folder) }),
     async write(directory, _target, onProgress) {
       for (const [index, name] of names.entries()) {
         const copy = join(directory, index === 0 ? GRAPH_FILE : basename(name));

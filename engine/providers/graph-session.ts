@@ -5,14 +5,15 @@ import type { InferenceSession, Tensor } from "onnxruntime-node";
 import type { PreparedGraph } from "../graph-model.ts";
 import type { TensorType, TensorValue, Tensors } from "../tensor.ts";
 import type { ProviderName } from "../types.ts";
+import { cpuNodesOf, withPlacementLog } from "./node-placement.ts";
 import { findAdapter, gpuFacts, openDevice } from "./gpu-device.ts";
 import { loadNativeRuntime } from "./native.ts";
 import { nodeGpu } from "./node-gpu.ts";
 
 export interface GraphSession {
   readonly provider: ProviderName;
-  /** What is worth a line in the log. */
-  readonly notes: readonly string[];
+  /** Nodes that run on the CPU although the provider is a GPU, as `operator (name)`. */
+  readonly cpuNodes: readonly string[];
   /** Calls must not overlap. */
   run(feeds: Tensors): Promise<Tensors>;
   /** Resolves with a reason when the device is gone; absent where there is none to lose. */
@@ -45,6 +46,7 @@ export async function createNativeSession(
   { threads }: GraphSessionOptions,
 ): Promise<GraphSession> {
   const runtime = await loadNativeRuntime();
+  forgetHalfFloats(runtime.Tensor);
   const session = await runtime.InferenceSession.create(join(directory, file), {
     ...BASE,
     executionProviders: ["cpu"],
@@ -53,7 +55,19 @@ export async function createNativeSession(
     // As in native.ts.
     extra: { session: { intra_op: { allow_spinning: "0" } } },
   });
-  return { provider: "native", notes: [], ...runs(runtime as never, session) };
+  return { provider: "native", cpuNodes: [], ...runs(runtime as never, session) };
+}
+
+/**
+ * The add-on can't read Float16Array (1.30: "not enough space"). The package asks once, at its first tensor, whether there is one, and
+ * keeps half floats in Uint16Array where there is none.
+ */
+function forgetHalfFloats(Tensor: new (type: "float32", data: Float32Array, dims: readonly number[]) => unknown): void {
+  const scope = globalThis as { Float16Array?: unknown };
+  const known = scope.Float16Array;
+  scope.Float16Array = undefined;
+  new Tensor("float32", new Float32Array(1), [1]);
+  scope.Float16Array = known;
 }
 
 /** In ONNX Runtime Web's WASM provider. */
@@ -62,7 +76,7 @@ export async function createWasmSession(graph: PreparedGraph, { threads }: Graph
   runtime.env.wasm.numThreads = threads;
   const { model, externalData } = await contents(graph);
   const session = await runtime.InferenceSession.create(model, { ...BASE, executionProviders: ["wasm"], externalData });
-  return { provider: "wasm", notes: [], ...runs(runtime as never, session as never) };
+  return { provider: "wasm", cpuNodes: [], ...runs(runtime as never, session as never) };
 }
 
 /** In ONNX Runtime Web's WebGPU provider, through Dawn. */
@@ -81,15 +95,29 @@ export async function createWebgpuSession(
   runtime.env.wasm.numThreads = 1;
   const device = await openDevice(adapter, { withSubgroups: !isSoftware });
   const { model, externalData } = await contents(graph);
-  const session = await runtime.InferenceSession.create(model, {
-    ...BASE,
-    executionProviders: [{ name: "webgpu", device }],
-    externalData,
-    ...(graph.isOwn ? { extra: { session: { disable_cpu_ep_fallback: "1" } } } : {}),
-  });
+  const create = (options: InferenceSession.SessionOptions): Promise<unknown> =>
+    runtime.InferenceSession.create(model, {
+      ...BASE,
+      executionProviders: [{ name: "webgpu", device }],
+      externalData,
+      ...(options as object),
+    });
+  let cpuNodes: readonly string[] = [];
+  const session = await create({ extra: { session: { disable_cpu_ep_fallback: "1" } } }).catch(
+    async (error: unknown) => {
+      if (graph.isOwn || !isFallback(error)) throw error;
+      // The runtime tells which nodes only in a log that it then keeps on writing: another session reads it.
+      const { result, text } = await withPlacementLog(() => create({ logSeverityLevel: 0, logVerbosityLevel: 0 }));
+      await (result as InferenceSession).release();
+      cpuNodes = cpuNodesOf(text);
+      return create({});
+    },
+  );
   const lost = device.lost.then(({ reason, message }) => `the GPU device was lost (${reason}): ${message}`);
-  return { provider: "webgpu", notes: [], lost, ...runs(runtime as never, session as never) };
+  return { provider: "webgpu", cpuNodes, lost, ...runs(runtime as never, session as InferenceSession) };
 }
+
+const isFallback = (error: unknown): boolean => error instanceof Error && error.message.includes("fallback to CPU EP");
 
 async function contents({ directory, file, external }: PreparedGraph) {
   const read = async (name: string): Promise<Uint8Array> => new Uint8Array(await readFile(join(directory, name)));
@@ -103,7 +131,7 @@ function runs({ Tensor }: Runtime, session: InferenceSession): Pick<GraphSession
   return {
     async run(feeds) {
       const tensors = Object.entries(feeds).map(
-        ([name, { type, data, dims }]) => [name, new Tensor(type as never, data as never, dims)] as const,
+        ([name, { type, data, dims }]) => [name, new Tensor(type as never, bitsOf(data) as never, dims)] as const,
       );
       const given = await session.run(Object.fromEntries(tensors));
       const values = await Promise.all(
@@ -118,5 +146,11 @@ function runs({ Tensor }: Runtime, session: InferenceSession): Pick<GraphSession
 async function valueOf(tensor: Tensor): Promise<TensorValue> {
   const data = (await tensor.getData()) as TensorValue["data"];
   tensor.dispose();
-  return { type: tensor.type as TensorType, dims: tensor.dims, data };
+  const type = tensor.type as TensorType;
+  const isHalf = type === "float16" && data instanceof Uint16Array;
+  return { type, dims: tensor.dims, data: isHalf ? new Float16Array(data.buffer, data.byteOffset, data.length) : data };
 }
+
+/** Half floats as their bits, which both packages take. */
+const bitsOf = (data: TensorValue["data"]): TensorValue["data"] =>
+  data instanceof Float16Array ? new Uint16Array(data.buffer, data.byteOffset, data.length) : data;

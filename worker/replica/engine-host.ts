@@ -22,6 +22,8 @@ import type { ReplicaOptions, LocatedModel } from "../../protocol/local.ts";
 const SLOTS_DEFAULT: Readonly<Record<ProviderName, number>> = { native: 8, webgpu: 8, wasm: 4 };
 /** Calls of a graph at a time when nobody says: they are put together into runs. */
 const GRAPH_CALLS_DEFAULT = 64;
+/** Nodes that a line of the log names. */
+const CPU_NODES_NAMED = 50;
 
 export interface EngineHostParts {
   readonly options: Pick<ReplicaOptions, "spec" | "device" | "allowSoftwareGpu">;
@@ -124,7 +126,10 @@ export class ReplicaEngineHost implements EngineHost {
       );
       for (const note of loaded.notes) log("info", note);
       onLoaded("kind" in loaded ? GRAPH_CALLS_DEFAULT : loaded.slots);
-      if ("kind" in loaded) return graphOf(loaded, client, close);
+      if ("kind" in loaded) {
+        if (loaded.cpuNodes.length > 0) log("warn", onCpu(request.name, loaded.cpuNodes));
+        return graphOf(loaded, client, close);
+      }
       return {
         provider: loaded.provider,
         slots: loaded.slots,
@@ -143,11 +148,19 @@ export class ReplicaEngineHost implements EngineHost {
   }
 }
 
+/** Names the nodes, or the first of many. */
+function onCpu(name: string, nodes: readonly string[]): string {
+  const more = nodes.length - CPU_NODES_NAMED;
+  const named = nodes.slice(0, CPU_NODES_NAMED).join(", ");
+  return `${name}: nodes that the GPU has no kernel for run on the CPU: ${named}${more > 0 ? `, and ${more} more` : ""}`;
+}
+
 function graphOf(loaded: LoadedGraph, client: EngineClient, close: () => Promise<void>): EngineGraph {
-  const { kind, provider, inputs, outputs, text } = loaded;
+  const { kind, provider, cpuNodes, inputs, outputs, text } = loaded;
   return {
     kind,
     provider,
+    cpuNodes,
     inputs,
     outputs,
     text,
