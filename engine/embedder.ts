@@ -105,6 +105,13 @@ export class Embedder {
       throw new EngineFullError(`${this.#texts} texts wait already: the model takes ${EMBED_WAITING_TEXTS_MAX}`);
     // Counted from here on: being tokenised is waiting too.
     this.#texts += inputs.length;
+    let held = inputs.length;
+    // What is called off makes room at once, wherever it is.
+    const release = (): void => {
+      this.#texts -= held;
+      held = 0;
+    };
+    signal?.addEventListener("abort", release, { once: true });
     try {
       const encoded = await this.#encodeAll(inputs, truncates, signal);
       const vectors = await new Promise<Float32Array[]>((resolve, reject) => {
@@ -128,7 +135,8 @@ export class Embedder {
       });
       return { vectors, tokens: encoded.reduce((sum, { ids }) => sum + ids.length, 0) };
     } finally {
-      this.#texts -= inputs.length;
+      signal?.removeEventListener("abort", release);
+      release();
     }
   }
 

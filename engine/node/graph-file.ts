@@ -1,5 +1,5 @@
 /** A graph on disk that isn't one of our decoders: an ONNX file, alone or in a repository's folder, or the folder of an encoder. */
-import { constants, copyFile, stat, writeFile } from "node:fs/promises";
+import { constants, copyFile, open, stat, writeFile } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { CheckpointError } from "../gguf/error.ts";
 import { type ByteSource, sourceOfBytes } from "../gguf/source.ts";
@@ -140,12 +140,23 @@ async function openOnnx(folder: Folder, file: string): Promise<GraphFile> {
         const copy = join(directory, index === 0 ? GRAPH_FILE : basename(name));
         // A copy: what lies in the cache must not change with the original. Some file systems copy when written only.
         await copyFile(join(folder.path, name), copy, constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE);
+        await flush(copy);
         onProgress(index + 1, names.length);
       }
       return { ...facts, file: GRAPH_FILE, isOwn: false, text: await readTextModel(folder) };
     },
     close: () => folder.close(),
   };
+}
+
+/** A cache entry is trusted for ever once renamed, so its bytes must be on the disk before its name is. */
+async function flush(path: string): Promise<void> {
+  const handle = await open(path, "r+");
+  try {
+    await handle.datasync();
+  } finally {
+    await handle.close();
+  }
 }
 
 async function contentsOf(folder: Folder, names: readonly string[]): Promise<GraphFile["contents"]> {

@@ -111,7 +111,8 @@ async function shapeOf(reader: ProtoReader, field: Field): Promise<(number | str
   for await (const dimension of reader.inside(field)) {
     let size: number | string = "?";
     for await (const part of reader.inside(dimension)) {
-      if (part.number === 1) size = part.value;
+      // Some exporters say -1, which is a number near 2^64 here.
+      if (part.number === 1) size = part.value < 2 ** 63 ? part.value : "?";
       else if (part.number === 2) size = await reader.text(part);
     }
     shape.push(size);

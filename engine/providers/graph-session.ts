@@ -1,4 +1,5 @@
 /** Any graph in ONNX Runtime, in Node: the add-on, or ONNX Runtime Web on WASM or on a WebGPU device. */
+import { openAsBlob } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { InferenceSession, Tensor } from "onnxruntime-node";
@@ -74,7 +75,11 @@ function forgetHalfFloats(Tensor: new (type: "float32", data: Float32Array, dims
 export async function createWasmSession(graph: PreparedGraph, { threads }: GraphSessionOptions): Promise<GraphSession> {
   const runtime = await import("onnxruntime-web");
   runtime.env.wasm.numThreads = threads;
-  const { model, externalData } = await contents(graph);
+  const { directory, file, external } = graph;
+  const model = await bytesOf(directory, file);
+  const externalData = await Promise.all(
+    external.map(async (path) => ({ path, data: await bytesOf(directory, path) })),
+  );
   const session = await runtime.InferenceSession.create(model, { ...BASE, executionProviders: ["wasm"], externalData });
   return { provider: "wasm", cpuNodes: [], ...runs(runtime as never, session as never) };
 }
@@ -94,7 +99,12 @@ export async function createWebgpuSession(
   const runtime = await import("onnxruntime-web/jspi");
   runtime.env.wasm.numThreads = 1;
   const device = await openDevice(adapter, { withSubgroups: !isSoftware });
-  const { model, externalData } = await contents(graph);
+  const { directory, file, external, isOwn } = graph;
+  const model = await bytesOf(directory, file);
+  // A Blob is streamed to the GPU tensor by tensor.
+  const externalData = await Promise.all(
+    external.map(async (path) => ({ path, data: await openAsBlob(join(directory, path)) })),
+  );
   const create = (options: InferenceSession.SessionOptions): Promise<unknown> =>
     runtime.InferenceSession.create(model, {
       ...BASE,
@@ -103,13 +113,14 @@ export async function createWebgpuSession(
       ...(options as object),
     });
   let cpuNodes: readonly string[] = [];
-  const session = await create({ extra: { session: { disable_cpu_ep_fallback: "1" } } }).catch(
+  const session = await create({ logSeverityLevel: 4, extra: { session: { disable_cpu_ep_fallback: "1" } } }).catch(
     async (error: unknown) => {
-      if (graph.isOwn || !isFallback(error)) throw error;
+      if (!isFallback(error)) throw error;
       // The runtime tells which nodes only in a log that it then keeps on writing: another session reads it.
       const { result, text } = await withPlacementLog(() => create({ logSeverityLevel: 0, logVerbosityLevel: 0 }));
       await (result as InferenceSession).release();
       cpuNodes = cpuNodesOf(text);
+      if (isOwn) throw new Error(`the GPU has no kernel for ${cpuNodes.join(", ")}`, { cause: error });
       return create({});
     },
   );
@@ -119,13 +130,8 @@ export async function createWebgpuSession(
 
 const isFallback = (error: unknown): boolean => error instanceof Error && error.message.includes("fallback to CPU EP");
 
-async function contents({ directory, file, external }: PreparedGraph) {
-  const read = async (name: string): Promise<Uint8Array> => new Uint8Array(await readFile(join(directory, name)));
-  return {
-    model: await read(file),
-    externalData: await Promise.all(external.map(async (path) => ({ path, data: await read(path) }))),
-  };
-}
+const bytesOf = async (directory: string, file: string): Promise<Uint8Array> =>
+  new Uint8Array(await readFile(join(directory, file)));
 
 function runs({ Tensor }: Runtime, session: InferenceSession): Pick<GraphSession, "run" | "release"> {
   return {

@@ -8,13 +8,16 @@ import { runtime } from "../../serve/runtime.ts";
 import type { Device, EngineGraph } from "../host.ts";
 import { SLOT_LENGTH_DEFAULT } from "../language-model.ts";
 import { checkFeeds, describe, zeros } from "./feeds.ts";
-import { apart, grouped, hasBatchAxis, joined, rowsOf } from "./rows.ts";
+import { apart, grouped, hasBatchAxis, hasOpenRows, joined, rowsOf } from "./rows.ts";
 
 /** What `OnnxModel.load` may be told. */
 export interface OnnxOptions {
   /** "auto": the best that this replica may use. */
   readonly device?: Device;
-  /** Rows of one run, of all calls that are put together; 1 for none. Default 32. Only graphs whose inputs and outputs declare one batch axis. */
+  /**
+   * Rows of one run, of all calls that are put together; 1 for none. Default 32 where all inputs and outputs declare one name as their first
+   * size, else 1. Saying it for another graph says that its rows are strangers to each other.
+   */
   readonly maxBatch?: number;
   /** How long the first call of a batch waits for others, ms. Default 0: what comes while a run is under way goes into the next. */
   readonly batchWaitMs?: number;
@@ -46,12 +49,13 @@ export class OnnxModel {
   readonly name: string;
   readonly #graph: EngineGraph;
   readonly #batched: Batched<Call, Tensors> | undefined;
+  #calls = 0;
 
   private constructor(name: string, graph: EngineGraph, { maxBatch, batchWaitMs }: OnnxOptions) {
     this.name = name;
     this.#graph = graph;
     const most = maxBatch ?? ONNX_BATCH_DEFAULT;
-    if (most > 1 && hasBatchAxis(graph))
+    if (most > 1 && (maxBatch === undefined ? hasBatchAxis(graph) : hasOpenRows(graph)))
       this.#batched = batch((calls: Call[]) => this.#runTogether(calls, most), {
         maxBatchSize: most,
         batchWaitTimeoutS: (batchWaitMs ?? 0) / 1000,
@@ -112,7 +116,11 @@ export class OnnxModel {
     checkFeeds(feeds, this.inputs);
     signal?.throwIfAborted();
     if (this.#batched === undefined) return this.#graph.run(feeds, signal);
-    return untilAborted(this.#batched({ feeds, signal }), signal);
+    if (this.#calls >= ONNX_CALLS_MAX)
+      throw new SkeinError("BUSY", `${this.#calls} calls of "${this.name}" wait already: it takes no more.`);
+    this.#calls++;
+    const answer = this.#batched({ feeds, signal }).finally(() => this.#calls--);
+    return untilAborted(answer, signal);
   }
 
   /** A vector for each text, or list of token ids. Rejects with `INVALID_ARGUMENT` for a model of another kind, and for what is too long. */

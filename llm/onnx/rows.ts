@@ -2,12 +2,16 @@
 import type { GraphFacts, TensorData, Tensors, TensorValue } from "../../engine/index.ts";
 import { sizeOf } from "./feeds.ts";
 
-/** Whether every input and output has the same size, by name, as its first: then rows are each other's strangers. */
+/** Whether a file says itself that its rows are strangers to each other: every input and output has the same size, by name, as its first. */
 export function hasBatchAxis({ inputs, outputs }: GraphFacts): boolean {
   const axes = new Set([...inputs, ...outputs].map(({ shape }) => shape?.[0]));
   const [axis] = axes;
   return axes.size === 1 && typeof axis === "string" && axis !== "?" && inputs.length > 0;
 }
+
+/** Whether it may be that, if somebody says so: each input's first size is open. */
+export const hasOpenRows = ({ inputs }: GraphFacts): boolean =>
+  inputs.length > 0 && inputs.every(({ shape }) => shape === undefined || typeof shape[0] === "string");
 
 /** Calls that may run as one: those whose tensors differ in their number of rows only, up to `most` rows. */
 export function grouped<T extends { readonly feeds: Tensors }>(calls: readonly T[], most: number): T[][] {

@@ -190,6 +190,16 @@ describe("the graph against plain arithmetic", () => {
       await expect(client.embed([LONG])).rejects.toBeInstanceOf(PromptTooLongError);
       expect(await client.detokenize([2, 4, 5, 8, 3])).toBe("the rivers");
       await expect(client.generate({ prompt: "a" }).end).rejects.toThrow("answers no chats");
+      // What is called off makes room in the thread.
+      const leaving = new AbortController();
+      const many = Array.from({ length: EMBED_WAITING_TEXTS_MAX / EMBED_TEXTS_MAX }, () =>
+        client.embed(Array<string>(EMBED_TEXTS_MAX).fill(words(20)), { signal: leaving.signal }),
+      );
+      await expect(client.embed(["a"])).rejects.toBeInstanceOf(EngineFullError);
+      leaving.abort(new Error("left"));
+      const left = await Promise.allSettled(many);
+      for (const call of left) expect(call).toMatchObject({ status: "rejected", reason: { message: "left" } });
+      expect((await client.embed(Array<string>(EMBED_TEXTS_MAX).fill("a"))).vectors).toHaveLength(EMBED_TEXTS_MAX);
       await expect(client.embed(TEXTS, { signal: AbortSignal.abort(new Error("left")) })).rejects.toThrow("left");
     } finally {
       await client.close();

@@ -38,7 +38,11 @@ test("weights that old exporters list among the inputs are none; sizes without a
     messageField(2, [
       messageField(1, [
         integerField(1, 1),
-        messageField(2, [messageField(1, []), messageField(1, [integerField(1, 5)])]),
+        messageField(2, [
+          messageField(1, []),
+          messageField(1, [integerField(1, -1)]),
+          messageField(1, [integerField(1, 5)]),
+        ]),
       ]),
     ]),
   ]);
@@ -51,7 +55,7 @@ test("weights that old exporters list among the inputs are none; sizes without a
     ]),
   );
   expect(inputs).toEqual([{ name: "loose", type: "bool", shape: undefined }]);
-  expect(outputs).toEqual([{ name: "y", type: "float32", shape: ["?", 5] }]);
+  expect(outputs).toEqual([{ name: "y", type: "float32", shape: ["?", "?", 5] }]);
   expect(external).toEqual(["model.onnx_data"]);
 });
 

@@ -2,6 +2,7 @@ import { afterEach, expect, test } from "vitest";
 import { PromptTooLongError, type Tensors } from "../../../engine/index.ts";
 import type { EngineGraph, EngineModel, ModelRequest } from "../../../llm/host.ts";
 import { OnnxModel, tensor, type OnnxOptions } from "../../../llm/onnx/index.ts";
+import { ONNX_CALLS_MAX } from "../../../protocol/limits.ts";
 import { runtime } from "../../../serve/runtime.ts";
 
 afterEach(() => void delete runtime().engine);
@@ -63,9 +64,20 @@ test("what fails is told to those in that run; who has left is not run", async (
   await expect(model.run(row(1, 2), { signal: leaving.signal })).rejects.toThrow("left");
 });
 
+test("more calls than may wait are refused at once, until there is room again", async () => {
+  const { load } = fake();
+  const model = await load({ maxBatch: 4_096 });
+  const calls = Array.from({ length: ONNX_CALLS_MAX }, () => model.run(row(1, 2)));
+  await expect(model.run(row(1, 2))).rejects.toMatchObject({ code: "BUSY" });
+  await Promise.all(calls);
+  expect(await model.run(row(1, 2))).toEqual(result(2, 3));
+});
+
 test("graphs without a batch axis, and those that are not to be batched, run call by call", async () => {
   for (const [changes, options] of [
     [{ outputs: [{ name: "y", type: "float32", shape: [1, 2] }] }, {}],
+    [{ outputs: [{ name: "y", type: "float32", shape: ["other", 2] }] }, {}],
+    [{ inputs: [{ name: "x", type: "float32", shape: [1, 2] }] }, { maxBatch: 4 }],
     [{}, { maxBatch: 1 }],
   ] as const) {
     const { ran, load } = fake(changes);
@@ -73,6 +85,13 @@ test("graphs without a batch axis, and those that are not to be batched, run cal
     await Promise.all([model.run(row(1, 2)), model.run(row(3, 4))]);
     expect(ran).toHaveLength(2);
   }
+});
+
+test("a graph that doesn't say so is batched where its user does", async () => {
+  const { ran, load } = fake({ outputs: [{ name: "y", type: "float32", shape: ["other", 2] }] });
+  const model = await load({ maxBatch: 4 });
+  await Promise.all([model.run(row(1, 2)), model.run(row(3, 4))]);
+  expect(ran).toHaveLength(1);
 });
 
 test("shapes are warmed up before the model is there; wrong ones let it go", async () => {
