@@ -7,14 +7,24 @@ export {
   type GenerateRequest,
 } from "./client.ts";
 export type { EncoderInput } from "./embedder.ts";
+export { checkFeeds, checkTensor, describeValue } from "./feeds.ts";
 export { EngineGeneration, type GenerationEnd, type GenerationPiece } from "./generation.ts";
 export { CHOICES_MAX } from "./limits.ts";
 export type { GraphFacts, TextTask } from "./graph-model.ts";
+export type { Shapes } from "./graph-sample.ts";
 export { choiceSeed } from "./prf.ts";
 export { EngineFullError, PromptTooLongError } from "./refusals.ts";
 export { GREEDY } from "./sampler.ts";
 export type { EngineStats, Histogram } from "./stats.ts";
-export type { TensorData, Tensors, TensorType, TensorValue, ValueFacts } from "./tensor.ts";
+export {
+  arrayOf,
+  sizeOf,
+  type TensorData,
+  type Tensors,
+  type TensorType,
+  type TensorValue,
+  type ValueFacts,
+} from "./tensor.ts";
 export type {
   ChosenScore,
   EmbeddedTexts,

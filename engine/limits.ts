@@ -87,6 +87,10 @@ export const ONNX_LIMITS = {
   fields: 4_194_304,
   /** Bytes of a name. */
   nameBytes: 4_096,
+  /** Bytes of one run's inputs. */
+  feedBytes: 268_435_456,
+  /** Shapes that are run before a graph serves: each may take seconds. */
+  warmUps: 64,
   /** Files of tensors beside the graph. */
   externalFiles: 512,
 } as const;

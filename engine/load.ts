@@ -56,8 +56,8 @@ export async function loadModel(
         onProgress({ stage: `session (${name})` });
         const create = host.sessions?.[name];
         if (create === undefined) throw new Error("encoders and ONNX files don't run on this platform");
-        const { threads, allowSoftwareGpu = false } = spec;
-        return { session: await create(model, { threads, allowSoftwareGpu }), graph: model, notes };
+        const { threads, allowSoftwareGpu = false, warmUp = [] } = spec;
+        return { session: await create(model, { threads, allowSoftwareGpu, warmUp }), graph: model, notes };
       }
       onProgress({ stage: "tokenizer" });
       const tokenizer = new Tokenizer(model.tokenizer);

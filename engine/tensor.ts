@@ -49,3 +49,26 @@ export interface ValueFacts {
   /** Sizes, and names of those known at run time only ("?" where it has none); undefined: of any rank. */
   readonly shape: readonly (number | string)[] | undefined;
 }
+
+/** What holds the values of each type, but for strings. */
+const ARRAYS: Readonly<
+  Record<Exclude<TensorType, "string" | "float16">, new (length: number) => Exclude<TensorData, readonly string[]>>
+> = {
+  float32: Float32Array,
+  float64: Float64Array,
+  int8: Int8Array,
+  uint8: Uint8Array,
+  int16: Int16Array,
+  uint16: Uint16Array,
+  int32: Int32Array,
+  uint32: Uint32Array,
+  int64: BigInt64Array,
+  uint64: BigUint64Array,
+  bool: Uint8Array,
+};
+
+/** Browsers have had half floats since 2025. */
+export const arrayOf = (type: Exclude<TensorType, "string">) => (type === "float16" ? Float16Array : ARRAYS[type]);
+
+/** How many values a shape has. */
+export const sizeOf = (dims: readonly number[]): number => dims.reduce((product, size) => product * size, 1);

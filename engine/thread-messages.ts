@@ -3,6 +3,7 @@
  */
 import type { EncoderInput } from "./embedder.ts";
 import type { GraphFacts, TextTask } from "./graph-model.ts";
+import type { Shapes } from "./graph-sample.ts";
 import type { PreparedModel } from "./prepare.ts";
 import { EngineFullError, PromptTooLongError } from "./refusals.ts";
 import type { GenerationRequest, Usage } from "./sequence.ts";
@@ -24,6 +25,8 @@ export interface LoadSpec {
   readonly slotLength: number;
   /** Take a software adapter (SwiftShader) for a GPU. */
   readonly allowSoftwareGpu?: boolean;
+  /** Of a graph: shapes of its inputs, to be run before it serves. */
+  readonly warmUp?: readonly Shapes[];
 }
 
 /** A directory of the cache (Node), or the model itself (tabs; its weights must be a `Uint8Array` to cross into the thread). */

@@ -67,12 +67,10 @@ export function serveEngine(port: EnginePort, platform: EnginePlatform): void {
     if (model ?? graph ?? isLoading) throw new Error("this engine has a model already: one thread runs one model");
     isLoading = true;
     try {
-      const onProgress = (progress: LoadProgress): void => port.post({ type: "loading", progress });
-      const loaded = await platform.load(spec, onProgress);
+      const loaded = await platform.load(spec, (progress) => port.post({ type: "loading", progress }));
       if ("session" in loaded) {
         // Says that the thread lives, as a step does.
         graph = new GraphServer({ ...loaded, yieldTurn: () => platform.yieldTurn(), onRun: postStep });
-        if (loaded.session.provider === "webgpu") await warmUp(graph, onProgress);
         void loaded.session.lost?.then((reason) => port.post({ type: "broken", reason }));
         port.post({ type: "loaded", model: graph.facts });
         return;
@@ -208,13 +206,6 @@ export function serveEngine(port: EnginePort, platform: EnginePlatform): void {
     }
   });
   port.post({ type: "ready" });
-}
-
-/** Has the shaders compiled, so that the first text doesn't wait for them. */
-async function warmUp(graph: GraphServer, onProgress: (progress: LoadProgress) => void): Promise<void> {
-  if (graph.facts.text === undefined) return;
-  onProgress({ stage: "warm-up (webgpu)" });
-  await graph.texts.embed(["warm-up"], { truncates: true });
 }
 
 function scoreOf(tokenizer: Tokenizer, { token, logprob, top }: ChosenLogprob): ChosenScore {

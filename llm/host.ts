@@ -11,6 +11,7 @@ import type {
   GenerationPiece,
   GraphFacts,
   PromptInput,
+  Shapes,
   Tensors,
   TextFacts,
 } from "../engine/index.ts";
@@ -25,6 +26,8 @@ export interface ModelRequest {
   readonly slotLength: number;
   /** Chats at a time; undefined: the host's choice from its memory. */
   readonly slots: number | undefined;
+  /** Of a graph: shapes of its inputs, to be run before it serves; a GPU must agree with a CPU on them. */
+  readonly warmUp?: readonly Shapes[];
 }
 
 /** What user code sees of a generation in the engine; the engine's own class in production. */

@@ -1,15 +1,12 @@
-/** Any graph in ONNX Runtime, in Node: the add-on, or ONNX Runtime Web on WASM or on a WebGPU device. */
-import { openAsBlob } from "node:fs";
+/** Any graph in ONNX Runtime on a CPU, in Node: the add-on, or ONNX Runtime Web on WASM. */
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { InferenceSession, Tensor } from "onnxruntime-node";
 import type { PreparedGraph } from "../graph-model.ts";
 import type { TensorType, TensorValue, Tensors } from "../tensor.ts";
 import type { ProviderName } from "../types.ts";
-import { cpuNodesOf, withPlacementLog } from "./node-placement.ts";
-import { findAdapter, gpuFacts, openDevice } from "./gpu-device.ts";
+import { samplesOf, type Shapes } from "../graph-sample.ts";
 import { loadNativeRuntime } from "./native.ts";
-import { nodeGpu } from "./node-gpu.ts";
 
 export interface GraphSession {
   readonly provider: ProviderName;
@@ -27,6 +24,8 @@ export interface GraphSessionOptions {
   readonly threads: number;
   /** Take an adapter that computes on the CPU. */
   readonly allowSoftwareGpu: boolean;
+  /** Shapes of the inputs that are run before it serves. */
+  readonly warmUp: readonly Shapes[];
 }
 
 /** What is used of either package. */
@@ -34,7 +33,8 @@ interface Runtime {
   readonly Tensor: new (type: never, data: never, dims: readonly number[]) => Tensor;
 }
 
-const BASE: InferenceSession.SessionOptions = {
+/** Of every session. */
+export const BASE: InferenceSession.SessionOptions = {
   graphOptimizationLevel: "all",
   // Shapes change from run to run: a pattern would be planned anew for each.
   enableMemPattern: false,
@@ -42,21 +42,19 @@ const BASE: InferenceSession.SessionOptions = {
 };
 
 /** In the add-on, from the folder: the weights never pass through JavaScript. */
-export async function createNativeSession(
-  { directory, file }: PreparedGraph,
-  { threads }: GraphSessionOptions,
-): Promise<GraphSession> {
+export async function createNativeSession(graph: PreparedGraph, options: GraphSessionOptions): Promise<GraphSession> {
+  const { directory, file } = graph;
   const runtime = await loadNativeRuntime();
   forgetHalfFloats(runtime.Tensor);
   const session = await runtime.InferenceSession.create(join(directory, file), {
     ...BASE,
     executionProviders: ["cpu"],
-    intraOpNumThreads: threads,
+    intraOpNumThreads: options.threads,
     interOpNumThreads: 1,
     // As in native.ts.
     extra: { session: { intra_op: { allow_spinning: "0" } } },
   });
-  return { provider: "native", cpuNodes: [], ...runs(runtime as never, session) };
+  return warmedUp({ provider: "native", cpuNodes: [], ...runs(runtime as never, session) }, graph, options);
 }
 
 /**
@@ -72,68 +70,34 @@ function forgetHalfFloats(Tensor: new (type: "float32", data: Float32Array, dims
 }
 
 /** In ONNX Runtime Web's WASM provider. */
-export async function createWasmSession(graph: PreparedGraph, { threads }: GraphSessionOptions): Promise<GraphSession> {
+export async function createWasmSession(graph: PreparedGraph, options: GraphSessionOptions): Promise<GraphSession> {
   const runtime = await import("onnxruntime-web");
-  runtime.env.wasm.numThreads = threads;
+  runtime.env.wasm.numThreads = options.threads;
   const { directory, file, external } = graph;
-  const model = await bytesOf(directory, file);
+  const model = await readBytes(directory, file);
   const externalData = await Promise.all(
-    external.map(async (path) => ({ path, data: await bytesOf(directory, path) })),
+    external.map(async (path) => ({ path, data: await readBytes(directory, path) })),
   );
   const session = await runtime.InferenceSession.create(model, { ...BASE, executionProviders: ["wasm"], externalData });
-  return { provider: "wasm", cpuNodes: [], ...runs(runtime as never, session as never) };
+  return warmedUp({ provider: "wasm", cpuNodes: [], ...runs(runtime as never, session as never) }, graph, options);
 }
 
-/** In ONNX Runtime Web's WebGPU provider, through Dawn. */
-export async function createWebgpuSession(
+/** Runs what the graph is to be run with before it serves. */
+async function warmedUp(
+  session: GraphSession,
   graph: PreparedGraph,
-  { allowSoftwareGpu }: GraphSessionOptions,
+  { warmUp }: GraphSessionOptions,
 ): Promise<GraphSession> {
-  const adapter = await findAdapter(await nodeGpu());
-  if (adapter === undefined) throw new Error("there is no WebGPU adapter");
-  const { isSoftware, description, architecture, vendor } = gpuFacts(adapter);
-  if (isSoftware && !allowSoftwareGpu)
-    throw new Error(
-      `the only WebGPU adapter is software (${description || architecture || vendor}); allow software GPUs to use it`,
-    );
-  const runtime = await import("onnxruntime-web/jspi");
-  runtime.env.wasm.numThreads = 1;
-  const device = await openDevice(adapter, { withSubgroups: !isSoftware });
-  const { directory, file, external, isOwn } = graph;
-  const model = await bytesOf(directory, file);
-  // A Blob is streamed to the GPU tensor by tensor.
-  const externalData = await Promise.all(
-    external.map(async (path) => ({ path, data: await openAsBlob(join(directory, path)) })),
-  );
-  const create = (options: InferenceSession.SessionOptions): Promise<unknown> =>
-    runtime.InferenceSession.create(model, {
-      ...BASE,
-      executionProviders: [{ name: "webgpu", device }],
-      externalData,
-      ...(options as object),
-    });
-  let cpuNodes: readonly string[] = [];
-  const session = await create({ logSeverityLevel: 4, extra: { session: { disable_cpu_ep_fallback: "1" } } }).catch(
-    async (error: unknown) => {
-      if (!isFallback(error)) throw error;
-      // The runtime tells which nodes only in a log that it then keeps on writing: another session reads it.
-      const { result, text } = await withPlacementLog(() => create({ logSeverityLevel: 0, logVerbosityLevel: 0 }));
-      await (result as InferenceSession).release();
-      cpuNodes = cpuNodesOf(text);
-      if (isOwn) throw new Error(`the GPU has no kernel for ${cpuNodes.join(", ")}`, { cause: error });
-      return create({});
-    },
-  );
-  const lost = device.lost.then(({ reason, message }) => `the GPU device was lost (${reason}): ${message}`);
-  return { provider: "webgpu", cpuNodes, lost, ...runs(runtime as never, session as InferenceSession) };
+  for (const sample of samplesOf(graph, warmUp)) await sample(session.run);
+  return session;
 }
 
-const isFallback = (error: unknown): boolean => error instanceof Error && error.message.includes("fallback to CPU EP");
-
-const bytesOf = async (directory: string, file: string): Promise<Uint8Array> =>
+/** Of a file that goes through memory. */
+export const readBytes = async (directory: string, file: string): Promise<Uint8Array> =>
   new Uint8Array(await readFile(join(directory, file)));
 
-function runs({ Tensor }: Runtime, session: InferenceSession): Pick<GraphSession, "run" | "release"> {
+/** What any session does with plain tensors. */
+export function runs({ Tensor }: Runtime, session: InferenceSession): Pick<GraphSession, "run" | "release"> {
   return {
     async run(feeds) {
       const tensors = Object.entries(feeds).map(

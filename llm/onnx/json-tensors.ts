@@ -1,7 +1,7 @@
 /** Tensors as JSON: nested lists, as TensorFlow Serving has them in its column format. Pure. */
-import type { TensorData, Tensors, TensorValue, ValueFacts } from "../../engine/index.ts";
+import { describeValue, type TensorData, type Tensors, type TensorValue, type ValueFacts } from "../../engine/index.ts";
 import { SkeinError } from "../../protocol/errors.ts";
-import { describe, tensor } from "./feeds.ts";
+import { tensor } from "./feeds.ts";
 
 /** Dimensions of a tensor: guards the recursion. */
 const DEPTH_MAX = 32;
@@ -12,7 +12,9 @@ export function feedsOf(json: Readonly<Record<string, unknown>>, inputs: readonl
     Object.entries(json).map(([name, nested]) => {
       const input = inputs.find((one) => one.name === name);
       if (input?.type === undefined)
-        throw wrong(`There is no input "${name}" that can be fed; the inputs are ${inputs.map(describe).join(", ")}`);
+        throw wrong(
+          `There is no input "${name}" that can be fed; the inputs are ${inputs.map(describeValue).join(", ")}`,
+        );
       const dims: number[] = [];
       for (let at = nested; Array.isArray(at); at = at[0]) {
         dims.push(at.length);

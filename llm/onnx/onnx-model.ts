@@ -1,13 +1,13 @@
 /** Any ONNX file as user code holds it: a client of the engine's thread. Knows neither files nor providers. */
-import type { EncoderInput, Tensors, TextTask, ValueFacts } from "../../engine/index.ts";
+import type { EncoderInput, Shapes, Tensors, TextTask, ValueFacts } from "../../engine/index.ts";
 import { SkeinError } from "../../protocol/errors.ts";
-import { ONNX_BATCH_DEFAULT, ONNX_CALLS_MAX, ONNX_WARM_UPS_MAX } from "../../protocol/limits.ts";
+import { ONNX_BATCH_DEFAULT, ONNX_CALLS_MAX } from "../../protocol/limits.ts";
 import { batch, type Batched } from "../../serve/batch.ts";
 import { ambientContext } from "../../serve/context.ts";
 import { runtime } from "../../serve/runtime.ts";
 import type { Device, EngineGraph } from "../host.ts";
 import { SLOT_LENGTH_DEFAULT } from "../language-model.ts";
-import { checkFeeds, describe, zeros } from "./feeds.ts";
+import { checkFeeds } from "./feeds.ts";
 import { apart, grouped, hasBatchAxis, hasOpenRows, joined, rowsOf } from "./rows.ts";
 
 /** What `OnnxModel.load` may be told. */
@@ -21,8 +21,11 @@ export interface OnnxOptions {
   readonly maxBatch?: number;
   /** How long the first call of a batch waits for others, ms. Default 0: what comes while a run is under way goes into the next. */
   readonly batchWaitMs?: number;
-  /** Shapes of the inputs, by name, to run once with zeros before the model is ready: shaders are compiled and memory is taken then. */
-  readonly warmUp?: readonly Readonly<Record<string, readonly number[]>>[];
+  /**
+   * Shapes of the inputs, by name, or tensors, to run before the model is ready: shaders are compiled and memory is taken then. On a GPU the numbers must
+   * be those of a CPU, else another provider is taken. Texts need none: they are tried in any case.
+   */
+  readonly warmUp?: readonly Shapes[];
 }
 
 /** How a call is made. */
@@ -75,16 +78,14 @@ export class OnnxModel {
       );
     checkOptions(options);
     const { device = "auto", warmUp = [] } = options;
-    const graph = await host.load({ name, device, slotLength: SLOT_LENGTH_DEFAULT, slots: undefined });
+    const graph = await host.load({ name, device, slotLength: SLOT_LENGTH_DEFAULT, slots: undefined, warmUp });
     try {
       if (!("kind" in graph))
         throw new SkeinError(
           "INVALID_ARGUMENT",
           `"${name}" is a language model: LanguageModel of \`skein/llm\` runs it.`,
         );
-      const model = new OnnxModel(name, graph, options);
-      for (const shapes of warmUp) await graph.run(model.#zeros(shapes));
-      return model;
+      return new OnnxModel(name, graph, options);
     } catch (error) {
       await graph.close();
       throw error;
@@ -186,22 +187,9 @@ export class OnnxModel {
     }
     return calls.map((call) => results.get(call)!);
   }
-
-  #zeros(shapes: Readonly<Record<string, readonly number[]>>): Tensors {
-    const feeds = Object.fromEntries(
-      this.inputs.flatMap((input) => {
-        const dims = shapes[input.name];
-        if (input.type === undefined)
-          throw new SkeinError("INVALID_ARGUMENT", `The input ${describe(input)} can't be fed.`);
-        return dims === undefined ? [] : [[input.name, zeros(input.type, dims)]];
-      }),
-    );
-    checkFeeds(feeds, this.inputs);
-    return feeds;
-  }
 }
 
-function checkOptions({ maxBatch = 1, batchWaitMs = 0, warmUp = [] }: OnnxOptions): void {
+function checkOptions({ maxBatch = 1, batchWaitMs = 0 }: OnnxOptions): void {
   const isWhole = Number.isSafeInteger(maxBatch) && maxBatch >= 1 && maxBatch <= ONNX_CALLS_MAX;
   if (!isWhole)
     throw new SkeinError(
@@ -210,11 +198,6 @@ function checkOptions({ maxBatch = 1, batchWaitMs = 0, warmUp = [] }: OnnxOption
     );
   if (!(batchWaitMs >= 0 && batchWaitMs <= 60_000))
     throw new SkeinError("INVALID_ARGUMENT", `batchWaitMs must be from 0 to 60000, not ${batchWaitMs}.`);
-  if (warmUp.length > ONNX_WARM_UPS_MAX)
-    throw new SkeinError(
-      "INVALID_ARGUMENT",
-      `warmUp has ${warmUp.length} entries; at most ${ONNX_WARM_UPS_MAX} are run.`,
-    );
 }
 
 /** A run is for several: who leaves isn't waited for, and doesn't end it. */

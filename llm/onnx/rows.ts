@@ -1,6 +1,5 @@
 /** Several calls of a graph as one: tensors one below the other on the first axis, and apart again. Pure. */
-import type { GraphFacts, TensorData, Tensors, TensorValue } from "../../engine/index.ts";
-import { sizeOf } from "./feeds.ts";
+import { type GraphFacts, sizeOf, type TensorData, type Tensors, type TensorValue } from "../../engine/index.ts";
 
 /** Whether a file says itself that its rows are strangers to each other: every input and output has the same size, by name, as its first. */
 export function hasBatchAxis({ inputs, outputs }: GraphFacts): boolean {

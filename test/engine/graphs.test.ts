@@ -6,6 +6,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { EngineClient } from "../../engine/client.ts";
 import { prepareCached } from "../../engine/node/prepared-cache.ts";
 import { GraphBuilder } from "../../engine/onnx/graph.ts";
+import type { Shapes } from "../../engine/graph-sample.ts";
 import type { DataType } from "../../engine/onnx/messages.ts";
 import { referenceEmbedding } from "../../engine/reference/encoder.ts";
 import { spawnNodeEngine } from "../../engine/spawn-node.ts";
@@ -23,11 +24,11 @@ afterEach(() => Promise.all(clients.splice(0).map((client) => client.close())));
 const prepare = (file: string, target: "native" | "wasm" = "native") =>
   prepareCached({ file, target, cache: join(folder, "cache"), now: Date.now() });
 
-async function open(file: string, provider: "native" | "wasm" = "native") {
+async function open(file: string, provider: "native" | "wasm" = "native", warmUp: readonly Shapes[] = []) {
   const directory = await prepare(file, provider);
   const client = await EngineClient.start({ spawn: () => spawnNodeEngine(), after: () => () => {} });
   clients.push(client);
-  const spec = { prepared: { [provider]: { directory } }, provider, threads: 1, slots: 1, slotLength: 2 };
+  const spec = { prepared: { [provider]: { directory } }, provider, threads: 1, slots: 1, slotLength: 2, warmUp };
   return { client, loaded: (await client.open(spec)) as LoadedGraph, directory };
 }
 const float = (dims: readonly number[], ...values: number[]): TensorValue => ({
@@ -130,6 +131,20 @@ test("what lies in the cache is a copy, the same for every provider, with what t
   expect(await prepare(join(path, "onnx/model.onnx"))).toBe(directory);
   await writeFile(join(path, "config.json"), '{"vocab_size": 16}');
   expect(await prepare(path)).not.toBe(directory);
+});
+
+test("shapes to be run before are checked as any input, and run", async () => {
+  const file = join(folder, "warm.onnx");
+  await writeFile(file, affineGraph());
+  await open(file, "native", [{ x: [1, 3] }, { x: [5, 3] }]);
+  for (const [shapes, words] of [
+    [{ x: [1, 4] }, "x has the shape [1, 4], expected x: float32[batch, 3]"],
+    [{ y: [1] }, 'there is no input "y" to run before'],
+    [{}, "The input x: float32[batch, 3] is missing"],
+    [{ x: [1e9, 3] }, "[1000000000, 3] is no shape to run before"],
+  ] as const)
+    await expect(open(file, "native", [shapes])).rejects.toThrow(words);
+  await expect(open(file, "native", Array<Shapes>(65).fill({ x: [1, 3] }))).rejects.toThrow("at most 64 are");
 });
 
 test("what can't be used is refused by its name; what texts don't give is for tensors", async () => {

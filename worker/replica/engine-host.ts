@@ -121,6 +121,7 @@ export class ReplicaEngineHost implements EngineHost {
           slots: request.slots ?? SLOTS_DEFAULT[provider],
           slotLength: request.slotLength,
           allowSoftwareGpu: options.allowSoftwareGpu,
+          ...(request.warmUp === undefined ? {} : { warmUp: request.warmUp }),
         },
         (progress) => onProgress(`loading model ${request.name}: ${progress.stage}`),
       );

@@ -94,13 +94,10 @@ test("a graph that doesn't say so is batched where its user does", async () => {
   expect(ran).toHaveLength(1);
 });
 
-test("shapes are warmed up before the model is there; wrong ones let it go", async () => {
-  const { ran, load } = fake();
-  await load({ warmUp: [{ x: [1, 2] }, { x: [4, 2] }] });
-  expect(ran).toEqual([row(0, 0), row(0, 0, 0, 0, 0, 0, 0, 0)]);
-  const wrong = fake();
-  await expect(wrong.load({ warmUp: [{ x: [1, 3] }] })).rejects.toThrow("expected x: float32[batch, 2]");
-  expect(wrong.isClosed()).toBe(true);
+test("shapes to warm up are the engine's business", async () => {
+  const { asked, load } = fake();
+  await load({ warmUp: [{ x: [1, 2] }] });
+  expect(asked[0]).toMatchObject({ warmUp: [{ x: [1, 2] }] });
 });
 
 test("options that make no sense are refused before anything is loaded", async () => {
@@ -109,7 +106,6 @@ test("options that make no sense are refused before anything is loaded", async (
     [{ maxBatch: 0 }, "maxBatch must be a whole number from 1"],
     [{ maxBatch: 1.5 }, "maxBatch"],
     [{ batchWaitMs: -1 }, "batchWaitMs must be from 0"],
-    [{ warmUp: Array<object>(65).fill({}) as never }, "warmUp has 65 entries"],
   ] as const)
     await expect(load(options)).rejects.toThrow(words);
   expect(asked).toEqual([]);
