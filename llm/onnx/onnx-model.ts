@@ -171,12 +171,9 @@ export class OnnxModel {
   /** Never rejects as a whole: each run's failure is that of its calls. */
   async #runTogether(calls: readonly Call[], most: number): Promise<(Tensors | Error)[]> {
     const results = new Map<Call, Tensors | Error>();
-    const isOff = ({ signal }: Call): boolean => signal?.aborted === true;
-    for (const call of calls.filter(isOff)) results.set(call, call.signal!.reason as Error);
-    for (const group of grouped(
-      calls.filter((call) => !isOff(call)),
-      most,
-    )) {
+    // Who has left isn't told any more: `untilAborted` was first.
+    const staying = calls.filter(({ signal }) => signal?.aborted !== true);
+    for (const group of grouped(staying, most)) {
       try {
         const feeds = group.map((call) => call.feeds);
         const outputs = apart(await this.#graph.run(joined(feeds)), feeds.map(rowsOf));
@@ -185,7 +182,7 @@ export class OnnxModel {
         for (const call of group) results.set(call, error instanceof Error ? error : new Error(String(error)));
       }
     }
-    return calls.map((call) => results.get(call)!);
+    return calls.map((call) => results.get(call) ?? {});
   }
 }
 

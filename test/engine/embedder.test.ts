@@ -22,13 +22,13 @@ const LONG = TEXTS[4]!;
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 /** An embedder whose run says what it was given: each row begins with how many tokens it has. */
-async function recorded(run?: (batch: EncoderBatch) => Promise<Float32Array>) {
+async function recorded(run?: (batch: EncoderBatch) => Promise<Float32Array>, maxTokens?: number) {
   const { checkpoint } = await openEncoderRepository(filesOf(tiny.contents));
   const { config, tokenizerJson } = checkpoint;
   const text = {
     tokenizerJson,
     tokenizerConfig: { tokenizer_class: "BertTokenizer" },
-    maxTokens: config.maxTokens,
+    maxTokens: maxTokens ?? config.maxTokens,
     vocabulary: config.vocabulary,
     padToken: 0,
   } as unknown as TextModel;
@@ -107,13 +107,21 @@ test("calls that come together share runs; a long text isn't padding's reason", 
   expect(batches.map(lengthsOf)).toEqual([[24, 5, 7, 23, 3]]);
 });
 
+test("a text joins a run whose rows are up to twice as long, and none that are longer", async () => {
+  const { embedder, batches } = await recorded(undefined, 200);
+  const ids = (count: number): number[] => Array<number>(count).fill(4);
+  await embedder.embed([ids(39), ids(80), ids(40), ids(16), ids(3)]);
+  expect(batches.map(lengthsOf)).toEqual([[80, 40], [39], [16, 3]]);
+});
+
 test("a call of many texts lets others in between its runs", async () => {
   const { embedder, batches } = await recorded();
-  const many = embedder.embed(Array<string>(1_000).fill(words(20)));
-  const one = embedder.embed([words(9)]);
-  await one;
-  expect(batches.length).toBeLessThan(4);
-  expect((await many).vectors).toHaveLength(1_000);
+  const many = embedder.embed(Array<string>(2_000).fill(words(20)));
+  while (batches.length === 0) await turn();
+  await embedder.embed([words(9)]);
+  expect(batches.length).toBeLessThan(5);
+  expect((await many).vectors).toHaveLength(2_000);
+  expect(batches.length).toBeGreaterThan(40);
 });
 
 test("a call that is called off takes no more runs; others go on", async () => {
