@@ -85,6 +85,8 @@ export const ONNX_LIMITS = {
   dimensions: 64,
   /** Fields that are looked at: nodes and initialisers of a graph, entries of a tensor. */
   fields: 4_194_304,
+  /** Graphs within graphs. */
+  depth: 32,
   /** Bytes of a name. */
   nameBytes: 4_096,
   /** Bytes of one run's inputs. */

@@ -51,7 +51,8 @@ export async function readOnnxModel(source: ByteSource): Promise<OnnxFacts> {
         const { name, location } = await tensorPlace(reader, part);
         initialisers.add(name);
         if (location !== undefined) external.add(location);
-      } else if (part.number === 11) inputs.push(await valueFacts(reader, part));
+      } else if (part.number === 1) await placesInNode(reader, part, external, 0);
+      else if (part.number === 11) inputs.push(await valueFacts(reader, part));
       else if (part.number === 12) outputs.push(await valueFacts(reader, part));
       if (inputs.length + outputs.length > ONNX_LIMITS.values || external.size > ONNX_LIMITS.externalFiles)
         throw damaged("it has too many inputs, outputs or files");
@@ -65,6 +66,26 @@ export async function readOnnxModel(source: ByteSource): Promise<OnnxFacts> {
     );
   // Old exporters list weights among the inputs.
   return { inputs: inputs.filter(({ name }) => !initialisers.has(name)), outputs, external: [...external] };
+}
+
+/** Tensors of a node's attributes, and of the graphs in them: the branches of a condition have their own. */
+async function placesInNode(reader: ProtoReader, node: Field, external: Set<string>, depth: number): Promise<void> {
+  if (depth > ONNX_LIMITS.depth) throw damaged("its graphs lie too deep in each other");
+  const addTensor = async (tensor: Field): Promise<void> => {
+    const { location } = await tensorPlace(reader, tensor);
+    if (location !== undefined) external.add(location);
+  };
+  for await (const attribute of reader.inside(node)) {
+    if (attribute.number !== 5) continue;
+    for await (const value of reader.inside(attribute)) {
+      if (value.number === 5 || value.number === 10) await addTensor(value);
+      if (value.number !== 6 && value.number !== 11) continue;
+      for await (const part of reader.inside(value)) {
+        if (part.number === 5) await addTensor(part);
+        else if (part.number === 1) await placesInNode(reader, part, external, depth + 1);
+      }
+    }
+  }
 }
 
 async function tensorPlace(reader: ProtoReader, tensor: Field): Promise<{ name: string; location?: string }> {

@@ -67,6 +67,17 @@ test.each(["../secret", "/etc/passwd", "a/b", "..", ""])("tensors in %j are refu
   await expect(read(model)).rejects.toThrow("not the name of a file beside it");
 });
 
+test("tensors in the branches of a condition are found, and graphs that lie too deep refused", async () => {
+  const tensor = externalTensorField("w", "float32", [2], { location: "branch.bin", offset: 0, length: 8 });
+  const within = (graph: Uint8Array): Uint8Array =>
+    messageField(1, [stringField(4, "If"), messageField(5, [stringField(1, "then_branch"), messageField(6, [graph])])]);
+  const output = outputField("y", "float32", [2]);
+  expect((await read(encodeModel([within(within(tensor)), output]))).external).toEqual(["branch.bin"]);
+  let deep = tensor;
+  for (let i = 0; i < 40; i++) deep = within(deep);
+  await expect(read(encodeModel([deep, output]))).rejects.toThrow("too deep");
+});
+
 test("what is damaged or no ONNX file is refused in words, wherever it ends or errs", async () => {
   const whole = affineGraph();
   for (const bytes of [new Uint8Array(0), Buffer.from("GGUF and so on"), encodeModel([])])
