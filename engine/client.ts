@@ -2,15 +2,19 @@
  * The engine as the rest of a program sees it: a thread of its own behind plain calls. Watches over the thread: one that dies, breaks
  * or falls silent while it has work is ended, and everybody who waits is told why. Timers and the thread itself are arguments.
  */
+import type { EncoderInput } from "./embedder.ts";
 import { EngineGeneration } from "./generation.ts";
 import { CLOSE_GRACE_MS, LOAD_SILENCE_MS, SILENCE_GRACE_MS, STEP_SILENCE_MS, WINDOW_TOKENS } from "./limits.ts";
 import { GREEDY } from "./sampler.ts";
 import type { EngineStats } from "./stats.ts";
+import type { Tensors } from "./tensor.ts";
 import {
+  type EmbeddedTexts,
   type FromEngine,
   type GenerateOptions,
   type LoadProgress,
   type LoadSpec,
+  type LoadedGraph,
   type LoadedModel,
   type ProbeResult,
   type PromptInput,
@@ -63,10 +67,14 @@ export class EngineClient {
   readonly #generations = new Map<number, EngineGeneration>();
   /** Questions about text and tokens. */
   readonly #questions = new Map<number, Waiting<unknown>>();
+  /** Those of them for which a graph must run. */
+  readonly #runs = new Set<number>();
   #nextId = 1;
   #ready: Waiting<void> | undefined;
   #probe: Waiting<ProbeResult> | undefined;
-  #load: (Waiting<LoadedModel> & { readonly onProgress: ((progress: LoadProgress) => void) | undefined }) | undefined;
+  #load:
+    | (Waiting<LoadedModel | LoadedGraph> & { readonly onProgress: ((progress: LoadProgress) => void) | undefined })
+    | undefined;
   #stats: Waiting<EngineStats | undefined>[] = [];
   #closing: Waiting<void> | undefined;
   #dead: EngineDeadError | undefined;
@@ -96,11 +104,18 @@ export class EngineClient {
     });
   }
 
+  /** Loads a language model, as `open` does; rejects where it is something else. */
+  async load(spec: LoadSpec, onProgress?: (progress: LoadProgress) => void): Promise<LoadedModel> {
+    const loaded = await this.open(spec, onProgress);
+    if ("kind" in loaded) throw new Error("this is no language model");
+    return loaded;
+  }
+
   /** Loads the one model of this thread. Rejects with the reason where it can't; the thread may then try another spec. */
-  load(spec: LoadSpec, onProgress?: (progress: LoadProgress) => void): Promise<LoadedModel> {
+  open(spec: LoadSpec, onProgress?: (progress: LoadProgress) => void): Promise<LoadedModel | LoadedGraph> {
     if (this.#probe ?? this.#load)
       return Promise.reject(new Error("the engine is busy with another probe or load: await it first"));
-    return this.#ask<LoadedModel>((waiting) => {
+    return this.#ask<LoadedModel | LoadedGraph>((waiting) => {
       this.#load = { ...waiting, onProgress };
       this.#post({ type: "load", spec });
     });
@@ -157,6 +172,34 @@ export class EngineClient {
     return this.#question((id) => ({ type: "detokenize", id, tokens }));
   }
 
+  /** A row of numbers for each text, or for each list of ids; runs of several calls are put together. Rejects with the request's mistake, or the signal's reason. */
+  embed(
+    inputs: readonly EncoderInput[],
+    { truncates = false, signal }: { readonly truncates?: boolean; readonly signal?: AbortSignal } = {},
+  ): Promise<EmbeddedTexts> {
+    return this.#work((id) => ({ type: "embed", id, inputs, truncates }), signal);
+  }
+
+  /** One run of a graph. Rejects with the runtime's words for feeds that it can't take. */
+  run(feeds: Tensors, signal?: AbortSignal): Promise<Tensors> {
+    return this.#work((id) => ({ type: "run", id, feeds }), signal);
+  }
+
+  #work<T>(message: (id: number) => ToEngine, signal: AbortSignal | undefined): Promise<T> {
+    if (signal?.aborted) return Promise.reject(signal.reason as Error);
+    const id = this.#nextId;
+    const answer = this.#question<T>(message);
+    this.#runs.add(id);
+    this.#watch();
+    const onAbort = (): void => {
+      this.#answered(id)?.reject(signal!.reason as Error);
+      this.#post({ type: "cancel", id });
+      this.#watch();
+    };
+    signal?.addEventListener("abort", onAbort, { once: true });
+    return answer.finally(() => signal?.removeEventListener("abort", onAbort));
+  }
+
   #question<T>(message: (id: number) => ToEngine): Promise<T> {
     return this.#ask<T>((waiting) => {
       const id = this.#nextId++;
@@ -168,6 +211,7 @@ export class EngineClient {
   #answered(id: number): Waiting<unknown> | undefined {
     const waiting = this.#questions.get(id);
     this.#questions.delete(id);
+    this.#runs.delete(id);
     return waiting;
   }
 
@@ -230,6 +274,12 @@ export class EngineClient {
       case "detokenized":
         this.#answered(message.id)?.resolve(message.text);
         break;
+      case "embedded":
+        this.#answered(message.id)?.resolve(message.texts);
+        break;
+      case "ran":
+        this.#answered(message.id)?.resolve(message.outputs);
+        break;
       case "step":
         for (const item of message.items) {
           this.#generations.get(item.id)?.received(item);
@@ -255,7 +305,7 @@ export class EngineClient {
     this.#stopWatch = undefined;
     if (this.#dead) return;
     const isLoading = (this.#ready ?? this.#probe ?? this.#load) !== undefined;
-    const isRunning = this.#generations.values().some((generation) => generation.isActive);
+    const isRunning = this.#runs.size > 0 || this.#generations.values().some((generation) => generation.isActive);
     if (!isLoading && !isRunning) return;
     const silenceMs = isLoading
       ? (this.#options.loadSilenceMs ?? LOAD_SILENCE_MS)
@@ -279,6 +329,7 @@ export class EngineClient {
     const waiting = [this.#ready, this.#probe, this.#load, ...this.#stats, ...this.#questions.values()];
     for (const one of waiting) one?.reject(error);
     this.#questions.clear();
+    this.#runs.clear();
     for (const generation of this.#generations.values()) generation.failed(error);
     this.#generations.clear();
     if (this.#closing) this.#closing.resolve();

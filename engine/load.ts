@@ -2,10 +2,12 @@
  * Which provider runs a model: tries those that the spec allows, best first, and says why one was passed over. How a provider is
  * made and how a prepared model is opened are arguments.
  */
+import type { PreparedGraph } from "./graph-model.ts";
 import type { PreparedModel } from "./prepare.ts";
+import type { GraphSession, GraphSessionOptions } from "./providers/graph-session.ts";
 import type { RunnerOptions } from "./providers/kv.ts";
 import type { LoadProgress, LoadSpec, PreparedReference } from "./thread-messages.ts";
-import type { Loaded } from "./thread.ts";
+import type { Loaded, LoadedSession } from "./thread.ts";
 import { Tokenizer } from "./tokenizer/tokenizer.ts";
 import type { ProviderName, Runner } from "./types.ts";
 
@@ -18,10 +20,14 @@ export interface LoadOptions extends RunnerOptions {
 }
 
 export interface LoadHost {
-  open(reference: PreparedReference): Promise<PreparedModel>;
+  open(reference: PreparedReference): Promise<PreparedModel | PreparedGraph>;
   /** How to make a runner; a provider that this platform lacks is absent. Rejects with a sentence where it can't. */
   readonly providers: Readonly<
     Partial<Record<ProviderName, (model: PreparedModel, options: LoadOptions) => Promise<Runner>>>
+  >;
+  /** The same for graphs that aren't our decoders. */
+  readonly sessions?: Readonly<
+    Partial<Record<ProviderName, (graph: PreparedGraph, options: GraphSessionOptions) => Promise<GraphSession>>>
   >;
 }
 
@@ -30,7 +36,7 @@ export async function loadModel(
   spec: LoadSpec,
   host: LoadHost,
   onProgress: (progress: LoadProgress) => void,
-): Promise<Loaded> {
+): Promise<Loaded | LoadedSession> {
   checkSpec(spec);
   const notes: string[] = [];
   for (const name of spec.provider === "auto" ? PROVIDER_ORDER : [spec.provider]) {
@@ -46,6 +52,13 @@ export async function loadModel(
     try {
       onProgress({ stage: "reading" });
       const model = await host.open(reference);
+      if ("file" in model) {
+        onProgress({ stage: `session (${name})` });
+        const create = host.sessions?.[name];
+        if (create === undefined) throw new Error("encoders and ONNX files don't run on this platform");
+        const { threads, allowSoftwareGpu = false, warmUp = [] } = spec;
+        return { session: await create(model, { threads, allowSoftwareGpu, warmUp }), graph: model, notes };
+      }
       onProgress({ stage: "tokenizer" });
       const tokenizer = new Tokenizer(model.tokenizer);
       onProgress({ stage: `session (${name})` });

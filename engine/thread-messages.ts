@@ -1,10 +1,14 @@
 /**
  * What the engine's thread and its client say to each other. Plain structured-cloneable values; order is kept by the port.
  */
+import type { EncoderInput } from "./embedder.ts";
+import type { GraphFacts, TextTask } from "./graph-model.ts";
+import type { Shapes } from "./graph-sample.ts";
 import type { PreparedModel } from "./prepare.ts";
 import { EngineFullError, PromptTooLongError } from "./refusals.ts";
 import type { GenerationRequest, Usage } from "./sequence.ts";
 import type { EngineStats } from "./stats.ts";
+import type { Tensors } from "./tensor.ts";
 import type { ChatMessage, ChatPromptOptions } from "./tokenizer/tokenizer.ts";
 import type { FinishReason, ModelConfig, ProviderName } from "./types.ts";
 
@@ -21,6 +25,8 @@ export interface LoadSpec {
   readonly slotLength: number;
   /** Take a software adapter (SwiftShader) for a GPU. */
   readonly allowSoftwareGpu?: boolean;
+  /** Of a graph: shapes of its inputs, to be run before it serves. */
+  readonly warmUp?: readonly Shapes[];
 }
 
 /** A directory of the cache (Node), or the model itself (tabs; its weights must be a `Uint8Array` to cross into the thread). */
@@ -52,6 +58,31 @@ export interface LoadedModel {
   readonly chatTemplate: string | undefined;
   /** Why a better provider was passed over, and other things worth a line in the log. */
   readonly notes: readonly string[];
+}
+
+/** A graph that isn't one of our decoders: an encoder, or an ONNX file. */
+export interface LoadedGraph extends GraphFacts {
+  readonly kind: "graph";
+  readonly provider: ProviderName;
+  readonly notes: readonly string[];
+  /** Nodes that run on the CPU although the provider is a GPU, as `operator (name)`. */
+  readonly cpuNodes: readonly string[];
+  /** Undefined where it takes no texts. */
+  readonly text: TextFacts | undefined;
+}
+
+export interface TextFacts {
+  readonly task: TextTask;
+  /** Tokens of a text, with those that are put around it. */
+  readonly maxTokens: number;
+  readonly labels: readonly string[];
+  readonly isMultiLabel: boolean;
+}
+
+export interface EmbeddedTexts {
+  /** One row for each input, in order. */
+  readonly vectors: readonly Float32Array[];
+  readonly tokens: number;
 }
 
 export interface LoadProgress {
@@ -92,6 +123,13 @@ export type ToEngine =
   | ({ readonly type: "generate"; readonly id: number; readonly input: PromptInput } & GenerateOptions)
   | { readonly type: "tokenize"; readonly id: number; readonly input: PromptInput }
   | { readonly type: "detokenize"; readonly id: number; readonly tokens: readonly number[] }
+  | {
+      readonly type: "embed";
+      readonly id: number;
+      readonly inputs: readonly EncoderInput[];
+      readonly truncates: boolean;
+    }
+  | { readonly type: "run"; readonly id: number; readonly feeds: Tensors }
   | { readonly type: "acknowledge"; readonly id: number; readonly tokens: number }
   | { readonly type: "cancel"; readonly id: number }
   | { readonly type: "stats" }
@@ -111,15 +149,17 @@ export type FromEngine =
   | { readonly type: "ready" }
   | { readonly type: "probed"; readonly result: ProbeResult }
   | { readonly type: "loading"; readonly progress: LoadProgress }
-  | { readonly type: "loaded"; readonly model: LoadedModel }
+  | { readonly type: "loaded"; readonly model: LoadedModel | LoadedGraph }
   /** Answers "probe" or "load". */
   | { readonly type: "failed"; readonly error: ErrorValue }
   | { readonly type: "started"; readonly id: number; readonly promptTokens: readonly number[] }
   | { readonly type: "tokenized"; readonly id: number; readonly tokens: readonly number[] }
   | { readonly type: "detokenized"; readonly id: number; readonly text: string }
-  /** Answers "generate", "tokenize" or "detokenize". */
+  | { readonly type: "embedded"; readonly id: number; readonly texts: EmbeddedTexts }
+  | { readonly type: "ran"; readonly id: number; readonly outputs: Tensors }
+  /** Answers whatever has an id. */
   | { readonly type: "refused"; readonly id: number; readonly error: ErrorValue }
-  /** One step ran; sent for each, so that silence means trouble. */
+  /** One step of the model, or one run of a graph; sent for each, so that silence means trouble. */
   | { readonly type: "step"; readonly items: readonly OutputItem[] }
   /** Undefined before a model is loaded. */
   | { readonly type: "stats"; readonly stats: EngineStats | undefined }

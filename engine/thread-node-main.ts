@@ -3,9 +3,11 @@ import { openAsBlob } from "node:fs";
 import { join } from "node:path";
 import { parentPort } from "node:worker_threads";
 import { loadModel, type LoadHost } from "./load.ts";
-import { openPrepared } from "./node/prepared-cache.ts";
+import { openAnyPrepared } from "./node/prepared-cache.ts";
 import { WEIGHTS_FILE } from "./onnx/graph.ts";
 import { probeProviders } from "./probe.ts";
+import { createNativeSession, createWasmSession } from "./providers/graph-session.ts";
+import { createWebgpuSession } from "./providers/graph-webgpu.ts";
 import { createNativeRunner, loadNativeRuntime } from "./providers/native.ts";
 import { nodeGpu } from "./providers/node-gpu.ts";
 import { createWasmRunner } from "./providers/wasm.ts";
@@ -20,7 +22,7 @@ process.env["ORT_DISABLE_TELEMETRY"] = "1";
 
 const host: LoadHost = {
   open: (reference) =>
-    "directory" in reference ? openPrepared(reference.directory) : Promise.resolve(reference.model),
+    "directory" in reference ? openAnyPrepared(reference.directory) : Promise.resolve(reference.model),
   providers: {
     webgpu: async (model, options) => {
       const { directory } = model;
@@ -30,6 +32,7 @@ const host: LoadHost = {
     native: createNativeRunner,
     wasm: createWasmRunner,
   },
+  sessions: { webgpu: createWebgpuSession, native: createNativeSession, wasm: createWasmSession },
 };
 
 serveEngine(

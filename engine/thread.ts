@@ -2,6 +2,8 @@
  * The engine's side of its thread: one model, many generations, over a port. Platform-neutral: how a model is loaded and how the
  * thread takes turns with its port are arguments.
  */
+import type { PreparedGraph } from "./graph-model.ts";
+import { GraphServer } from "./graph-server.ts";
 import { PROMPT_CHARACTERS_MAX } from "./limits.ts";
 import { EngineLoop } from "./loop.ts";
 import {
@@ -16,6 +18,7 @@ import {
   type TokenScore,
   errorValue,
 } from "./thread-messages.ts";
+import type { GraphSession } from "./providers/graph-session.ts";
 import type { Tokenizer } from "./tokenizer/tokenizer.ts";
 import type { ChosenLogprob, Runner, TokenLogprob } from "./types.ts";
 
@@ -30,8 +33,15 @@ export interface Loaded {
   readonly notes: readonly string[];
 }
 
+/** A graph that isn't one of our decoders. */
+export interface LoadedSession {
+  readonly session: GraphSession;
+  readonly graph: PreparedGraph;
+  readonly notes: readonly string[];
+}
+
 export interface EnginePlatform {
-  load(spec: LoadSpec, onProgress: (progress: LoadProgress) => void): Promise<Loaded>;
+  load(spec: LoadSpec, onProgress: (progress: LoadProgress) => void): Promise<Loaded | LoadedSession>;
   probe(options: { allowSoftwareGpu: boolean }): Promise<ProbeResult>;
   /** Resolves after messages that wait at the port were delivered. */
   yieldTurn(): Promise<void>;
@@ -44,6 +54,7 @@ export interface EnginePlatform {
 /** Serves the port until "close". Says "ready" first. */
 export function serveEngine(port: EnginePort, platform: EnginePlatform): void {
   let model: { readonly loaded: Loaded; readonly loop: EngineLoop } | undefined;
+  let graph: GraphServer | undefined;
   let isLoading = false;
   let outputs: OutputItem[] = [];
 
@@ -53,10 +64,17 @@ export function serveEngine(port: EnginePort, platform: EnginePlatform): void {
   };
 
   async function load(spec: LoadSpec): Promise<void> {
-    if (model ?? isLoading) throw new Error("this engine has a model already: one thread runs one model");
+    if (model ?? graph ?? isLoading) throw new Error("this engine has a model already: one thread runs one model");
     isLoading = true;
     try {
       const loaded = await platform.load(spec, (progress) => port.post({ type: "loading", progress }));
+      if ("session" in loaded) {
+        // Says that the thread lives, as a step does.
+        graph = new GraphServer({ ...loaded, yieldTurn: () => platform.yieldTurn(), onRun: postStep });
+        void loaded.session.lost?.then((reason) => port.post({ type: "broken", reason }));
+        port.post({ type: "loaded", model: graph.facts });
+        return;
+      }
       const { runner, tokenizer, notes } = loaded;
       const loop = new EngineLoop({
         runner,
@@ -76,8 +94,18 @@ export function serveEngine(port: EnginePort, platform: EnginePlatform): void {
   }
 
   const loadedModel = (): NonNullable<typeof model> => {
-    if (model === undefined) throw new Error("no model is loaded yet: await load() first");
-    return model;
+    if (model !== undefined) return model;
+    throw new Error(
+      graph === undefined
+        ? "no model is loaded yet: await load() first"
+        : "this model answers no chats and completes no texts",
+    );
+  };
+  const loadedGraph = (): GraphServer => {
+    if (graph !== undefined) return graph;
+    throw new Error(
+      model === undefined ? "no model is loaded yet: await open() first" : "this model answers chats only",
+    );
   };
 
   function generate(message: Extract<ToEngine, { type: "generate" }>): void {
@@ -109,6 +137,12 @@ export function serveEngine(port: EnginePort, platform: EnginePlatform): void {
     }
   };
 
+  /** The same, of what takes a while. */
+  const answering = (id: number, work: () => Promise<FromEngine>): void => {
+    const refuse = (error: unknown): void => port.post({ type: "refused", id, error: errorValue(error) });
+    Promise.try(work).then((answer) => port.post(answer), refuse);
+  };
+
   const answerFailure = (error: unknown): void => port.post({ type: "failed", error: errorValue(error) });
 
   port.onMessage((message) => {
@@ -124,21 +158,38 @@ export function serveEngine(port: EnginePort, platform: EnginePlatform): void {
         break;
       case "tokenize":
         refusing(message.id, () => {
-          const tokens = promptTokensOf(loadedModel().loaded.tokenizer, message.input);
+          const { input } = message;
+          const tokens =
+            graph !== undefined && "prompt" in input
+              ? graph.texts.encode(input.prompt)
+              : promptTokensOf(loadedModel().loaded.tokenizer, input);
           port.post({ type: "tokenized", id: message.id, tokens });
         });
         break;
       case "detokenize":
         refusing(message.id, () => {
-          const text = loadedModel().loaded.tokenizer.decode(message.tokens);
+          const text = (graph?.texts ?? loadedModel().loaded.tokenizer).decode(message.tokens);
           port.post({ type: "detokenized", id: message.id, text });
         });
         break;
+      case "embed": {
+        const { id, inputs, truncates } = message;
+        answering(id, async () => {
+          return { type: "embedded", id, texts: await loadedGraph().embed(id, inputs, { truncates }) };
+        });
+        break;
+      }
+      case "run": {
+        const { id, feeds } = message;
+        answering(id, async () => ({ type: "ran", id, outputs: await loadedGraph().run(feeds) }));
+        break;
+      }
       case "acknowledge":
         model?.loop.acknowledge(message.id, message.tokens);
         break;
       case "cancel":
         model?.loop.cancel(message.id);
+        graph?.cancel(message.id);
         break;
       case "stats":
         port.post({ type: "stats", stats: model?.loop.stats });
@@ -148,6 +199,7 @@ export function serveEngine(port: EnginePort, platform: EnginePlatform): void {
           await model?.loop.close();
           // A provider that can't let go must not keep the thread: it ends in any case.
           await model?.loaded.runner.release().catch(() => undefined);
+          await graph?.close().catch(() => undefined);
           port.post({ type: "closed" });
           platform.end();
         })();

@@ -2,7 +2,19 @@
  * What `LanguageModel` needs of the process it runs in: an engine in a thread of its own, and somebody who knows where models are.
  * The replica's shell sets it in the runtime registry before user code is imported; tests set a fake.
  */
-import type { EngineGeneration, EngineStats, GenerateRequest, GenerationPiece, PromptInput } from "../engine/index.ts";
+import type {
+  EmbeddedTexts,
+  EncoderInput,
+  EngineGeneration,
+  EngineStats,
+  GenerateRequest,
+  GenerationPiece,
+  GraphFacts,
+  PromptInput,
+  Shapes,
+  Tensors,
+  TextFacts,
+} from "../engine/index.ts";
 
 /** What a model runs on; `auto`: the best that there is. */
 export type Device = "auto" | "webgpu" | "native" | "wasm";
@@ -14,6 +26,8 @@ export interface ModelRequest {
   readonly slotLength: number;
   /** Chats at a time; undefined: the host's choice from its memory. */
   readonly slots: number | undefined;
+  /** Of a graph: shapes of its inputs, to be run before it serves; a GPU must agree with a CPU on them. */
+  readonly warmUp?: readonly Shapes[];
 }
 
 /** What user code sees of a generation in the engine; the engine's own class in production. */
@@ -34,9 +48,29 @@ export interface EngineModel {
   close(): Promise<void>;
 }
 
+/** A graph that is no language model: an encoder, or an ONNX file. */
+export interface EngineGraph extends GraphFacts {
+  readonly kind: "graph";
+  readonly provider: string;
+  /** Nodes that run on the CPU although the provider is a GPU. */
+  readonly cpuNodes: readonly string[];
+  /** Undefined where it takes no texts. */
+  readonly text: TextFacts | undefined;
+  /** A row of numbers for each text, or list of ids: the engine puts calls together. */
+  embed(
+    inputs: readonly EncoderInput[],
+    options?: { readonly truncates?: boolean; readonly signal?: AbortSignal },
+  ): Promise<EmbeddedTexts>;
+  run(feeds: Tensors, signal?: AbortSignal): Promise<Tensors>;
+  /** The ids of a text, with those that are put around it. */
+  tokenize(input: PromptInput): Promise<readonly number[]>;
+  detokenize(tokens: readonly number[]): Promise<string>;
+  close(): Promise<void>;
+}
+
 export interface EngineHost {
   /** Rejects with one sentence that says what is missing and what to do. */
-  load(request: ModelRequest): Promise<EngineModel>;
+  load(request: ModelRequest): Promise<EngineModel | EngineGraph>;
 }
 
 declare module "../serve/runtime.ts" {

@@ -75,6 +75,13 @@ export class LanguageModel {
       slotLength: options.slotLength ?? SLOT_LENGTH_DEFAULT,
       slots: options.slots,
     });
+    if ("kind" in model) {
+      await model.close();
+      throw new SkeinError(
+        "INVALID_ARGUMENT",
+        `"${name}" is no language model: texts become vectors by \`skein/onnx\`, or by the application \`skein/llm:openai\`.`,
+      );
+    }
     return new LanguageModel(name, model);
   }
 

@@ -141,3 +141,11 @@ export const ENGINES_MAX = 16;
 
 /** Buckets of a histogram in a report. */
 export const HISTOGRAM_BUCKETS_MAX = 64;
+/** ONNX models: bytes of a request's body. */
+export const ONNX_BODY_MAX = 32 * MIB;
+/** Rows of one run, of all calls together, unless the application says otherwise: GPUs like more, CPUs gain nothing by it. */
+export const ONNX_BATCH_DEFAULT = 32;
+/** Calls, and rows, that one run may have. */
+export const ONNX_CALLS_MAX = 4_096;
+/** Requests that one replica of an ONNX model takes. */
+export const ONNX_REQUESTS_MAX = 64;

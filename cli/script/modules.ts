@@ -1,5 +1,5 @@
 /**
- * Modules of a script: `skein` and `skein/llm` are this installation's, wherever the script lies, and each module that was loaded is
+ * Modules of a script: `skein` and `skein/*` are this installation's, wherever the script lies, and each module that was loaded is
  * remembered, because a mesh is told of an application by the module and export that it is.
  */
 import { registerHooks } from "node:module";
@@ -9,6 +9,7 @@ import { fileURLToPath, pathToFileURL } from "node:url";
 const OURS: Readonly<Record<string, URL>> = {
   skein: new URL("../../serve/index.ts", import.meta.url),
   "skein/llm": new URL("../../llm/index.ts", import.meta.url),
+  "skein/onnx": new URL("../../llm/onnx/index.ts", import.meta.url),
 };
 /** What bundlers try, and Node doesn't. */
 const ENDINGS = [".ts", ".mts", ".js", ".mjs", "/index.ts", "/index.js"];

@@ -4,7 +4,7 @@ import { EXIT } from "../../protocol/errors.ts";
 import { modelNames } from "../../worker/models/catalogue.ts";
 import { describeProgress } from "../../worker/models/progress.ts";
 import { removeStored, storedModels } from "../../worker/models/stored-models.ts";
-import { describeModel } from "../../worker/node/describe-model.ts";
+import { describeModel, type ModelFacts } from "../../worker/node/describe-model.ts";
 import { ensureModel } from "../../worker/node/ensure-model.ts";
 import { CommandFailed } from "../failure.ts";
 import type { Shell } from "../shell.ts";
@@ -55,16 +55,28 @@ export async function showModel(name: string, flags: ModelFlags, shell: Shell): 
   const facts = { ...model, ...(await describeModel(model.path)) };
   if (flags.json === true) shell.out(`${JSON.stringify(facts, null, 2)}\n`);
   else {
-    const { kind, architecture, layers, contextLength, vocabulary, bytesPerToken, hasChatTemplate } = facts;
-    const turns = kind === "encoder" ? "" : hasChatTemplate ? ", for chats" : ", for plain prompts only";
-    shell.out(
-      `${name}: ${kind}${turns}\n` +
-        `  ${architecture}, ${layers} layers, ${contextLength} tokens at most, ${vocabulary} in the vocabulary\n` +
-        (bytesPerToken > 0 ? `  ${Math.ceil(bytesPerToken / 1024)} KiB of memory for each token of a slot\n` : "") +
-        `  ${megabytes(model.bytes)} from ${model.source}\n  ${model.path}\n`,
-    );
+    shell.out(`${name}: ${worded(facts)}  ${megabytes(model.bytes)} from ${model.source}\n  ${model.path}\n`);
   }
   return EXIT.ok;
+}
+
+function worded(facts: ModelFacts): string {
+  if (facts.kind === "graph") {
+    const { task, contextLength, inputs, outputs, labels } = facts;
+    const values = (of: typeof inputs): string =>
+      of.map(({ name, type, shape }) => `${name} ${type ?? "?"}[${shape?.join(", ") ?? "?"}]`).join(", ");
+    return (
+      (task === null ? "ONNX graph\n" : `${task} of texts, ${contextLength} tokens at most\n`) +
+      `  inputs: ${values(inputs)}\n  outputs: ${values(outputs)}\n` +
+      (labels.length > 0 ? `  classes: ${labels.slice(0, 20).join(", ")}${labels.length > 20 ? ", …" : ""}\n` : "")
+    );
+  }
+  const { architecture, layers, contextLength, vocabulary, bytesPerToken, hasChatTemplate } = facts;
+  return (
+    `language model, for ${hasChatTemplate ? "chats" : "plain prompts only"}\n` +
+    `  ${architecture}, ${layers} layers, ${contextLength} tokens at most, ${vocabulary} in the vocabulary\n` +
+    `  ${Math.ceil(bytesPerToken / 1024)} KiB of memory for each token of a slot\n`
+  );
 }
 
 export async function removeModel(name: string, flags: ModelFlags, shell: Shell): Promise<number> {

@@ -3,13 +3,16 @@
  * and renamed when whole: a reader sees all of it or nothing, and of two processes that prepare the same, one wins and both succeed.
  */
 import { createHash, randomUUID } from "node:crypto";
-import { type FileHandle, mkdir, open, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { WEIGHTS_FILE } from "../onnx/graph.ts";
 import { type Target, TARGETS } from "../onnx/target.ts";
-import { type PreparedModel, streamWeights } from "../prepare.ts";
+import type { PreparedModel } from "../prepare.ts";
+import type { PreparedGraph } from "../graph-model.ts";
 import { type CheckpointFile, openCheckpointFile } from "./checkpoint-file.ts";
 import { weightsOfFile } from "./file-source.ts";
+import { type GraphFile, openGraphFile } from "./graph-file.ts";
+import { writeWeights } from "./weights-file.ts";
 
 /** Rises whenever the emitter or the layout changes, so that an older conversion is not taken for a new one. */
 const FORMAT_VERSION = 2;
@@ -28,17 +31,23 @@ interface Manifest extends Pick<PreparedModel, "target" | "config" | "positions"
   readonly weightBytes: number;
 }
 
+/** Of a graph that isn't one of our decoders. */
+interface GraphManifest {
+  readonly formatVersion: number;
+  readonly graph: Omit<PreparedGraph, "directory">;
+}
+
 export type CacheProgress =
   | { readonly stage: "hash"; readonly done: number; readonly total: number }
   | { readonly stage: "convert"; readonly done: number; readonly total: number };
 
 /** Where a conversion of the checkpoint with this SHA-256 lies in the cache. */
-export function preparedDirectory(cache: string, sha256: string, target: Target): string {
+export function preparedDirectory(cache: string, sha256: string, target: Target | "any"): string {
   return join(cache, `${sha256}-${target}-v${FORMAT_VERSION}`);
 }
 
 /**
- * Makes sure that `file`, a GGUF file or the folder of a safetensors repository, is prepared for `target` under `cache`, and returns the directory for `openPrepared`. `now` is in ms since the
+ * Makes sure that `file`, a GGUF file, an ONNX file or the folder of a repository, is prepared for `target` under `cache`, and returns the directory for `openPrepared`. `now` is in ms since the
  * epoch. Throws CheckpointError for unusable files; on a full disk nothing is left behind.
  */
 export async function prepareCached({
@@ -54,10 +63,11 @@ export async function prepareCached({
   readonly now: number;
   readonly onProgress?: (progress: CacheProgress) => void;
 }): Promise<string> {
-  const checkpoint = await openCheckpointFile(file);
+  const checkpoint = (await openGraphFile(file)) ?? (await openCheckpointFile(file));
   try {
     const sha256 = await hash(checkpoint, (done, total) => onProgress?.({ stage: "hash", done, total }));
-    const directory = preparedDirectory(cache, sha256, target);
+    const isPortable = "isPortable" in checkpoint && checkpoint.isPortable;
+    const directory = preparedDirectory(cache, sha256, isPortable ? "any" : target);
     if (await exists(join(directory, MANIFEST_FILE))) return directory;
     await mkdir(cache, { recursive: true });
     await removeAbandoned(cache, now);
@@ -78,7 +88,10 @@ export async function prepareCached({
 }
 
 /** The hash of a file that is alone; of a folder, that of its files' names and hashes. */
-async function hash({ contents }: CheckpointFile, onProgress: (done: number, total: number) => void): Promise<string> {
+async function hash(
+  { contents }: Pick<CheckpointFile, "contents">,
+  onProgress: (done: number, total: number) => void,
+): Promise<string> {
   const total = contents.reduce((sum, { source }) => sum + source.size, 0);
   const all = createHash("sha256");
   let before = 0;
@@ -99,26 +112,19 @@ async function hash({ contents }: CheckpointFile, onProgress: (done: number, tot
 
 async function write(
   directory: string,
-  checkpoint: CheckpointFile,
+  checkpoint: CheckpointFile | GraphFile,
   target: Target,
   onProgress: (done: number, total: number) => void,
 ): Promise<void> {
+  if (!("plan" in checkpoint)) {
+    const graph = await checkpoint.write(directory, target, onProgress);
+    const manifest: GraphManifest = { formatVersion: FORMAT_VERSION, graph };
+    await writeFile(join(directory, MANIFEST_FILE), JSON.stringify(manifest), { flush: true });
+    return;
+  }
   const { preparation, source } = await checkpoint.plan({ target });
   const { graph, layout, tokenizer, config, positions } = preparation;
-  const weights = await open(join(directory, WEIGHTS_FILE), "wx");
-  try {
-    await streamWeights(
-      layout,
-      source,
-      (offset, bytes) => writeAll(weights, bytes, offset),
-      ({ done, total }) => onProgress(done, total),
-    );
-    await weights.truncate(layout.byteLength);
-    // A cache entry is trusted for ever once renamed, so its bytes must be on the disk before its name is.
-    await weights.datasync();
-  } finally {
-    await weights.close();
-  }
+  await writeWeights(directory, layout, source, onProgress);
   await writeFile(join(directory, GRAPH_FILE), graph, { flush: true });
   await writeFile(join(directory, TOKENIZER_FILE), JSON.stringify(tokenizer), { flush: true });
   const manifest: Manifest = {
@@ -129,15 +135,6 @@ async function write(
     weightBytes: layout.byteLength,
   };
   await writeFile(join(directory, MANIFEST_FILE), JSON.stringify(manifest), { flush: true });
-}
-
-/** A file handle may write less than it was given. */
-async function writeAll(file: FileHandle, bytes: Uint8Array, offset: number): Promise<void> {
-  let written = 0;
-  while (written < bytes.byteLength) {
-    const { bytesWritten } = await file.write(bytes, written, bytes.byteLength - written, offset + written);
-    written += bytesWritten;
-  }
 }
 
 /** Renames, unless another process was first: then its work is as good as ours. */
@@ -176,9 +173,17 @@ async function exists(path: string): Promise<boolean> {
   );
 }
 
-/** Opens what `prepareCached` made. The weights stay on disk until a provider asks for them. */
+/** Opens a decoder that `prepareCached` made. */
 export async function openPrepared(directory: string): Promise<PreparedModel> {
+  const opened = await openAnyPrepared(directory);
+  if ("file" in opened) throw new Error(`${directory} holds no decoder`);
+  return opened;
+}
+
+/** Opens what `prepareCached` made. The weights stay on disk until a provider asks for them. */
+export async function openAnyPrepared(directory: string): Promise<PreparedModel | PreparedGraph> {
   const manifest = parseManifest(await readFile(join(directory, MANIFEST_FILE), "utf8"), directory);
+  if ("graph" in manifest) return { ...manifest.graph, directory };
   const { target, config, positions, weightBytes } = manifest;
   const graph = new Uint8Array(await readFile(join(directory, GRAPH_FILE)));
   const tokenizer = JSON.parse(await readFile(join(directory, TOKENIZER_FILE), "utf8")) as PreparedModel["tokenizer"];
@@ -193,13 +198,16 @@ export async function openPrepared(directory: string): Promise<PreparedModel> {
   };
 }
 
-function parseManifest(text: string, directory: string): Manifest {
-  const manifest = JSON.parse(text) as Partial<Manifest>;
-  const { formatVersion, target } = manifest;
-  if (formatVersion !== FORMAT_VERSION || target === undefined || !TARGETS.includes(target)) {
+function parseManifest(text: string, directory: string): Manifest | GraphManifest {
+  const manifest = JSON.parse(text) as Partial<Manifest & GraphManifest>;
+  const { formatVersion, target, graph } = manifest;
+  if (
+    formatVersion !== FORMAT_VERSION ||
+    (graph === undefined && (target === undefined || !TARGETS.includes(target)))
+  ) {
     throw new Error(
       `${directory} was prepared by another version of this program (format ${String(formatVersion)}): prepare the checkpoint again`,
     );
   }
-  return manifest as Manifest;
+  return manifest as Manifest | GraphManifest;
 }

@@ -1,8 +1,9 @@
 /**
  * A BERT encoder (Devlin et al., 2019) with pooling as an ONNX graph. Pure: makes a graph and recipes, moves no bytes.
  *
- * Inputs: `input_ids` int64 [batch, sequence]; `positions` int64 [1, sequence], 0 .. sequence - 1; `mask` f32 [batch, sequence], 1 for a
- * token and 0 for padding. Output: `embedding` f32 [batch, embedding]. Standard operators only, so that it runs in every provider.
+ * Inputs: `input_ids` int64 [batch, sequence]; `position_ids` int64 [1, sequence], 0 .. sequence - 1; `attention_mask` f32
+ * [batch, sequence], 1 for a token and 0 for padding. Output: `sentence_embedding` f32 [batch, embedding]. The names are those that
+ * exporters give (text-run.ts knows them); what would have to be computed of whole numbers is an input, because GPUs don't do it.
  */
 import { dequantise } from "../gguf/dequantise.ts";
 import type { EncoderCheckpoint, EncoderConfig } from "../safetensors/encoder.ts";
@@ -48,9 +49,9 @@ class EncoderEmitter {
   emit(): void {
     const { graph } = this;
     graph.input("input_ids", "int64", ["batch", "sequence"]);
-    graph.input("positions", "int64", [1, "sequence"]);
-    graph.input("mask", "float32", ["batch", "sequence"]);
-    graph.output("embedding", "float32", ["batch", this.#config.embedding]);
+    graph.input("position_ids", "int64", [1, "sequence"]);
+    graph.input("attention_mask", "float32", ["batch", "sequence"]);
+    graph.output("sentence_embedding", "float32", ["batch", this.#config.embedding]);
     this.#hidePadding();
     let hidden = this.#embeddings();
     for (let layer = 0; layer < this.#config.layers; layer++) hidden = this.#layer(layer, hidden);
@@ -61,7 +62,7 @@ class EncoderEmitter {
   /** `hidden_scores` [batch, 1, 1, sequence]: 0 for tokens, HIDDEN for padding. */
   #hidePadding(): void {
     const { graph } = this;
-    graph.node("Sub", ["mask", this.#scalar("one", 1)], ["padding"]);
+    graph.node("Sub", ["attention_mask", this.#scalar("one", 1)], ["padding"]);
     graph.node("Mul", ["padding", this.#scalar("hidden_score", -HIDDEN)], ["padding.scores"]);
     graph.node("Unsqueeze", ["padding.scores", this.#axes("axes.heads", 1, 2)], ["hidden_scores"]);
   }
@@ -78,7 +79,7 @@ class EncoderEmitter {
       });
     };
     graph.node("Gather", [table("word", vocabulary), "input_ids"], ["words"]);
-    graph.node("Gather", [table("position", positions), "positions"], ["places"]);
+    graph.node("Gather", [table("position", positions), "position_ids"], ["places"]);
     // One text at a time: all of its tokens are of the first kind.
     const first = graph.constant("first", "int64", [1], BigInt64Array.of(0n));
     graph.node("Gather", [table("token_type", types), first], ["kind"]);
@@ -146,16 +147,16 @@ class EncoderEmitter {
   #pool(hidden: string): void {
     const { graph } = this;
     const { pooling, normalises } = this.#config;
-    const pooled = normalises ? "pooled" : "embedding";
+    const pooled = normalises ? "pooled" : "sentence_embedding";
     const sequence = this.#axes("axes.sequence", 1);
     if (pooling === "cls") {
       const first = graph.constant("first.token", "int64", [], BigInt64Array.of(0n));
       graph.node("Gather", [hidden, first], [pooled], { axis: 1 });
     } else {
-      graph.node("Unsqueeze", ["mask", this.#axes("axes.last", 2)], ["mask.column"]);
+      graph.node("Unsqueeze", ["attention_mask", this.#axes("axes.last", 2)], ["mask.column"]);
       graph.node("Mul", [hidden, "mask.column"], ["tokens"]);
       graph.node("ReduceSum", ["tokens", sequence], ["total"], { keepdims: 0 });
-      graph.node("ReduceSum", ["mask", sequence], ["count"], { keepdims: 1 });
+      graph.node("ReduceSum", ["attention_mask", sequence], ["count"], { keepdims: 1 });
       graph.node("Max", ["count", this.#scalar("one", 1)], ["count.least"]);
       graph.node("Div", ["total", "count.least"], [pooled]);
     }
@@ -164,7 +165,7 @@ class EncoderEmitter {
     graph.node("ReduceSum", ["squares", sequence], ["square"], { keepdims: 1 });
     graph.node("Sqrt", ["square"], ["length"]);
     graph.node("Max", ["length", this.#scalar("shortest", SHORTEST)], ["length.least"]);
-    graph.node("Div", [pooled, "length.least"], ["embedding"]);
+    graph.node("Div", [pooled, "length.least"], ["sentence_embedding"]);
   }
 
   #norm(name: string, x: string, tensor: string): string {

@@ -120,7 +120,7 @@ async function readEncoderConfig(files: RepositoryFiles): Promise<EncoderConfig>
 }
 
 /** Mean where a repository says nothing. */
-async function readPooling(files: RepositoryFiles): Promise<EncoderConfig["pooling"]> {
+export async function readPooling(files: RepositoryFiles): Promise<EncoderConfig["pooling"]> {
   const pooling = (await readJsonFile(files, "1_Pooling/config.json")) ?? {};
   const modes = Object.keys(pooling).filter((key) => key.startsWith("pooling_mode_") && pooling[key] === true);
   const [mode = "pooling_mode_mean_tokens", ...others] = modes;
@@ -131,7 +131,7 @@ async function readPooling(files: RepositoryFiles): Promise<EncoderConfig["pooli
   );
 }
 
-async function readNormalises(files: RepositoryFiles): Promise<boolean> {
+export async function readNormalises(files: RepositoryFiles): Promise<boolean> {
   const text = await readTextFile(files, "modules.json");
   return text !== undefined && /"sentence_transformers\.models\.Normalize"/.test(text);
 }

@@ -56,7 +56,8 @@ export function openaiApplication(args: OpenAIArgs): Application {
     name: "OpenAI",
     maxOngoingRequests: ROUTED_REQUESTS_MAX,
     retry: "no-output",
-    rayActorOptions: { numCpus: 0.1 },
+    // It only carries: two models fit on two cores.
+    rayActorOptions: { numCpus: 0 },
   }).bind(
     served.map(({ id, options, settings }) => ({
       id,

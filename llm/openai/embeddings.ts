@@ -1,21 +1,14 @@
-/** `/v1/embeddings`: the request's and the reply's form, and the seam to whatever computes vectors. Pure. */
+/** `/v1/embeddings`: the request's and the reply's form. Pure. */
 import * as z from "zod";
 import { OPENAI_INPUTS_MAX } from "../../protocol/limits.ts";
+import type { EngineGraph } from "../host.ts";
 import { jsonHead, type Answer } from "./answer.ts";
 import { tokenIds } from "./completions.ts";
-import { ApiError } from "./errors.ts";
+import { ApiError, invalid } from "./errors.ts";
 import { read, text, whole } from "./fields.ts";
 
-/** A model that makes vectors of texts. */
-export interface Embedder {
-  /** Length of its vectors. */
-  readonly dimensions: number;
-  /** One vector for each input, in order. An input that is too long is a RangeError. */
-  embed(
-    inputs: readonly (string | readonly number[])[],
-    signal: AbortSignal | undefined,
-  ): Promise<{ readonly vectors: readonly Float32Array[]; readonly promptTokens: number }>;
-}
+/** A model that makes vectors of texts, for who calls it off. */
+export type Embedder = Pick<EngineGraph, "embed">;
 
 const embeddingSchema = z.looseObject({
   model: text,
@@ -32,6 +25,8 @@ const embeddingSchema = z.looseObject({
   ),
   encoding_format: z.enum(["float", "base64"]).nullish(),
   dimensions: whole(1),
+  /** As vLLM has it: -1 for what the model takes. */
+  truncate_prompt_tokens: z.literal(-1, "expected -1").nullish(),
   user: text,
 });
 
@@ -48,15 +43,15 @@ export async function* embeddings(
       param: "model",
       code: "unsupported_model",
     });
-  const dimensions = fields.dimensions ?? embedder.dimensions;
-  if (dimensions > embedder.dimensions)
-    throw new ApiError(400, `Invalid 'dimensions': this model's vectors have ${embedder.dimensions} numbers.`, {
-      param: "dimensions",
-      code: "invalid_value",
-    });
   const { input } = fields;
   const inputs = typeof input === "string" ? [input] : typeof input[0] === "number" ? [input as number[]] : input;
-  const { vectors, promptTokens } = await embedder.embed(inputs as (string | number[])[], signal);
+  const { vectors, tokens } = await embedder.embed(inputs as (string | number[])[], {
+    truncates: fields.truncate_prompt_tokens === -1,
+    ...(signal === undefined ? {} : { signal }),
+  });
+  const width = vectors[0]!.length;
+  const dimensions = fields.dimensions ?? width;
+  if (dimensions > width) throw invalid("dimensions", `this model's vectors have ${width} numbers.`);
   const shown = vectors.map((vector) => shortened(vector, dimensions));
   yield jsonHead();
   yield JSON.stringify({
@@ -67,7 +62,7 @@ export async function* embeddings(
       index,
       embedding: fields.encoding_format === "base64" ? base64Of(vector) : [...vector],
     })),
-    usage: { prompt_tokens: promptTokens, total_tokens: promptTokens },
+    usage: { prompt_tokens: tokens, total_tokens: tokens },
   });
 }
 

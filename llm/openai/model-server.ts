@@ -3,13 +3,14 @@ import { OPENAI_KEEP_ALIVE_MS } from "../../protocol/limits.ts";
 import { SkeinError } from "../../protocol/errors.ts";
 import type { Context } from "../../serve/context.ts";
 import { runtime } from "../../serve/runtime.ts";
-import type { Device, EngineModel } from "../host.ts";
+import type { Device, EngineGraph, EngineModel } from "../host.ts";
 import { withErrors, type Answer } from "./answer.ts";
 import { streamedChat, wholeChat, type ReplyFacts } from "./chat-reply.ts";
 import { readChat } from "./chat-request.ts";
 import { Choices, newId, type Surroundings } from "./choices.ts";
 import { readCompletion, streamedCompletion, wholeCompletion, type CompletionAsk } from "./completions.ts";
 import { embeddings } from "./embeddings.ts";
+import { ApiError } from "./errors.ts";
 import { keptAlive } from "./keep-alive.ts";
 import { streamedResponse, wholeResponse } from "./response-reply.ts";
 import { readResponse } from "./response-request.ts";
@@ -50,7 +51,9 @@ export interface ModelCard {
 export class ModelServer {
   readonly #settings: ModelSettings;
   readonly #surroundings: Surroundings;
+  /** One of both. */
   #model!: EngineModel;
+  #encoder: EngineGraph | undefined;
   #format!: ToolFormat;
   #created = 0;
 
@@ -68,14 +71,24 @@ export class ModelServer {
         "A model is served inside a replica: start the application with `skein run`.",
       );
     const { source: name, device, slotLength, slots } = this.#settings;
-    this.#model = await host.load({ name, device, slotLength, slots: slots ?? undefined });
-    this.#format = toolFormatOf(this.#model.chatTemplate ?? "");
+    const loaded = await host.load({ name, device, slotLength, slots: slots ?? undefined });
     this.#created = this.#seconds();
+    if (!("kind" in loaded)) {
+      this.#model = loaded;
+      this.#format = toolFormatOf(loaded.chatTemplate ?? "");
+      return;
+    }
+    this.#encoder = loaded;
+    if (loaded.text?.task !== "embedding")
+      throw new SkeinError(
+        "INVALID_ARGUMENT",
+        `The model "${name}" neither answers chats nor makes embeddings: serve it with \`skein/onnx:app\`.`,
+      );
   }
 
   /** Answered once the model is loaded, and not before. */
   describe(): ModelCard {
-    return { created: this.#created, maxLength: this.#model.slotLength };
+    return { created: this.#created, maxLength: this.#encoder?.text?.maxTokens ?? this.#model.slotLength };
   }
 
   /** The answer to a request's body. What goes wrong is told in it. */
@@ -92,10 +105,12 @@ export class ModelServer {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await (this.#model as EngineModel | undefined)?.close();
+    await (this.#encoder ?? (this.#model as EngineModel | undefined))?.close();
   }
 
   #answer(endpoint: Endpoint, body: unknown, signal: AbortSignal): Answer {
+    const encoder = this.#encoder;
+    if (encoder !== undefined) return this.#encoded(encoder, endpoint, body, signal);
     switch (endpoint) {
       case "chat/completions":
         return this.#chat(body, signal);
@@ -106,9 +121,27 @@ export class ModelServer {
       case "embeddings":
         return embeddings(body, this.#settings.id, undefined, signal);
       case "tokenize":
-        return tokenize(this.#model, body, this.#format);
+        return tokenize(this.#model, body, this.#format, this.#model.slotLength);
       case "detokenize":
         return detokenize(this.#model, body);
+    }
+  }
+
+  /** What a model that makes embeddings answers. */
+  async *#encoded(encoder: EngineGraph, endpoint: Endpoint, body: unknown, signal: AbortSignal): Answer {
+    switch (endpoint) {
+      case "embeddings":
+        return yield* embeddings(body, this.#settings.id, encoder, signal);
+      case "tokenize":
+        return yield* tokenize(encoder, body, undefined, encoder.text!.maxTokens);
+      case "detokenize":
+        return yield* detokenize(encoder, body);
+      default:
+        throw new ApiError(
+          501,
+          `The model '${this.#settings.id}' makes embeddings and answers no prompts: name one that does.`,
+          { param: "model", code: "unsupported_model" },
+        );
     }
   }
 

@@ -3,6 +3,7 @@ import { Hono } from "hono";
 import { OPENAI_BODY_MAX } from "../../protocol/limits.ts";
 import type { Context } from "../../serve/context.ts";
 import type { DeploymentHandle } from "../../serve/handle.ts";
+import { readText } from "../body.ts";
 import { withErrors, type Answer, type AnswerHead } from "./answer.ts";
 import type { Surroundings } from "./choices.ts";
 import { ApiError, apiError, invalid } from "./errors.ts";
@@ -193,18 +194,12 @@ const cardOf = ({ id, loaded: { card } }: Known) => ({
 
 /** Reads at most the limit into memory. Throws 413 beyond it, 400 for what is no JSON object. */
 async function readBody(request: Request): Promise<Readonly<Record<string, unknown>>> {
-  const decoder = new TextDecoder();
-  let text = "";
-  let bytes = 0;
-  for await (const piece of (request.body ?? []) as AsyncIterable<Uint8Array>) {
-    bytes += piece.byteLength;
-    if (bytes > OPENAI_BODY_MAX)
-      throw new ApiError(413, `The body has more than ${OPENAI_BODY_MAX} bytes.`, { code: "request_too_large" });
-    text += decoder.decode(piece, { stream: true });
-  }
+  const text = await readText(request, OPENAI_BODY_MAX);
+  if (text === undefined)
+    throw new ApiError(413, `The body has more than ${OPENAI_BODY_MAX} bytes.`, { code: "request_too_large" });
   let body: unknown;
   try {
-    body = JSON.parse(text + decoder.decode());
+    body = JSON.parse(text);
   } catch (error) {
     throw new ApiError(400, `The body is not valid JSON: ${error instanceof Error ? error.message : String(error)}`, {
       code: "invalid_json",

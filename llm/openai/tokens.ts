@@ -4,27 +4,36 @@ import type { EngineModel } from "../host.ts";
 import { jsonHead, type Answer } from "./answer.ts";
 import { readMessages } from "./chat-request.ts";
 import { tokenIds } from "./completions.ts";
-import { ApiError } from "./errors.ts";
+import { ApiError, unsupported } from "./errors.ts";
 import { read, text } from "./fields.ts";
 import type { ToolFormat } from "./tool-style.ts";
 
 const tokenizeSchema = z.looseObject({ model: text, prompt: text });
 const detokenizeSchema = z.looseObject({ model: text, tokens: z.union([tokenIds, z.tuple([])], "expected token ids") });
 
-/** The ids of `prompt`, or of the prompt that `messages` become. */
-export async function* tokenize(model: EngineModel, body: unknown, format: ToolFormat): Answer {
+type Texts = Pick<EngineModel, "tokenize" | "detokenize">;
+
+/** The ids of `prompt`, or of the prompt that `messages` become. `format` undefined: the model answers no chats. */
+export async function* tokenize(
+  model: Texts,
+  body: unknown,
+  format: ToolFormat | undefined,
+  maxLength: number,
+): Answer {
   const { prompt, messages } = read(tokenizeSchema, body);
+  if (prompt == null && format === undefined && messages !== undefined)
+    throw unsupported("messages", "this model makes embeddings; name a prompt.");
   if (prompt == null && messages === undefined)
     throw new ApiError(400, "Missing required parameter: 'prompt' or 'messages'.", {
       param: "prompt",
       code: "missing_required_parameter",
     });
-  const tokens = await model.tokenize(prompt == null ? readMessages(body, format) : { prompt });
+  const tokens = await model.tokenize(prompt == null ? readMessages(body, format!) : { prompt });
   yield jsonHead();
-  yield JSON.stringify({ count: tokens.length, max_model_len: model.slotLength, tokens, token_strs: null });
+  yield JSON.stringify({ count: tokens.length, max_model_len: maxLength, tokens, token_strs: null });
 }
 
-export async function* detokenize(model: EngineModel, body: unknown): Answer {
+export async function* detokenize(model: Texts, body: unknown): Answer {
   const prompt = await model.detokenize(read(detokenizeSchema, body).tokens);
   yield jsonHead();
   yield JSON.stringify({ prompt });

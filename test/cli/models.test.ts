@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
 import { runCommandLine } from "../../cli/command-line.ts";
 import { makeTinyGguf } from "../support/tiny-gguf.ts";
+import { affineGraph } from "../support/tiny-onnx.ts";
 import { fakeShell } from "./shell.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "skein-cli-models-"));
@@ -46,6 +47,22 @@ test("listed, shown and removed", async () => {
   });
   expect(await skein(`models rm hf:someone/tiny --data-dir ${dataDir}`)).toMatchObject({ exit: 0, out: "" });
   expect(await skein(`models rm hf:someone/tiny --data-dir ${dataDir}`)).toMatchObject({ exit: 4 });
+});
+
+test("an ONNX graph is shown with what it takes and gives", async () => {
+  const dataDir = put();
+  const repositories = join(dataDir, "models", "repositories");
+  const id = "cd".repeat(32);
+  mkdirSync(join(repositories, id));
+  writeFileSync(join(repositories, id, "model.onnx"), affineGraph());
+  const note = { name: "hf:someone/graph", bytes: 500_000, source: "someone/graph@0123456789ab", file: "model.onnx" };
+  writeFileSync(join(repositories, `${id}.json`), JSON.stringify(note));
+  const { out } = await skein(`models show hf:someone/graph --data-dir ${dataDir}`);
+  expect(out).toContain(
+    "hf:someone/graph: ONNX graph\n  inputs: x float32[batch, 3]\n  outputs: y float32[batch, 2], sum",
+  );
+  const shown = await skein(`models show hf:someone/graph --json --data-dir ${dataDir}`);
+  expect(JSON.parse(shown.out)).toMatchObject({ kind: "graph", task: null, contextLength: null });
 });
 
 test("pulled: what is there is named at once, a wrong name says what there is", async () => {

@@ -10,7 +10,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
-import { defaultModelPath } from "../support/default-model.ts";
+import { defaultModelPath, encoderModelPath } from "../support/default-model.ts";
 import { makeTinyGguf } from "../support/tiny-gguf.ts";
 import { SystemMesh } from "../system/mesh.ts";
 import { startScripted } from "./scripted.ts";
@@ -50,12 +50,13 @@ try {
   mesh = await SystemMesh.start({ appDir: folder, agent: () => ({ device: "native" }) });
   const settings = { num_gpus: 0, num_cpus: 1 };
   const chat = { ...settings, source: await defaultModelPath(), id: "chat" };
+  const encoder = { num_gpus: 0, num_cpus: 0.5, source: await encoderModelPath(), id: "encoder" };
   await mesh.deploy([
     {
       name: "openai",
       import_path: "skein/llm:openai",
       route_prefix: "/",
-      args: { models: [{ ...settings, source: tiny, slot_length: 400 }, chat] },
+      args: { models: [{ ...settings, source: tiny, slot_length: 400 }, chat, encoder] },
     },
   ]);
   const scripted = await startScripted();

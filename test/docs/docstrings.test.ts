@@ -1,4 +1,4 @@
-/** Everything that user code can import from `skein` and `skein/llm` says what it is. */
+/** Everything that user code can import from `skein`, `skein/llm` and `skein/onnx` says what it is. */
 import { existsSync, readFileSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -34,7 +34,7 @@ function undocumented(index: string, read: (file: string) => string): string[] {
 
 const readFile = (file: string): string => readFileSync(file, "utf8");
 
-test.each(["serve/index.ts", "llm/index.ts"])("every export of %s", (index) => {
+test.each(["serve/index.ts", "llm/index.ts", "llm/onnx/index.ts"])("every export of %s", (index) => {
   expect(existsSync(join(root, index))).toBe(true);
   expect(undocumented(join(root, index), readFile)).toEqual([]);
 });

@@ -5,6 +5,7 @@ import { prepareInMemory } from "../../engine/prepare.ts";
 import { probeProviders } from "../../engine/probe.ts";
 import { gpuFacts } from "../../engine/providers/gpu-device.ts";
 import { createReferenceRunner } from "../../engine/reference/decoder.ts";
+import type { Loaded } from "../../engine/thread.ts";
 import type { LoadSpec } from "../../engine/thread-messages.ts";
 import type { ProviderName } from "../../engine/types.ts";
 import { makeTinyGguf } from "../support/tiny-gguf.ts";
@@ -43,10 +44,15 @@ function hostWith(
   };
 }
 const ignore = (): void => {};
+async function loadDecoder(...args: Parameters<typeof loadModel>): Promise<Loaded> {
+  const loaded = await loadModel(...args);
+  if ("session" in loaded) throw new Error("a graph came");
+  return loaded;
+}
 
 describe("loadModel", () => {
   test("auto takes the best that works and notes why others were passed over", async () => {
-    expect((await loadModel(spec, hostWith({}), ignore)).runner.provider).toBe("webgpu");
+    expect((await loadDecoder(spec, hostWith({}), ignore)).runner.provider).toBe("webgpu");
     const host = hostWith({ webgpu: "there is no WebGPU adapter" });
     const loaded = await loadModel(spec, host, ignore);
     expect(loaded).toMatchObject({ runner: { provider: "native" }, notes: ["webgpu: there is no WebGPU adapter"] });
@@ -55,13 +61,13 @@ describe("loadModel", () => {
 
   test("auto tries only what the model is prepared for and the platform has", async () => {
     const host = hostWith({}, ["native"]);
-    const { runner } = await loadModel({ ...spec, prepared: { native: { model }, wasm: { model } } }, host, ignore);
+    const { runner } = await loadDecoder({ ...spec, prepared: { native: { model }, wasm: { model } } }, host, ignore);
     expect(runner.provider).toBe("wasm");
     expect(host.tried).toEqual(["wasm"]);
   });
 
   test("a named provider is taken or refused, never replaced", async () => {
-    expect((await loadModel({ ...spec, provider: "wasm" }, hostWith({}), ignore)).runner.provider).toBe("wasm");
+    expect((await loadDecoder({ ...spec, provider: "wasm" }, hostWith({}), ignore)).runner.provider).toBe("wasm");
     await expect(
       loadModel({ ...spec, provider: "webgpu" }, hostWith({ webgpu: "device lost" }), ignore),
     ).rejects.toThrow("webgpu: device lost");
@@ -78,7 +84,7 @@ describe("loadModel", () => {
 
   test("says its stages, cuts the slot to what the model can, refuses nonsense", async () => {
     const stages: string[] = [];
-    const { runner } = await loadModel({ ...spec, slotLength: 100_000 }, hostWith({}), ({ stage }) =>
+    const { runner } = await loadDecoder({ ...spec, slotLength: 100_000 }, hostWith({}), ({ stage }) =>
       stages.push(stage),
     );
     expect(runner.slotLength).toBe(config.contextLength);

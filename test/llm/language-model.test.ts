@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, expect, test } from "vitest";
 import type { GenerateRequest } from "../../engine/index.ts";
-import type { EngineHost, EngineOutput } from "../../llm/host.ts";
+import type { EngineGraph, EngineHost, EngineOutput } from "../../llm/host.ts";
 import { LanguageModel } from "../../llm/index.ts";
 import { answerOf } from "../../serve/answer.ts";
 import { runtime } from "../../serve/runtime.ts";
@@ -156,6 +156,14 @@ test("returned from fetch it streams as text; .stream() is for async functions",
   if (answer.kind !== "stream") throw new Error("expected a stream");
   expect(answer.headers).toEqual(headers);
   expect((await answer.pieces.next()).value).toBe("Hello");
+});
+
+test("what is no language model is refused, and let go", async () => {
+  let closed = 0;
+  const graph = { kind: "graph", close: async () => void closed++ } as unknown as EngineGraph;
+  runtime().engine = { load: async () => graph };
+  await expect(LanguageModel.load("all-minilm-l6-v2")).rejects.toThrow('"all-minilm-l6-v2" is no language model');
+  expect(closed).toBe(1);
 });
 
 test("outside of a replica loading says what to do", async () => {

@@ -10,9 +10,10 @@ const EXAMPLES = fileURLToPath(new URL("../../examples/", import.meta.url));
 
 const APPS = fileURLToPath(new URL("../contract/apps/", import.meta.url));
 
-/** With the real model, with gRPC, or with the checkers. */
+/** With models, with gRPC, or with the checkers. */
 const ELSEWHERE: Readonly<Record<string, string>> = {
   "llm.ts": "test/system/quickstart.test.ts",
+  "onnx.ts": "test/system/onnx.test.ts",
   "package.json": "test/system/quickstart.test.ts",
   "tsconfig.json": "test/checks.test.ts",
   "grpc/app.ts": "test/system/grpc.test.ts",

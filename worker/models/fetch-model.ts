@@ -4,7 +4,7 @@
  * `repositories/<hash>/` whole folders, `partial/` the rest.
  */
 import { mkdir, realpath, rm, stat, writeFile, readFile } from "node:fs/promises";
-import { join, resolve } from "node:path";
+import { basename, dirname, join, resolve } from "node:path";
 import { SkeinError } from "../../protocol/errors.ts";
 import { type CatalogueModel, findModel, findRepository, HUB_ENDPOINT, modelNames } from "./catalogue.ts";
 import { cancelled, finalFailure, nextSourceReason, requireSpace } from "./failure.ts";
@@ -23,7 +23,7 @@ export interface FetchModelOptions extends FetchOptions {
 }
 
 /**
- * Path of the checkpoint of `name`: a name of the catalogue, `hf:owner/repository[@revision][:file.gguf]`, or a path (`./x.gguf`, absolute) to a GGUF file or the folder of a safetensors
+ * Path of the checkpoint of `name`: a name of the catalogue, `hf:owner/repository[@revision][:file.gguf]`, or a path (`./x.gguf`, absolute) to a GGUF or ONNX file or the folder of a
  * repository that is there already.
  * Safe when several processes ask at once: one fetches, the others wait.
  * Errors: `NOT_FOUND` unknown name or missing file, `UNAVAILABLE` no source has it now, `PERMISSION_DENIED`, `CANCELLED`,
@@ -151,15 +151,16 @@ function isPath(name: string): boolean {
 
 async function localFile(name: string): Promise<string> {
   const path = resolve(name);
-  const isRepository = await isThere(join(path, "config.json"));
-  if (!isRepository && !path.endsWith(".gguf")) {
-    throw new SkeinError(
-      "INVALID_ARGUMENT",
-      `${path}: a model is a .gguf file, or the folder of a safetensors repository with its config.json`,
-    );
+  if (/\.(gguf|onnx)$/.test(path)) {
+    if (!(await isThere(path))) throw new SkeinError("NOT_FOUND", `there is no model file ${path}`);
+    // What an ONNX file needs lies beside its name, which may be a link into a cache.
+    return path.endsWith(".onnx") ? join(await realpath(dirname(path)), basename(path)) : realpath(path);
   }
-  if (!isRepository && !(await isThere(path))) throw new SkeinError("NOT_FOUND", `there is no model file ${path}`);
-  return realpath(path);
+  for (const name of ["config.json", "model.onnx"]) if (await isThere(join(path, name))) return realpath(path);
+  throw new SkeinError(
+    "INVALID_ARGUMENT",
+    `${path}: a model is a .gguf or .onnx file, or the folder of a repository with its config.json`,
+  );
 }
 
 async function isThere(path: string): Promise<boolean> {

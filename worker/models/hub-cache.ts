@@ -1,9 +1,9 @@
 /** Models that Hugging Face's own tools have fetched: `<cache>/models--owner--repository/snapshots/<commit>/`. Reads, never writes. */
 import { readdir, readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
-import { filesOfModel, type HubName } from "./hub-listing.ts";
+import { entryFile, filesOfModel, type HubName } from "./hub-listing.ts";
 
-/** Path of the GGUF file or of the folder; undefined where it isn't there as a whole. */
+/** Path of the GGUF or ONNX file, or of the folder; undefined where it isn't there as a whole. */
 export async function findInHubCache(cache: string, name: HubName): Promise<string | undefined> {
   const folder = join(cache, `models--${name.repository.replace("/", "--")}`);
   const commit = await readFile(join(folder, "refs", name.revision), "utf8").catch(() => name.revision);
@@ -17,8 +17,9 @@ export async function findInHubCache(cache: string, name: HubName): Promise<stri
     );
     // A link may point to a blob that is gone.
     for (const file of files) await stat(join(snapshot, file));
-    const isWhole = files.length === 1 || (await holdsAllShards(snapshot, files));
-    return isWhole ? (files.length === 1 ? join(snapshot, files[0]!) : snapshot) : undefined;
+    const entry = entryFile(files);
+    if (entry !== undefined) return join(snapshot, entry);
+    return (await holdsAllShards(snapshot, files)) ? snapshot : undefined;
   } catch {
     return undefined;
   }

@@ -39,22 +39,27 @@ const SMALL = [
   "sentence_bert_config.json",
   "1_Pooling/config.json",
 ];
+/** Where a repository has its ONNX file: the layout of onnx-community, and exporters' own. */
+const ONNX = ["onnx/model.onnx", "model.onnx"];
 const SHARD = /^model(-\d+-of-\d+)?\.safetensors$/;
 
 /** Which of a repository's files make the model. Throws `INVALID_ARGUMENT` where that can't be told, with what there is. */
 export function filesOfModel(paths: readonly string[], { repository, file }: HubName): string[] {
   if (file !== undefined) {
     if (!paths.includes(file)) throw new SkeinError("NOT_FOUND", `${repository} has no file ${file}`);
+    if (file.endsWith(".onnx")) return onnxFiles(paths, file);
     if (!file.endsWith(".gguf"))
       throw new SkeinError(
         "INVALID_ARGUMENT",
-        `${file} is not a GGUF file: name the repository alone to get all of it`,
+        `${file} is neither a GGUF nor an ONNX file: name the repository alone to get all of it`,
       );
     return [file];
   }
   const shards = paths.filter((path) => SHARD.test(path));
   if (shards.length > 0 && paths.includes("config.json"))
     return [...paths.filter((path) => SMALL.includes(path)), ...shards];
+  const onnx = ONNX.find((path) => paths.includes(path));
+  if (onnx !== undefined) return onnxFiles(paths, onnx);
   const ggufs = paths.filter((path) => path.endsWith(".gguf"));
   if (ggufs.length === 1) return ggufs;
   if (ggufs.length > 1) {
@@ -64,8 +69,22 @@ export function filesOfModel(paths: readonly string[], { repository, file }: Hub
       `${repository} has ${ggufs.length} GGUF files; name one, such as hf:${repository}:${ggufs[0]}. There are: ${some}`,
     );
   }
-  throw new SkeinError("NOT_FOUND", `${repository} has neither GGUF nor safetensors files`);
+  throw new SkeinError("NOT_FOUND", `${repository} has neither GGUF nor safetensors files, and no onnx/model.onnx`);
 }
+
+/** With what describes it, and the files that its tensors lie in. */
+const onnxFiles = (paths: readonly string[], file: string): string[] => [
+  ...paths.filter((path) => SMALL.includes(path)),
+  file,
+  ...paths.filter((path) => path.startsWith(`${file}_data`) || path.startsWith(`${file}.data`)),
+];
+
+/** The file by which a model of these is named; undefined: by its folder. */
+export const entryFile = (files: readonly string[]): string | undefined =>
+  files.find((file) => file.endsWith(".onnx")) ?? (files.length === 1 ? files[0] : undefined);
+
+/** What needn't be fetched to know what a model is. */
+export const isWeights = (file: string): boolean => /\.(safetensors|gguf|onnx|onnx[._]data.*)$/.test(file);
 
 export interface HubAccess {
   readonly endpoint: string;

@@ -4,18 +4,33 @@ import { join } from "node:path";
 import { CheckpointError } from "../../engine/gguf/error.ts";
 import type { ByteSource } from "../../engine/gguf/source.ts";
 import { planPreparation } from "../../engine/prepare.ts";
-import { assertRunnableConfig } from "../../engine/safetensors/runnable.ts";
+import { parseJson } from "../../engine/safetensors/json.ts";
+import { assertNoOnnxDecoder, assertRunnableConfig } from "../../engine/safetensors/runnable.ts";
 import { SkeinError } from "../../protocol/errors.ts";
 import { HUB_ENDPOINT } from "./catalogue.ts";
 import type { FetchOptions } from "./fetch-repository.ts";
 import { authorization, type HubFile, hubUrl } from "./hub.ts";
+import { parseHubName } from "./hub-listing.ts";
 import { HUB_STALL_TIMEOUT_MS } from "./limits.ts";
 
-/** `folder` has what came before the weights; `weights` is the first file of them. Throws `UNIMPLEMENTED` with what isn't supported. */
-export async function assertRunnable(folder: string, weights: HubFile, options: FetchOptions): Promise<void> {
+/**
+ * `folder` has what came before the weights; `weights` is the first file of them, `name` what the user called the model. Throws
+ * `UNIMPLEMENTED` with what isn't supported.
+ */
+export async function assertRunnable(
+  folder: string,
+  weights: HubFile,
+  name: string,
+  options: FetchOptions,
+): Promise<void> {
+  const { file } = weights.hub;
   try {
-    if (weights.hub.file.endsWith(".gguf")) await planPreparation(rangesOf(weights, options), { target: "f32" });
-    else assertRunnableConfig(await readFile(join(folder, "config.json")));
+    if (file.endsWith(".gguf")) await planPreparation(rangesOf(weights, options), { target: "f32" });
+    else if (/\.onnx/.test(file)) {
+      // Who names the file wants the graph as it is.
+      const config = parseHubName(name)?.file === file ? undefined : await readOptional(join(folder, "config.json"));
+      if (config !== undefined) assertNoOnnxDecoder(parseJson(config, "config.json"), file);
+    } else assertRunnableConfig(await readFile(join(folder, "config.json")));
   } catch (thrown) {
     if (thrown instanceof CheckpointError)
       throw new SkeinError("UNIMPLEMENTED", `${weights.hub.repository} can't be run: ${thrown.message}`, {
@@ -24,6 +39,8 @@ export async function assertRunnable(folder: string, weights: HubFile, options: 
     throw thrown;
   }
 }
+
+const readOptional = (path: string): Promise<Uint8Array | undefined> => readFile(path).catch(() => undefined);
 
 /** A file of the hub, read by ranges. */
 function rangesOf(file: HubFile, { fetch, hubEndpoint = HUB_ENDPOINT, hubToken, signal }: FetchOptions): ByteSource {

@@ -5,10 +5,11 @@
 import { readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { catalogue, type CatalogueRepository } from "./catalogue.ts";
+import { entryFile } from "./hub-listing.ts";
 
 export interface StoredModel {
   readonly name: string;
-  /** The GGUF file, or the folder. */
+  /** The GGUF or ONNX file, or the folder. */
   readonly path: string;
   readonly bytes: number;
   /** Such as `owner/repository@1234abcd`. */
@@ -43,8 +44,7 @@ export async function storedModels(dataDir: string): Promise<StoredModel[]> {
 /** Notes that `folder` holds `repository` as a whole, and gives it as a stored model. */
 export async function noteStored(repository: CatalogueRepository, folder: string): Promise<StoredModel> {
   const { name, files, hub } = repository;
-  // One file is a model by itself; several are a folder.
-  const file = files.length === 1 ? files[0]!.file : undefined;
+  const file = entryFile(files.map((content) => content.file));
   const bytes = files.reduce((sum, content) => sum + content.bytes, 0);
   const note: Note = { name, bytes, source: `${hub.repository}@${hub.revision.slice(0, 12)}`, file };
   const known = await readFile(`${folder}.json`, "utf8").catch(() => undefined);

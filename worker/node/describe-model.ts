@@ -1,28 +1,47 @@
 /** What a checkpoint on this disk is, from its headers alone. */
-import { stat } from "node:fs/promises";
 import { openCheckpointFile } from "../../engine/node/checkpoint-file.ts";
-import { Folder } from "../../engine/node/folder.ts";
-import { openEncoderRepository } from "../../engine/safetensors/encoder.ts";
+import { openGraphFile } from "../../engine/node/graph-file.ts";
+import { type TextTask, textTaskOf } from "../../engine/graph-model.ts";
+import type { ValueFacts } from "../../engine/tensor.ts";
 import { SkeinError } from "../../protocol/errors.ts";
 
-export interface ModelFacts {
-  readonly kind: "language model" | "encoder";
+interface LanguageModelFacts {
+  readonly kind: "language model";
   readonly architecture: string;
   readonly layers: number;
-  /** Of a text with what is put around it, or of prompt and answer, in tokens. */
+  /** Of prompt and answer, in tokens. */
   readonly contextLength: number;
   readonly vocabulary: number;
-  /** Bytes of keys and values that a token takes in a slot; an encoder keeps none. */
+  /** Bytes of keys and values that a token takes in a slot. */
   readonly bytesPerToken: number;
   /** Whether it knows turns of a chat. */
   readonly hasChatTemplate: boolean;
 }
 
+/** An encoder, or an ONNX file. */
+interface GraphModelFacts {
+  readonly kind: "graph";
+  readonly inputs: readonly ValueFacts[];
+  readonly outputs: readonly ValueFacts[];
+  /** null: it takes tensors only. */
+  readonly task: TextTask | null;
+  /** Of a text with what is put around it, in tokens; null where it takes none. */
+  readonly contextLength: number | null;
+  readonly labels: readonly string[];
+}
+
+export type ModelFacts = LanguageModelFacts | GraphModelFacts;
+
 /** Throws `UNIMPLEMENTED` with the reason where it can't be run. */
 export async function describeModel(path: string): Promise<ModelFacts> {
-  const isFolder = (await stat(path)).isDirectory();
-  const encoder = isFolder ? await encoderFacts(path) : undefined;
-  if (encoder !== undefined) return encoder;
+  try {
+    return (await graphFacts(path)) ?? (await decoderFacts(path));
+  } catch (cause) {
+    throw new SkeinError("UNIMPLEMENTED", cause instanceof Error ? cause.message : String(cause), { cause });
+  }
+}
+
+async function decoderFacts(path: string): Promise<LanguageModelFacts> {
   const file = await openCheckpointFile(path);
   try {
     const { preparation } = await file.plan({ target: "f32" });
@@ -37,31 +56,27 @@ export async function describeModel(path: string): Promise<ModelFacts> {
       bytesPerToken: layers * kvHeads * headDim * 2 * 4,
       hasChatTemplate: preparation.tokenizer.chatTemplate !== undefined,
     };
-  } catch (cause) {
-    throw new SkeinError("UNIMPLEMENTED", cause instanceof Error ? cause.message : String(cause), { cause });
   } finally {
     await file.close();
   }
 }
 
-/** Undefined where the folder is no encoder. */
-async function encoderFacts(path: string): Promise<ModelFacts | undefined> {
-  const folder = new Folder(path);
+/** Undefined where it is no such graph. */
+async function graphFacts(path: string): Promise<GraphModelFacts | undefined> {
+  const file = await openGraphFile(path);
+  if (file === undefined) return undefined;
   try {
-    const { config } = (await openEncoderRepository(folder)).checkpoint;
-    const { architecture, layers, maxTokens, vocabulary } = config;
+    const { inputs, outputs, text } = await file.describe();
+    const task = text === undefined ? undefined : textTaskOf({ inputs, outputs });
     return {
-      kind: "encoder",
-      architecture,
-      layers,
-      contextLength: maxTokens,
-      vocabulary,
-      bytesPerToken: 0,
-      hasChatTemplate: false,
+      kind: "graph",
+      inputs,
+      outputs,
+      task: task ?? null,
+      contextLength: task === undefined ? null : text!.maxTokens,
+      labels: task === "classification" ? text!.labels : [],
     };
-  } catch {
-    return undefined;
   } finally {
-    await folder.close();
+    await file.close();
   }
 }

@@ -18,8 +18,8 @@ async function locate({ name, dataDir, appDir }: LocateModel): Promise<string | 
   if (name.startsWith("hf:")) return null;
   const path = await ensureModel(name, { dataDir });
   if (findModel(name) !== undefined) return path;
-  // A tab reads one file; a repository is many.
-  if ((await stat(path)).isDirectory()) return null;
+  // A tab reads one file, and makes the graph itself; a repository is many.
+  if (!path.endsWith(".gguf") || (await stat(path)).isDirectory()) return null;
   const inside = relative(await realpath(appDir), path);
   return inside.startsWith("..") || isAbsolute(inside) ? null : path;
 }

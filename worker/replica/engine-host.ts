@@ -2,8 +2,14 @@
  * The engine behind `LanguageModel` in a replica: which provider, where the model is, one engine thread per model.
  * Platform-neutral: how a thread is started and a model is opened are arguments. Replicas never download or convert.
  */
-import { EngineClient, type EngineThread, type LoadSpec, type ProviderName } from "../../engine/index.ts";
-import type { EngineHost, EngineModel, ModelRequest } from "../../llm/host.ts";
+import {
+  EngineClient,
+  type EngineThread,
+  type LoadedGraph,
+  type LoadSpec,
+  type ProviderName,
+} from "../../engine/index.ts";
+import type { EngineGraph, EngineHost, EngineModel, ModelRequest } from "../../llm/host.ts";
 import { SkeinError } from "../../protocol/errors.ts";
 import type { EngineReport } from "../../protocol/engine-stats.ts";
 import { ENGINES_MAX } from "../../protocol/limits.ts";
@@ -14,6 +20,10 @@ import type { ReplicaOptions, LocatedModel } from "../../protocol/local.ts";
  * and from 4 GiB that the weights share.
  */
 const SLOTS_DEFAULT: Readonly<Record<ProviderName, number>> = { native: 8, webgpu: 8, wasm: 4 };
+/** Calls of a graph at a time when nobody says: they are put together into runs. */
+const GRAPH_CALLS_DEFAULT = 64;
+/** Nodes that a line of the log names. */
+const CPU_NODES_NAMED = 50;
 
 export interface EngineHostParts {
   readonly options: Pick<ReplicaOptions, "spec" | "device" | "allowSoftwareGpu">;
@@ -42,7 +52,7 @@ export class ReplicaEngineHost implements EngineHost {
     this.#parts = parts;
   }
 
-  async load(request: ModelRequest): Promise<EngineModel> {
+  async load(request: ModelRequest): Promise<EngineModel | EngineGraph> {
     const { options, log } = this.#parts;
     const failures: { readonly provider: string; readonly why: string }[] = [];
     for (const provider of await this.#candidates(request)) {
@@ -92,7 +102,7 @@ export class ReplicaEngineHost implements EngineHost {
     return (await available(gpu)).filter((provider) => gpu || provider !== "webgpu");
   }
 
-  async #loadWith(provider: ProviderName, request: ModelRequest): Promise<EngineModel> {
+  async #loadWith(provider: ProviderName, request: ModelRequest): Promise<EngineModel | EngineGraph> {
     const { options, locate, open, spawn, after, onProgress, onLoaded, onDead, log } = this.#parts;
     onProgress(`waiting for model ${request.name}`);
     const reference = await open(await locate(request.name, provider), provider);
@@ -103,7 +113,7 @@ export class ReplicaEngineHost implements EngineHost {
       await client.close();
     };
     try {
-      const loaded = await client.load(
+      const loaded = await client.open(
         {
           prepared: { [provider]: reference },
           provider,
@@ -111,11 +121,16 @@ export class ReplicaEngineHost implements EngineHost {
           slots: request.slots ?? SLOTS_DEFAULT[provider],
           slotLength: request.slotLength,
           allowSoftwareGpu: options.allowSoftwareGpu,
+          ...(request.warmUp === undefined ? {} : { warmUp: request.warmUp }),
         },
         (progress) => onProgress(`loading model ${request.name}: ${progress.stage}`),
       );
       for (const note of loaded.notes) log("info", note);
-      onLoaded(loaded.slots);
+      onLoaded("kind" in loaded ? GRAPH_CALLS_DEFAULT : loaded.slots);
+      if ("kind" in loaded) {
+        if (loaded.cpuNodes.length > 0) log("warn", onCpu(request.name, loaded.cpuNodes));
+        return graphOf(loaded, client, close);
+      }
       return {
         provider: loaded.provider,
         slots: loaded.slots,
@@ -132,6 +147,30 @@ export class ReplicaEngineHost implements EngineHost {
       throw error;
     }
   }
+}
+
+/** Names the nodes, or the first of many. */
+function onCpu(name: string, nodes: readonly string[]): string {
+  const more = nodes.length - CPU_NODES_NAMED;
+  const named = nodes.slice(0, CPU_NODES_NAMED).join(", ");
+  return `${name}: nodes that the GPU has no kernel for run on the CPU: ${named}${more > 0 ? `, and ${more} more` : ""}`;
+}
+
+function graphOf(loaded: LoadedGraph, client: EngineClient, close: () => Promise<void>): EngineGraph {
+  const { kind, provider, cpuNodes, inputs, outputs, text } = loaded;
+  return {
+    kind,
+    provider,
+    cpuNodes,
+    inputs,
+    outputs,
+    text,
+    embed: (texts, options) => client.embed(texts, options),
+    run: (feeds, signal) => client.run(feeds, signal),
+    tokenize: (input) => client.tokenize(input),
+    detokenize: (tokens) => client.detokenize(tokens),
+    close,
+  };
 }
 
 /** One reason is said once: a full disk or a model that can't be fetched stops all providers alike. */

@@ -1,7 +1,7 @@
 // Vercel's AI SDK.
 import assert from "node:assert/strict";
 import { createOpenAICompatible } from "@ai-sdk/openai-compatible";
-import { generateText, isStepCount, streamText, jsonSchema, tool } from "ai";
+import { cosineSimilarity, embedMany, generateText, isStepCount, streamText, jsonSchema, tool } from "ai";
 
 const provider = createOpenAICompatible({ name: "skein", baseURL: process.env.OPENAI_BASE_URL, includeUsage: true });
 const asked = {
@@ -40,6 +40,15 @@ for await (const part of steps.fullStream) if (part.type === "tool-call") calls+
 assert.equal(calls, 1);
 assert.match(await steps.text, /Paris is wet/);
 console.log("tools, whole and streamed, over several steps");
+
+const { embeddings } = await embedMany({
+  model: provider.embeddingModel("encoder"),
+  values: ["A cat sits on the mat.", "A kitten is on a rug.", "Shares fell on Monday."],
+  maxRetries: 0,
+});
+assert.ok(cosineSimilarity(embeddings[0], embeddings[1]) > 0.5);
+assert.ok(cosineSimilarity(embeddings[0], embeddings[2]) < 0.2);
+console.log("embedMany");
 
 const abort = new AbortController();
 const left = streamText({

@@ -1,6 +1,6 @@
 // LangChain.js.
 import assert from "node:assert/strict";
-import { ChatOpenAI } from "@langchain/openai";
+import { ChatOpenAI, OpenAIEmbeddings } from "@langchain/openai";
 import { AIMessage, HumanMessage, ToolMessage } from "@langchain/core/messages";
 
 const model = new ChatOpenAI({
@@ -49,3 +49,17 @@ const history = [
 ];
 assert.equal(typeof (await model.invoke(history)).content, "string");
 console.log("a history with a call");
+
+const embedder = new OpenAIEmbeddings({
+  model: "encoder",
+  maxRetries: 0,
+  configuration: { baseURL: process.env.OPENAI_BASE_URL },
+});
+const [cat, kitten, shares] = await embedder.embedDocuments([
+  "A cat sits on the mat.",
+  "A kitten is on a rug.",
+  "Shares fell on Monday.",
+]);
+const cosine = (a, b) => a.reduce((sum, value, i) => sum + value * b[i], 0);
+assert.ok(cosine(cat, kitten) > 0.5 && cosine(cat, shares) < 0.2);
+console.log("embeddings");

@@ -15,7 +15,7 @@ const done = (what) => console.log(what);
 const models = await client.models.list();
 assert.deepEqual(
   models.data.map(({ id }) => id),
-  ["tiny", "chat"],
+  ["tiny", "chat", "encoder"],
 );
 assert.equal((await client.models.retrieve("chat")).id, "chat");
 done("models");
@@ -118,6 +118,27 @@ const completion = await client.completions.create({
 assert.ok(completion.choices[0].text.length > 0);
 done("completions");
 
+const texts = ["A cat sits on the mat.", "A kitten is on a rug.", "Shares fell on Monday."];
+// The package asks for base64 unless it is told otherwise.
+const embedded = await client.embeddings.create({ model: "encoder", input: texts });
+const [cat, kitten, shares] = embedded.data.map(({ embedding }) => embedding);
+const cosine = (a, b) => a.reduce((sum, value, i) => sum + value * b[i], 0);
+assert.equal(cat.length, 384);
+assert.ok(Math.abs(cosine(cat, cat) - 1) < 1e-6);
+assert.ok(cosine(cat, kitten) > 0.5 && cosine(cat, shares) < 0.2);
+assert.equal(embedded.usage.prompt_tokens, embedded.usage.total_tokens);
+const [floats] = (
+  await client.embeddings.create({ model: "encoder", input: texts[0], encoding_format: "float", dimensions: 64 })
+).data;
+const head = cat.slice(0, 64);
+assert.equal(floats.embedding.length, 64);
+assert.ok(cosine(floats.embedding, head) / Math.hypot(...head) > 0.9999);
+await assert.rejects(
+  client.embeddings.create({ model: "encoder", input: "river ".repeat(300) }),
+  (error) => error instanceof OpenAI.BadRequestError && error.code === "context_length_exceeded",
+);
+done("embeddings, base64 and floats");
+
 const response = await client.responses.create({
   model: "chat",
   input: "What is the capital of France? Answer in one short sentence.",
@@ -157,6 +178,7 @@ await assert.rejects(
   (error) => error.param === "response_format",
 );
 await assert.rejects(client.embeddings.create({ model: "chat", input: "a" }), (error) => error.status === 501);
+await assert.rejects(client.chat.completions.create({ model: "encoder", messages }), (error) => error.status === 501);
 done("errors");
 
 const long = await client.chat.completions.create({

@@ -5,7 +5,7 @@ import openai
 client = openai.OpenAI(max_retries=0)
 messages = [{"role": "user", "content": "What is the capital of France? Answer in one short sentence."}]
 
-assert [model.id for model in client.models.list()] == ["tiny", "chat"]
+assert [model.id for model in client.models.list()] == ["tiny", "chat", "encoder"]
 print("models")
 
 asked = dict(model="chat", messages=messages, temperature=0, max_completion_tokens=24)
@@ -23,6 +23,15 @@ print("extra_body")
 
 assert client.completions.create(model="tiny", prompt=["a", "b"], max_tokens=3).usage.completion_tokens == 6
 print("completions")
+
+embedded = client.embeddings.create(model="encoder", input=["A cat sits on the mat.", "A kitten is on a rug.", "Shares fell on Monday."])
+cat, kitten, shares = [item.embedding for item in embedded.data]
+cosine = lambda a, b: sum(x * y for x, y in zip(a, b))
+assert len(cat) == 384 and abs(cosine(cat, cat) - 1) < 1e-6
+assert cosine(cat, kitten) > 0.5 and cosine(cat, shares) < 0.2
+floats = client.embeddings.create(model="encoder", input="A cat sits on the mat.", encoding_format="float").data[0].embedding
+assert cosine(cat, floats) > 0.99999 and embedded.usage.total_tokens > 15
+print("embeddings, base64 and floats")
 
 response = client.responses.create(model="chat", input="What is the capital of France? Answer in one short sentence.", temperature=0, max_output_tokens=24)
 assert "Paris" in response.output_text

@@ -160,12 +160,12 @@ test("tokens of a text and of a conversation, and back", async () => {
 });
 
 describe("embeddings", () => {
+  const asked: unknown[] = [];
   const embedder: Embedder = {
-    dimensions: 4,
-    embed: async (inputs) => ({
-      vectors: inputs.map((_, at) => Float32Array.of(3, 4, at, 0.5)),
-      promptTokens: inputs.length * 2,
-    }),
+    embed: async (inputs, options) => {
+      asked.push({ inputs, ...options });
+      return { vectors: inputs.map((_, at) => Float32Array.of(3, 4, at, 0.5)), tokens: inputs.length * 2 };
+    },
   };
   interface EmbeddingBody {
     readonly data: readonly { readonly embedding: string & readonly number[] }[];
@@ -196,6 +196,20 @@ describe("embeddings", () => {
     ]);
     await expect(ask({ input: "a", dimensions: 5 })).rejects.toMatchObject({ status: 400, param: "dimensions" });
     await expect(ask({ input: "" })).rejects.toMatchObject({ status: 400, param: "input" });
+  });
+
+  test("of texts and of ids; what is too long is cut only where that is asked for", async () => {
+    asked.length = 0;
+    await ask({ input: [1, 2] });
+    await ask({ input: [[1], "a"], truncate_prompt_tokens: -1 });
+    expect(asked).toEqual([
+      { inputs: [[1, 2]], truncates: false },
+      { inputs: [[1], "a"], truncates: true },
+    ]);
+    await expect(ask({ input: "a", truncate_prompt_tokens: 5 })).rejects.toMatchObject({
+      status: 400,
+      param: "truncate_prompt_tokens",
+    });
   });
 
   test("a model that answers chats says so", async () => {

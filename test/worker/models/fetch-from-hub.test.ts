@@ -119,6 +119,49 @@ describe("a repository", () => {
     });
   });
 
+  test("of ONNX: the graph, its tensors and what describes them; one variant by its name", async () => {
+    const text = (content: string): Uint8Array => new Uint8Array(Buffer.from(content));
+    const files = new Map([
+      ["config.json", text('{"architectures": ["BertModel"]}')],
+      ["tokenizer.json", text("{}")],
+      ["onnx/model.onnx", text("graph")],
+      ["onnx/model.onnx_data", text("tensors")],
+      ["onnx/model_q4.onnx", text("small graph")],
+      ["README.md", text("x")],
+    ]);
+    await using hub = await startHub(files);
+    const { path } = await get("hf:someone/model", { hubEndpoint: hub.endpoint });
+    expect(path.endsWith(join("onnx", "model.onnx"))).toBe(true);
+    const folder = join(path, "..", "..");
+    expect((await readdir(folder)).toSorted()).toEqual(["config.json", "onnx", "tokenizer.json"]);
+    expect((await readdir(join(folder, "onnx"))).toSorted()).toEqual(["model.onnx", "model.onnx_data"]);
+    const variant = await get("hf:someone/model:onnx/model_q4.onnx", { hubEndpoint: hub.endpoint });
+    expect(await readFile(variant.path, "utf8")).toBe("small graph");
+    expect(await removeStored(dataDir, "hf:someone/model")).toBe(true);
+    await expect(get("hf:someone/model:README.md", { hubEndpoint: hub.endpoint })).rejects.toThrow(
+      "README.md is neither a GGUF nor an ONNX file",
+    );
+  });
+
+  test("of ONNX that is a language model's is refused before its weights, unless its file is named", async () => {
+    const config = new Uint8Array(Buffer.from('{"architectures": ["LlamaForCausalLM"]}'));
+    const graph = new Uint8Array(Buffer.from("graph"));
+    await using hub = await startHub(
+      new Map([
+        ["config.json", config],
+        ["onnx/model.onnx", graph],
+        ["onnx/model.onnx_data", graph],
+      ]),
+    );
+    await expect(get("hf:someone/model", { hubEndpoint: hub.endpoint })).rejects.toMatchObject({
+      code: "UNIMPLEMENTED",
+      message: expect.stringContaining("the ONNX folder of a language model (LlamaForCausalLM)") as string,
+    });
+    expect(hub.asked.filter((url) => url.includes("resolve") && url.includes(".onnx"))).toEqual([]);
+    const { path } = await get("hf:someone/model:onnx/model.onnx", { hubEndpoint: hub.endpoint });
+    expect(await readFile(path, "utf8")).toBe("graph");
+  });
+
   test("that can't be run is refused before a byte of its weights is fetched", async () => {
     const { contents } = makeTinyRepository("llama");
     contents.set("config.json", new Uint8Array(Buffer.from('{"architectures": ["MambaForCausalLM"]}')));
@@ -187,4 +230,7 @@ test("what Hugging Face's own tools have fetched is used where it lies, if it is
   expect(await get(`hf:someone/model@${COMMIT}`, options)).toEqual({ path: snapshot });
   await rm(join(snapshot, "model-00002-of-00002.safetensors"));
   await expect(get("hf:someone/model", options)).rejects.toMatchObject({ code: "UNAVAILABLE" });
+  await mkdir(join(snapshot, "onnx"));
+  await writeFile(join(snapshot, "onnx/model.onnx"), "graph");
+  expect(await get("hf:someone/model:onnx/model.onnx", options)).toEqual({ path: join(snapshot, "onnx/model.onnx") });
 });

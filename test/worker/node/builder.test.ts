@@ -177,7 +177,10 @@ test("what is wrong is told with file, line, column, the line and what to do (C0
     ["dynamic:app", /^3 dynamic\.ts:4:\d+: This import\(\) can't be bundled/],
     ["sdk:app", /^3 sdk\.ts:1:10: No matching export in "skein" for import "deploymnt"/],
     ["addon:app", /^3 addon\.ts:1:19: "\.\/addon\.node" is a native add-on\.\n[^]*JavaScript or WebAssembly/],
-    ["subpath:app", /^3 subpath\.ts:1:8: There is no module "skein\/nope"\. Known are "skein", "skein\/llm"\./],
+    [
+      "subpath:app",
+      /^3 subpath\.ts:1:8: There is no module "skein\/nope"\. Known are "skein", "skein\/llm", "skein\/onnx"\./,
+    ],
   ];
   // Two at a time: each is a process.
   const got = new Map<string, string>();
@@ -209,6 +212,11 @@ test("an application that comes with the runtime is built from any folder, witho
   expect(behind.manifest.graph).toMatchObject({ ingress: "OpenAI" });
   expect(await failure(appDir, "skein/llm:openai", { model: "x" })).toMatch(
     /^3 skein\/llm: export 'openai': args\.models.*Expected models=<name>/s,
+  );
+  const onnx = await build(appDir, "skein/onnx:app", { model: "./x.onnx", task: "raw", max_batch: "8" });
+  expect(onnx.manifest.graph).toMatchObject({ deployments: [{ name: "OnnxModel", usesEngine: true }] });
+  expect(await failure(appDir, "skein/onnx:app", { model: "./x.onnx", task: "ocr" })).toMatch(
+    /^3 skein\/onnx: export 'app': args\.task.*Expected model=<path/s,
   );
   expect(await failure(appDir, "skein/llm:nope")).toMatch(/Module 'skein\/llm' has no export 'nope'/);
   expect(await failure(appDir, "skein/onx:app")).toMatch(/No module named 'skein\/onx'/);

@@ -52,7 +52,7 @@ export async function bundle(appDir: string, entry: string, runtime: RuntimeExpo
     browser,
     browserReason,
     inputs: names.filter((name) => !name.startsWith(`${RUNTIME_NAMESPACE}:`)).map((name) => resolve(appDir, name)),
-    importsModels: names.includes(`${RUNTIME_NAMESPACE}:skein/llm`),
+    importsModels: ["skein/llm", "skein/onnx"].some((name) => names.includes(`${RUNTIME_NAMESPACE}:${name}`)),
   };
 }
 
