@@ -50,6 +50,7 @@ export class Agent {
   readonly #replicas = new Map<string, ReplicaOfWorker>();
   #ingress: IngressOfHost | null = null;
   #assignment: Assignment | null = null;
+  #capabilities: Capabilities;
   #leaveBy: number | null = null;
   #left: (() => void) | null = null;
   #ticking: Cancel | null = null;
@@ -60,6 +61,7 @@ export class Agent {
 
   constructor(settings: AgentSettings, platform: AgentPlatform, events: AgentEvents) {
     this.#platform = platform;
+    this.#capabilities = settings.capabilities;
     const { identity, device, allowSoftwareGpu, logLevel } = settings;
     this.#link = new ControlLink(
       {
@@ -100,6 +102,7 @@ export class Agent {
 
   /** Joins again with other capabilities (a probe of the GPU has ended). */
   announce(capabilities: Capabilities): void {
+    this.#capabilities = capabilities;
     this.#link.announce(capabilities);
   }
 
@@ -172,7 +175,7 @@ export class Agent {
     for (let pass = 0; pass < PASSES_MAX; pass += 1) {
       const actions = reconcile(
         this.#assignment,
-        { replicas: this.#replicas, ingress: this.#ingress },
+        { room: this.#capabilities, replicas: this.#replicas, ingress: this.#ingress },
         this.#platform.now(),
         this.#leaveBy,
       );

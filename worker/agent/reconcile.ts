@@ -3,7 +3,7 @@
  * Level-triggered: it never matters how the two came apart, nor how often this is called. Knows nothing of processes or connections.
  */
 import { compareVersions } from "../../protocol/ids.ts";
-import type { Assignment, IngressSpec, ReplicaSpec } from "../../protocol/control.ts";
+import type { Assignment, Capabilities, IngressSpec, ReplicaSpec } from "../../protocol/control.ts";
 import { INGRESS_DRAIN_MS, LEAVE_REPLICA_MIN_MS } from "./limits.ts";
 
 export interface HeldReplica {
@@ -24,6 +24,8 @@ export interface HeldIngress {
 }
 
 export interface Held {
+  /** What the worker has to give. */
+  readonly room: Pick<Capabilities, "cpus" | "gpus" | "memory">;
   readonly replicas: ReadonlyMap<string, HeldReplica>;
   readonly ingress: HeldIngress | null;
 }
@@ -59,6 +61,7 @@ export function reconcile(
   if (leaveBy !== null) return leave(held, now, leaveBy);
   const ingress = ingressActions(assignment === null ? undefined : assignment.ingress, held.ingress, now);
   const wanted = assignment === null ? null : new Map(assignment.replicas.map((spec) => [spec.replica, spec]));
+  const assigned = new Set(wanted?.keys());
   const actions: Action[] = [];
   for (const [id, replica] of held.replicas) {
     const spec = wanted === null ? replica.spec : wanted.get(id);
@@ -66,9 +69,33 @@ export function reconcile(
     const action = replicaAction(id, replica, spec, now);
     if (action !== null) actions.push(action);
   }
-  for (const spec of wanted?.values() ?? []) actions.push({ do: "startReplica", spec });
+  actions.push(...starts([...(wanted?.values() ?? [])], held, assigned));
   return [...ingress, ...actions];
 }
+
+/**
+ * New replicas, while there is room beside those that are still going. A coordinator counts these in before it assigns anything, but not
+ * those that another coordinator had the worker start.
+ */
+function starts(specs: readonly ReplicaSpec[], { room, replicas }: Held, assigned: ReadonlySet<string>): Action[] {
+  const running = [...replicas.values()].filter(({ phase }) => phase === "live" || phase === "stopping");
+  // Where nothing makes room, waiting is of no use: the coordinator knows what it does.
+  const someLeave = running.some(({ spec, phase }) => phase === "stopping" || !assigned.has(spec.replica));
+  const free = { ...room };
+  const take = (spec: ReplicaSpec): void => RESERVED.forEach((kind) => void (free[kind] -= spec[kind]));
+  for (const { spec } of running) take(spec);
+  return specs
+    .filter((spec) => {
+      const fits = RESERVED.every((kind) => spec[kind] <= free[kind] + EPSILON);
+      if (fits) take(spec);
+      return fits || !someLeave;
+    })
+    .map((spec) => ({ do: "startReplica", spec }));
+}
+
+const RESERVED = ["cpus", "gpus", "memory"] as const;
+/** Fractions add up with rounding errors. */
+const EPSILON = 1e-6;
 
 function replicaAction(id: string, held: HeldReplica, spec: ReplicaSpec | undefined, now: number): Action | null {
   if (held.phase === "stopping") return due(held.killAt, now) ? { do: "killReplica", replica: id } : null;

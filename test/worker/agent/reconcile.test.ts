@@ -11,8 +11,10 @@ import {
 import { INGRESS_DRAIN_MS, LEAVE_REPLICA_MIN_MS } from "../../../worker/agent/limits.ts";
 import { assignment, ingressSpec, replicaSpec } from "./specs.ts";
 
-const nothing: Held = { replicas: new Map(), ingress: null };
+const room = { cpus: 4, gpus: 1, memory: 1e9 };
+const nothing: Held = { room, replicas: new Map(), ingress: null };
 const held = (replicas: readonly HeldReplica[], ingress: HeldIngress | null = null): Held => ({
+  room,
   replicas: new Map(replicas.map((r) => [r.spec.replica, r])),
   ingress,
 });
@@ -44,6 +46,20 @@ describe("reconcile", () => {
     expect(reconcile(assignment(1, [replicaSpec("r")]), held([ended]), 0)).toEqual([]);
     expect(reconcile(assignment(1, [replicaSpec("r", { userConfigVersion: 2 })]), held([ended]), 0)).toEqual([]);
     expect(reconcile(assignment(2, []), held([ended]), 0)).toEqual([{ do: "forgetReplica", replica: "r" }]);
+  });
+
+  it("starts nothing beside what is still going where both don't fit, unless nothing goes", () => {
+    const wanted = [replicaSpec("small", { cpus: 1 }), replicaSpec("large", { cpus: 2 })];
+    const started = (before: readonly HeldReplica[]): string[] =>
+      reconcile(assignment(2, wanted), held(before), 0).flatMap((a) =>
+        a.do === "startReplica" ? [a.spec.replica] : [],
+      );
+    const other = replicaSpec("of another coordinator", { cpus: 3 });
+    expect(started([live(other)])).toEqual(["small"]);
+    expect(started([{ spec: other, phase: "stopping", killAt: 9 }])).toEqual(["small"]);
+    expect(started([{ spec: other, phase: "gone", killAt: null }])).toEqual(["small", "large"]);
+    const kept = replicaSpec("kept", { cpus: 9 });
+    expect(reconcile(assignment(2, [kept, ...wanted]), held([live(kept)]), 0)).toHaveLength(2);
   });
 
   it("passes on what can change while it runs, and nothing else", () => {
@@ -108,6 +124,7 @@ describe("reconcile", () => {
 
 /** A worker in the smallest form: actions happen at once, or (stops) by the test's choice. */
 class Model implements Held {
+  readonly room = { cpus: 2, gpus: 0, memory: 0 };
   replicas = new Map<string, HeldReplica>();
   ingress: HeldIngress | null = null;
 
