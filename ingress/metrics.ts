@@ -2,9 +2,10 @@
  * Prometheus metrics under Ray Serve's names with the prefix `skein_` (ray-serve.md 1.14). Labels come from routes and deployments,
  * never from what a client sends, so their number is bounded.
  */
-import { Counter, Gauge, Histogram, Registry } from "prom-client";
+import { Counter, Gauge, Registry } from "prom-client";
 import type { Finished } from "./http/context.ts";
 import type { Mesh } from "./mesh.ts";
+import { RequestSeries } from "./request-series.ts";
 
 const LATENCY_BUCKETS_MS = [
   1, 2, 5, 10, 20, 50, 100, 200, 300, 400, 500, 1000, 2000, 5000, 10_000, 60_000, 120_000, 300_000, 600_000,
@@ -23,21 +24,22 @@ const METHODS: ReadonlySet<string> = new Set([
 
 /** Requests of one protocol. */
 export class RequestMetrics {
-  readonly #requests: Counter;
+  readonly #series = new RequestSeries(LATENCY_BUCKETS_MS);
   readonly #errors: Counter;
   readonly #deploymentErrors: Counter;
-  readonly #latency: Histogram;
   #ongoing = 0;
 
   constructor(protocol: "http" | "grpc", registers: Registry[]) {
-    const labelNames = ["route", "method", "application", "status_code"];
     const what = protocol === "http" ? "HTTP requests" : "gRPC calls";
-    this.#requests = new Counter({
-      name: `skein_num_${protocol}_requests_total`,
-      help: `${what} answered.`,
-      labelNames,
-      registers,
-    });
+    for (const registry of registers)
+      this.#series.register(
+        registry,
+        { name: `skein_num_${protocol}_requests_total`, help: `${what} answered.` },
+        {
+          name: `skein_${protocol}_request_latency_ms`,
+          help: "Time from a request's head to the end of its answer, ms.",
+        },
+      );
     this.#errors = new Counter({
       name: `skein_num_${protocol}_error_requests_total`,
       help: `${what} answered with an error.`,
@@ -48,13 +50,6 @@ export class RequestMetrics {
       name: `skein_num_deployment_${protocol}_error_requests_total`,
       help: `${what} that a deployment answered with an error.`,
       labelNames: ["deployment", "method", "route", "application", "error_code"],
-      registers,
-    });
-    this.#latency = new Histogram({
-      name: `skein_${protocol}_request_latency_ms`,
-      help: "Time from a request's head to the end of its answer, ms.",
-      labelNames,
-      buckets: LATENCY_BUCKETS_MS,
       registers,
     });
     const ongoing = (): number => this.#ongoing;
@@ -77,11 +72,9 @@ export class RequestMetrics {
     const { route, app, deployment } = request;
     // A gRPC method that is not a known path comes as OTHER.
     const method = METHODS.has(request.method) || request.method.startsWith("/") ? request.method : "OTHER";
-    const status = String(request.status);
-    const labels = { route, method, application: app, status_code: status };
-    this.#requests.inc(labels);
-    this.#latency.observe(labels, request.ms);
+    this.#series.observe({ route, method, application: app, status_code: request.status }, request.ms);
     if (!request.isError) return;
+    const status = String(request.status);
     this.#errors.inc({ route, method, application: app, error_code: status });
     if (deployment !== "")
       this.#deploymentErrors.inc({ deployment, method, route, application: app, error_code: status });
