@@ -299,7 +299,7 @@ function inputOf(request: GenerateRequest): PromptInput {
 }
 
 function optionsOf(request: GenerateRequest): GenerateOptions {
-  const { sampling, maxTokens, minTokens, stop = [], logprobs, generated, caller, cacheSalt } = request;
+  const { sampling, maxTokens, minTokens, stop = [], logprobs, generated, grammar, caller, cacheSalt } = request;
   return {
     sampling: { ...GREEDY, ...sampling },
     maxTokens,
@@ -307,6 +307,7 @@ function optionsOf(request: GenerateRequest): GenerateOptions {
     ...(minTokens === undefined ? {} : { minTokens }),
     ...(logprobs === undefined ? {} : { logprobs }),
     ...(generated === undefined ? {} : { generated }),
+    ...(grammar === undefined ? {} : { grammar }),
     ...(caller === undefined ? {} : { caller }),
     ...(cacheSalt === undefined ? {} : { cacheSalt }),
   };

@@ -6,10 +6,11 @@ export {
   type EngineThread,
   type GenerateRequest,
 } from "./client.ts";
+export type { GrammarFormat, TagFormat } from "./grammar/format.ts";
 export { EngineGeneration, type GenerationEnd, type GenerationPiece } from "./generation.ts";
 export { CHOICES_MAX } from "./limits.ts";
 export { choiceSeed } from "./prf.ts";
-export { EngineFullError, PromptTooLongError } from "./refusals.ts";
+export { EngineFullError, GrammarError, PromptTooLongError } from "./refusals.ts";
 export { GREEDY } from "./sampler.ts";
 export type { EngineStats, Histogram } from "./stats.ts";
 export type {

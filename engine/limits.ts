@@ -62,3 +62,21 @@ export const EMBED_TEXTS_MAX = 2_048;
 
 /** Tokens with padding in one run of an encoder: bounds the scores of attention, which are this times the length of a row. */
 export const EMBED_RUN_TOKENS = 4_096;
+
+/** Characters of a grammar's format as JSON: bounds what is cloned, kept and compiled. */
+export const GRAMMAR_CHARACTERS_MAX = 65_536;
+
+/** Milliseconds that a new grammar may take to compile, in a thread of its own; the engine's then stands still for as long, once. */
+export const GRAMMAR_COMPILE_MS = 2_000;
+
+/** Milliseconds for that thread to start, and to read the vocabulary: 0.2 s for 49,152 tokens on an idle machine. */
+export const GRAMMAR_START_MS = 20_000;
+
+/** Milliseconds after which that thread ends when nothing is asked of it: it holds some 40 MB. */
+export const GRAMMAR_CHECK_IDLE_MS = 30_000;
+
+/** Grammars that wait to be compiled: they go one by one. */
+export const GRAMMARS_STARTING_MAX = 8;
+
+/** Compiled grammars that are kept: most take less than 1 MB, those of large schemas some. */
+export const GRAMMARS_MAX = 32;

@@ -2,7 +2,7 @@
  * What the engine's thread and its client say to each other. Plain structured-cloneable values; order is kept by the port.
  */
 import type { PreparedModel } from "./prepare.ts";
-import { EngineFullError, PromptTooLongError } from "./refusals.ts";
+import { EngineFullError, GrammarError, PromptTooLongError } from "./refusals.ts";
 import type { GenerationRequest, Usage } from "./sequence.ts";
 import type { EngineStats } from "./stats.ts";
 import type { ChatMessage, ChatPromptOptions } from "./tokenizer/tokenizer.ts";
@@ -137,6 +137,7 @@ export function errorValue(error: unknown): ErrorValue {
 export function toError({ name, message }: ErrorValue): Error {
   if (name === "RangeError") return new RangeError(message);
   if (name === "PromptTooLongError") return new PromptTooLongError(message);
+  if (name === "GrammarError") return new GrammarError(message);
   if (name === "EngineFullError") return new EngineFullError(message);
   const error = new Error(message);
   error.name = name;

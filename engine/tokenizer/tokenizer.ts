@@ -103,6 +103,11 @@ export class Tokenizer {
     return prompt + answerPrefix;
   }
 
+  /** Ids that end an answer. */
+  get endTokens(): readonly number[] {
+    return this.#description.endTokens;
+  }
+
   /** Whether `token` ends an answer. */
   isEnd(token: number): boolean {
     return this.#ends.has(token);
