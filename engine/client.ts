@@ -288,12 +288,8 @@ export class EngineClient {
 
 function inputOf(request: GenerateRequest): PromptInput {
   if ("messages" in request) {
-    const { messages, tools, answerPrefix } = request;
-    return {
-      messages,
-      ...(tools === undefined ? {} : { tools }),
-      ...(answerPrefix === undefined ? {} : { answerPrefix }),
-    };
+    const { messages, tools } = request;
+    return { messages, ...(tools === undefined ? {} : { tools }) };
   }
   return "prompt" in request ? { prompt: request.prompt } : { promptTokens: request.promptTokens };
 }

@@ -9,6 +9,7 @@ import { invalid } from "./errors.ts";
 import { flag, read, text, whole } from "./fields.ts";
 import { completionLogprobs } from "./logprobs.ts";
 import { engineOptionsOf, refuseFields, samplingFields, wantsUsage } from "./sampling.ts";
+import { grammarAskedBy, responseFormat, structuredFields } from "./structured-output.ts";
 
 /** OpenAI's default for this endpoint. */
 const MAX_TOKENS_DEFAULT = 16;
@@ -33,6 +34,8 @@ const completionSchema = z.looseObject({
   echo: flag,
   logprobs: whole(0, 5),
   suffix: text,
+  response_format: responseFormat,
+  ...structuredFields,
 });
 
 export type Prompt = string | readonly number[];
@@ -58,9 +61,11 @@ export function readCompletion(body: unknown, chance: () => number): CompletionA
   const prompts = promptsOf(fields.prompt);
   if (prompts.length * answersPerPrompt > OPENAI_CHOICES_MAX)
     throw invalid("n", `at most ${OPENAI_CHOICES_MAX} answers to all prompts together.`);
+  const grammar = grammarAskedBy(fields);
   const options = engineOptionsOf(
     fields,
     {
+      grammar: grammar?.format,
       answers: answersPerPrompt,
       maxTokens: fields.max_tokens ?? MAX_TOKENS_DEFAULT,
       logprobs: fields.logprobs ?? undefined,
@@ -71,6 +76,7 @@ export function readCompletion(body: unknown, chance: () => number): CompletionA
     options.map((each): Ask => ({
       input: typeof prompt === "string" ? { prompt } : { promptTokens: prompt },
       options: each,
+      ...(grammar === undefined ? {} : { grammarField: grammar.field }),
     })),
   );
   return {

@@ -81,7 +81,9 @@ describe("formats", () => {
     await mask.prepare();
     expect([...new Set(seen), mask.mustEnd]).toEqual([false, true]);
     const scores = mask.apply(new Float32Array(TINY_TOKENIZER.vocabulary));
-    expect([...scores.keys()].filter((token) => scores[token] === 0)).toEqual(TINY_TOKENIZER.endTokens.toSorted((a, b) => a - b));
+    expect([...scores.keys()].filter((token) => scores[token] === 0)).toEqual(
+      TINY_TOKENIZER.endTokens.toSorted((a, b) => a - b),
+    );
     mask.dispose();
   });
 
