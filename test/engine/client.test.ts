@@ -91,12 +91,14 @@ describe("an engine in a thread", () => {
     await expect(bad.promptTokens).rejects.toThrow(GrammarError);
     await expect(collect(bad)).rejects.toThrow('Unsupported type "nope"');
     // Called off while its grammar is compiled.
-    const gone = ask({ grammar: { type: "regex", pattern: "[a-z]{9}" } });
+    const gone = ask({ grammar: { type: "regex", pattern: "[a-z]+" }, minTokens: 300, maxTokens: 300 });
     gone.cancel();
     expect(await gone.end).toMatchObject({ finishReason: "cancelled" });
     const late = ask({ prompt: "river ".repeat(500), grammar });
     await expect(late.promptTokens).rejects.toThrow(PromptTooLongError);
     expect((await collect(ask())).text).toBe(one.text);
+    // Compiled after the one that was called off.
+    expect((await collect(ask({ grammar: { type: "const_string", value: "sea" } }))).text).toBe("sea");
     expect(await client.stats()).toMatchObject({ running: 0, waiting: 0 });
   });
 
