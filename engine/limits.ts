@@ -78,5 +78,8 @@ export const GRAMMAR_CHECK_IDLE_MS = 30_000;
 /** Grammars that wait to be compiled: they go one by one. */
 export const GRAMMARS_STARTING_MAX = 8;
 
-/** Compiled grammars that are kept: most take less than 1 MB, those of large schemas some. */
+/** Compiled grammars that are kept: most take less than 0.1 MB. */
 export const GRAMMARS_MAX = 32;
+
+/** Characters of all formats whose compiled grammars are kept: the worst take 0.2 KB a character. */
+export const GRAMMARS_CHARACTERS_MAX = 262_144;

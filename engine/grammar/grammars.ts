@@ -2,7 +2,7 @@
  * The grammars of one model: checked, compiled and kept, each once for all who ask for it. Nothing is loaded before the first.
  */
 import type { CompiledGrammar, GrammarCompiler } from "@mlc-ai/web-xgrammar";
-import { GRAMMARS_MAX, GRAMMARS_STARTING_MAX } from "../limits.ts";
+import { GRAMMARS_CHARACTERS_MAX, GRAMMARS_MAX, GRAMMARS_STARTING_MAX } from "../limits.ts";
 import { EngineFullError, GrammarError } from "../refusals.ts";
 import { GrammarChecker, type CheckThread } from "./checker.ts";
 import { keyOf, type GrammarFormat } from "./format.ts";
@@ -58,6 +58,11 @@ export class Grammars {
     return new GrammarMask(await library.GrammarMatcher.createGrammarMatcher(compiled), this.#tokenizer.endTokens);
   }
 
+  /** Grammars that are kept or being compiled. */
+  get size(): number {
+    return this.#kept.size;
+  }
+
   close(): void {
     this.#checker.close();
   }
@@ -89,9 +94,12 @@ export class Grammars {
 
   /** What is forgotten lives on while answers are made by it. */
   #forget(): void {
+    let characters = this.#kept.keys().reduce((sum, { length }) => sum + length, 0);
     for (const [key, { isSettled }] of this.#kept) {
-      if (this.#kept.size <= GRAMMARS_MAX) return;
-      if (isSettled) this.#kept.delete(key);
+      if (this.#kept.size <= GRAMMARS_MAX && characters <= GRAMMARS_CHARACTERS_MAX) return;
+      if (!isSettled) continue;
+      this.#kept.delete(key);
+      characters -= key.length;
     }
   }
 

@@ -2,7 +2,12 @@
 import { afterAll, describe, expect, test } from "vitest";
 import type { GrammarFormat } from "../../../engine/grammar/format.ts";
 import { Grammars } from "../../../engine/grammar/grammars.ts";
-import { GRAMMAR_CHARACTERS_MAX, GRAMMARS_STARTING_MAX } from "../../../engine/limits.ts";
+import {
+  GRAMMAR_CHARACTERS_MAX,
+  GRAMMARS_CHARACTERS_MAX,
+  GRAMMARS_MAX,
+  GRAMMARS_STARTING_MAX,
+} from "../../../engine/limits.ts";
 import { nodeGrammarHost } from "../../../engine/node/grammar-host.ts";
 import { EngineFullError, GrammarError } from "../../../engine/refusals.ts";
 import { Tokenizer } from "../../../engine/tokenizer/tokenizer.ts";
@@ -147,6 +152,19 @@ describe("refused, by name", () => {
     expect(mask.apply(new Float32Array(TINY_TOKENIZER.vocabulary)).filter((score) => score === 0).length).toBe(2);
     mask.dispose();
     (await grammars.mask(schema({ type: "null" }))).dispose();
+  });
+
+  test("few are kept, and fewer large ones; what was forgotten comes back", async () => {
+    const fresh = tinyGrammars();
+    const ask = async (description: string): Promise<void> =>
+      (await fresh.mask(schema({ type: "null", description }))).dispose();
+    for (let at = 0; at <= GRAMMARS_MAX; at++) await ask(`v${at}`);
+    expect(fresh.size).toBe(GRAMMARS_MAX);
+    const large = 50_000;
+    for (const letter of "abcdef") await ask(letter.repeat(large));
+    expect(fresh.size).toBe(Math.floor(GRAMMARS_CHARACTERS_MAX / large));
+    await ask("v0");
+    fresh.close();
   });
 
   test("a crowd of new ones at once, not one that many ask for", async () => {
