@@ -228,10 +228,8 @@ export class EngineLoop {
     const { runner, now } = this.#options;
     const isLast = start + count === sequence.length;
     const began = now();
-    const [logits] = await Promise.all([
-      runner.prefill(sequence.slot!, sequence.slice(start, count), start, isLast),
-      isLast ? sequence.prepare() : undefined,
-    ]);
+    if (isLast) await sequence.prepare();
+    const logits = await runner.prefill(sequence.slot!, sequence.slice(start, count), start, isLast);
     this.#stats.prefilled(count, now() - began);
     this.#spent += prefillCost(count, this.#budget);
     sequence.cached = start + count;
@@ -246,9 +244,10 @@ export class EngineLoop {
     // A filler row writes where its slot's holder, if any, writes next anyway, or behind what is kept.
     const tokens = Int32Array.from(rows, (_, slot) => holders.get(slot)?.nextInput ?? 0);
     const positions = Int32Array.from(rows, (_, slot) => holders.get(slot)?.cached ?? keptLengths.get(slot) ?? 0);
+    // One by one, and not beside the run: each is timed.
+    for (const [slot, id] of rows.entries()) if (id !== undefined) await holders.get(slot)?.prepare();
     const began = now();
-    const prepared = rows.map((id, slot) => (id === undefined ? undefined : holders.get(slot)?.prepare()));
-    const [logits] = await Promise.all([runner.decode(tokens, positions), ...prepared]);
+    const logits = await runner.decode(tokens, positions);
     this.#stats.decoded(now() - began);
     this.#spent = 0;
     rows.forEach((id, row) => {

@@ -169,7 +169,7 @@ export class Sequence implements SequenceView {
     return this.#tokens[this.cached]!;
   }
 
-  /** Before `advance`, while the logits are computed. */
+  /** Before the step whose logits `advance` gets. */
   async prepare(): Promise<void> {
     await this.#mask?.prepare();
   }

@@ -97,6 +97,7 @@ serveEngine(
     grammar: {
       load: () => loadXGrammar(() => import(beside("xgrammar.js"))),
       spawnCheck,
+      now: () => performance.now(),
       after: (ms, callback) => {
         const timer = setTimeout(callback, ms);
         return () => clearTimeout(timer);

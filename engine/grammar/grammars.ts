@@ -20,6 +20,8 @@ export interface GrammarHost {
   load(): Promise<XGrammar>;
   /** A thread that answers by `serveChecks`. */
   spawnCheck(): CheckThread;
+  /** Milliseconds on a clock that never goes back. */
+  now(): number;
   /** Calls back once after `ms`; returns how to call it off. */
   after(ms: number, callback: () => void): () => void;
 }
@@ -55,7 +57,8 @@ export class Grammars {
   async mask(format: GrammarFormat): Promise<LogitsMask> {
     const compiled = await this.#compiled(format);
     const { library } = await this.#compiler!;
-    return new GrammarMask(await library.GrammarMatcher.createGrammarMatcher(compiled), this.#tokenizer.endTokens);
+    const matcher = await library.GrammarMatcher.createGrammarMatcher(compiled);
+    return new GrammarMask(matcher, this.#tokenizer.endTokens, () => this.#host.now());
   }
 
   /** Grammars that are kept or being compiled. */

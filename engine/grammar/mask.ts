@@ -1,5 +1,6 @@
 /** Which tokens may come next, by a grammar. One for each sequence; survives whatever happens to the sequence's slot. */
 import type { GrammarMatcher } from "@mlc-ai/web-xgrammar";
+import { GRAMMAR_SLOW_STEPS_MAX, GRAMMAR_STEP_MS } from "../limits.ts";
 import { GrammarError } from "../refusals.ts";
 
 export interface LogitsMask {
@@ -23,9 +24,13 @@ export class GrammarMask implements LogitsMask {
   #problem: GrammarError | undefined;
   #mustEnd = false;
   #isDisposed = false;
+  readonly #now: () => number;
+  #slowSteps = 0;
 
-  constructor(matcher: GrammarMatcher, endTokens: readonly number[]) {
+  /** @param now milliseconds on a clock that never goes back */
+  constructor(matcher: GrammarMatcher, endTokens: readonly number[], now: () => number) {
     this.#matcher = matcher;
+    this.#now = now;
     const ends = new Map<number, number>();
     for (const token of endTokens) ends.set(token >> 5, (ends.get(token >> 5) ?? 0) | (1 << (token & 31)));
     this.#ends = ends;
@@ -37,6 +42,7 @@ export class GrammarMask implements LogitsMask {
 
   async prepare(): Promise<void> {
     if (this.#bits !== undefined || this.#isDisposed) return;
+    const began = this.#now();
     try {
       const bits = await this.#matcher.getNextTokenBitmask();
       this.#bits = bits;
@@ -44,11 +50,13 @@ export class GrammarMask implements LogitsMask {
     } catch (cause) {
       this.#problem = new GrammarError("the grammar broke while the answer was made", { cause });
     }
+    this.#watch(began);
   }
 
   apply(logits: Float32Array): Float32Array {
     const bits = this.#bits;
-    if (bits === undefined) throw this.#problem ?? new Error("prepare() comes before apply()");
+    if (this.#problem !== undefined) throw this.#problem;
+    if (bits === undefined) throw new Error("prepare() comes before apply()");
     const masked = new Float32Array(logits.length).fill(-Infinity);
     let isEmpty = true;
     for (let at = 0; at < bits.length; at++) {
@@ -65,8 +73,19 @@ export class GrammarMask implements LogitsMask {
   }
 
   accept(token: number): void {
+    const began = this.#now();
     if (!this.#matcher.acceptToken(token)) throw new GrammarError(`token ${token} does not fit the grammar`);
     this.#bits = undefined;
+    this.#watch(began);
+  }
+
+  /** A grammar that can be read in many ways at once takes ever longer as the answer grows. */
+  #watch(began: number): void {
+    if (this.#now() - began <= GRAMMAR_STEP_MS) return;
+    if (++this.#slowSteps > GRAMMAR_SLOW_STEPS_MAX)
+      this.#problem ??= new GrammarError(
+        "the grammar takes too long at each token: repetitions within repetitions can be read in too many ways",
+      );
   }
 
   dispose(): void {

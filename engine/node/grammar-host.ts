@@ -14,6 +14,7 @@ const ENTRY = new URL(
 export const nodeGrammarHost: GrammarHost = {
   load: () => loadXGrammar(() => import("@mlc-ai/web-xgrammar")),
   spawnCheck,
+  now: () => performance.now(),
   after: (ms, callback) => {
     const timer = setTimeout(callback, ms);
     return () => clearTimeout(timer);
