@@ -39,7 +39,12 @@ export function serveChecks(port: CheckPort, load: () => Promise<XGrammar>, outp
   async function check(format: GrammarFormat): Promise<FromCheck> {
     said.length = 0;
     try {
-      (await compile(library, compiler, format)).dispose();
+      const compiled = await compile(library, compiler, format);
+      // The first mask as well: what can be read in many ways costs there.
+      const matcher = await library.GrammarMatcher.createGrammarMatcher(compiled);
+      await matcher.getNextTokenBitmask();
+      matcher.dispose();
+      compiled.dispose();
     } catch (error) {
       return { type: "checked", problem: reasonOf(said, error), isSound: false };
     }

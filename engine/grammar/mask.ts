@@ -1,6 +1,6 @@
 /** Which tokens may come next, by a grammar. One for each sequence; survives whatever happens to the sequence's slot. */
 import type { GrammarMatcher } from "@mlc-ai/web-xgrammar";
-import { GRAMMAR_SLOW_STEPS_MAX, GRAMMAR_STEP_MS } from "../limits.ts";
+import { GRAMMAR_SLOW_MS_MAX, GRAMMAR_STEP_MS } from "../limits.ts";
 import { GrammarError } from "../refusals.ts";
 
 export interface LogitsMask {
@@ -25,7 +25,7 @@ export class GrammarMask implements LogitsMask {
   #mustEnd = false;
   #isDisposed = false;
   readonly #now: () => number;
-  #slowSteps = 0;
+  #slowMs = 0;
 
   /** @param now milliseconds on a clock that never goes back */
   constructor(matcher: GrammarMatcher, endTokens: readonly number[], now: () => number) {
@@ -81,8 +81,10 @@ export class GrammarMask implements LogitsMask {
 
   /** A grammar that can be read in many ways at once takes ever longer as the answer grows. */
   #watch(began: number): void {
-    if (this.#now() - began <= GRAMMAR_STEP_MS) return;
-    if (++this.#slowSteps > GRAMMAR_SLOW_STEPS_MAX)
+    const took = this.#now() - began;
+    if (took <= GRAMMAR_STEP_MS) return;
+    this.#slowMs += took;
+    if (this.#slowMs > GRAMMAR_SLOW_MS_MAX)
       this.#problem ??= new GrammarError(
         "the grammar takes too long at each token: repetitions within repetitions can be read in too many ways",
       );

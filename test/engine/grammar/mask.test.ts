@@ -2,7 +2,7 @@
 import type { GrammarMatcher } from "@mlc-ai/web-xgrammar";
 import { expect, test } from "vitest";
 import { GrammarMask } from "../../../engine/grammar/mask.ts";
-import { GRAMMAR_SLOW_STEPS_MAX, GRAMMAR_STEP_MS } from "../../../engine/limits.ts";
+import { GRAMMAR_SLOW_MS_MAX, GRAMMAR_STEP_MS } from "../../../engine/limits.ts";
 import { GrammarError } from "../../../engine/refusals.ts";
 
 test.each(["mask", "accept"])("a slow %s may happen; again and again it ends the answer", async (which) => {
@@ -22,7 +22,7 @@ test.each(["mask", "accept"])("a slow %s may happen; again and again it ends the
   };
   for (let at = 0; at < 20; at++) await step();
   takes++;
-  for (let at = 0; at < GRAMMAR_SLOW_STEPS_MAX; at++) await step();
+  for (let at = 0; at < Math.floor(GRAMMAR_SLOW_MS_MAX / takes); at++) await step();
   const last = (async () => {
     await step();
     await step();
