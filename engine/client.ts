@@ -61,13 +61,12 @@ export class EngineClient {
   readonly #thread: EngineThread;
   readonly #options: EngineClientOptions;
   readonly #generations = new Map<number, EngineGeneration>();
-  /** Questions about text and tokens. */
+  /** Questions about text, tokens and what was done. */
   readonly #questions = new Map<number, Waiting<unknown>>();
   #nextId = 1;
   #ready: Waiting<void> | undefined;
   #probe: Waiting<ProbeResult> | undefined;
   #load: (Waiting<LoadedModel> & { readonly onProgress: ((progress: LoadProgress) => void) | undefined }) | undefined;
-  #stats: Waiting<EngineStats | undefined>[] = [];
   #closing: Waiting<void> | undefined;
   #dead: EngineDeadError | undefined;
   #stopWatch: (() => void) | undefined;
@@ -141,10 +140,7 @@ export class EngineClient {
 
   /** What the engine has done so far, and is doing; undefined before a model is loaded. Waits for the step under way. */
   stats(): Promise<EngineStats | undefined> {
-    return this.#ask<EngineStats | undefined>((waiting) => {
-      this.#stats.push(waiting);
-      this.#post({ type: "stats" });
-    });
+    return this.#question((id) => ({ type: "stats", id }));
   }
 
   /** The ids of a text or of a conversation's prompt, as `generate` would take them. Rejects with the request's mistake. */
@@ -237,7 +233,7 @@ export class EngineClient {
         }
         break;
       case "stats":
-        this.#stats.shift()?.resolve(message.stats);
+        this.#answered(message.id)?.resolve(message.stats);
         break;
       case "broken":
         this.#die(`the model broke: ${message.reason}`);
@@ -276,7 +272,7 @@ export class EngineClient {
     this.#dead = error;
     this.#stopWatch?.();
     this.#thread.terminate();
-    const waiting = [this.#ready, this.#probe, this.#load, ...this.#stats, ...this.#questions.values()];
+    const waiting = [this.#ready, this.#probe, this.#load, ...this.#questions.values()];
     for (const one of waiting) one?.reject(error);
     this.#questions.clear();
     for (const generation of this.#generations.values()) generation.failed(error);

@@ -94,7 +94,7 @@ export type ToEngine =
   | { readonly type: "detokenize"; readonly id: number; readonly tokens: readonly number[] }
   | { readonly type: "acknowledge"; readonly id: number; readonly tokens: number }
   | { readonly type: "cancel"; readonly id: number }
-  | { readonly type: "stats" }
+  | { readonly type: "stats"; readonly id: number }
   | { readonly type: "close" };
 
 export interface OutputItem {
@@ -122,7 +122,7 @@ export type FromEngine =
   /** One step ran; sent for each, so that silence means trouble. */
   | { readonly type: "step"; readonly items: readonly OutputItem[] }
   /** Undefined before a model is loaded. */
-  | { readonly type: "stats"; readonly stats: EngineStats | undefined }
+  | { readonly type: "stats"; readonly id: number; readonly stats: EngineStats | undefined }
   /** The model is broken; the thread serves nothing any more. */
   | { readonly type: "broken"; readonly reason: string }
   | { readonly type: "closed" };

@@ -174,7 +174,7 @@ export function serveEngine(port: EnginePort, platform: EnginePlatform): void {
         model?.loop.cancel(message.id);
         break;
       case "stats":
-        port.post({ type: "stats", stats: model?.loop.stats });
+        port.post({ type: "stats", id: message.id, stats: model?.loop.stats });
         break;
       case "close":
         void (async () => {
