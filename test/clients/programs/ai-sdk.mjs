@@ -31,7 +31,7 @@ const structured = createOpenAICompatible({
 });
 const personSchema = jsonSchema({
   type: "object",
-  properties: { name: { type: "string" }, age: { type: "integer", minimum: 0, maximum: 150 } },
+  properties: { name: { enum: ["Ann", "Bob"] }, age: { type: "integer", minimum: 0, maximum: 150 } },
   required: ["name", "age"],
   additionalProperties: false,
 });

@@ -45,7 +45,7 @@ console.log("tools, whole and streamed");
 const schema = {
   title: "person",
   type: "object",
-  properties: { name: { type: "string" }, age: { type: "integer", minimum: 0, maximum: 150 } },
+  properties: { name: { enum: ["Ann", "Bob"] }, age: { type: "integer", minimum: 0, maximum: 150 } },
   required: ["name", "age"],
   additionalProperties: false,
 };

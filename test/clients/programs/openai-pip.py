@@ -1,6 +1,7 @@
 # The openai package of pip.
 import json
 import openai
+import typing
 import pydantic
 
 client = openai.OpenAI(max_retries=0)
@@ -34,9 +35,9 @@ with client.responses.stream(model="chat", input="What is the capital of France?
 print("responses")
 
 class Person(pydantic.BaseModel):
-    name: str
+    name: typing.Literal["Ann", "Bob"]
     age: int = pydantic.Field(ge=0, le=150)
-    city: str | None
+    tall: bool | None
 
 about = [{"role": "user", "content": "Ann is 30 years old. Describe her."}]
 parsed = client.chat.completions.parse(model="chat", messages=about, temperature=0, max_completion_tokens=120, response_format=Person)
