@@ -18,6 +18,7 @@ const MAIN = "cli/main.ts";
 const PROGRAM = /new URL\(\s*"([^"]+\.ts)",\s*import\.meta\.url,?\s*\)/g;
 /** Parts with files of their own that a bundle would lose, or that are loaded on a thread by path. */
 const EXTERNAL = [
+  "@mlc-ai/web-xgrammar",
   "esbuild",
   "onnxruntime-node",
   "onnxruntime-web",

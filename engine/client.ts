@@ -65,7 +65,7 @@ export class EngineClient {
   readonly #thread: EngineThread;
   readonly #options: EngineClientOptions;
   readonly #generations = new Map<number, EngineGeneration>();
-  /** Questions about text and tokens. */
+  /** Questions about text, tokens and what was done. */
   readonly #questions = new Map<number, Waiting<unknown>>();
   /** Those of them for which a graph must run. */
   readonly #runs = new Set<number>();
@@ -75,7 +75,6 @@ export class EngineClient {
   #load:
     | (Waiting<LoadedModel | LoadedGraph> & { readonly onProgress: ((progress: LoadProgress) => void) | undefined })
     | undefined;
-  #stats: Waiting<EngineStats | undefined>[] = [];
   #closing: Waiting<void> | undefined;
   #dead: EngineDeadError | undefined;
   #stopWatch: (() => void) | undefined;
@@ -156,10 +155,7 @@ export class EngineClient {
 
   /** What the engine has done so far, and is doing; undefined before a model is loaded. Waits for the step under way. */
   stats(): Promise<EngineStats | undefined> {
-    return this.#ask<EngineStats | undefined>((waiting) => {
-      this.#stats.push(waiting);
-      this.#post({ type: "stats" });
-    });
+    return this.#question((id) => ({ type: "stats", id }));
   }
 
   /** The ids of a text or of a conversation's prompt, as `generate` would take them. Rejects with the request's mistake. */
@@ -287,7 +283,7 @@ export class EngineClient {
         }
         break;
       case "stats":
-        this.#stats.shift()?.resolve(message.stats);
+        this.#answered(message.id)?.resolve(message.stats);
         break;
       case "broken":
         this.#die(`the model broke: ${message.reason}`);
@@ -326,7 +322,7 @@ export class EngineClient {
     this.#dead = error;
     this.#stopWatch?.();
     this.#thread.terminate();
-    const waiting = [this.#ready, this.#probe, this.#load, ...this.#stats, ...this.#questions.values()];
+    const waiting = [this.#ready, this.#probe, this.#load, ...this.#questions.values()];
     for (const one of waiting) one?.reject(error);
     this.#questions.clear();
     this.#runs.clear();
@@ -339,18 +335,14 @@ export class EngineClient {
 
 function inputOf(request: GenerateRequest): PromptInput {
   if ("messages" in request) {
-    const { messages, tools, answerPrefix } = request;
-    return {
-      messages,
-      ...(tools === undefined ? {} : { tools }),
-      ...(answerPrefix === undefined ? {} : { answerPrefix }),
-    };
+    const { messages, tools } = request;
+    return { messages, ...(tools === undefined ? {} : { tools }) };
   }
   return "prompt" in request ? { prompt: request.prompt } : { promptTokens: request.promptTokens };
 }
 
 function optionsOf(request: GenerateRequest): GenerateOptions {
-  const { sampling, maxTokens, minTokens, stop = [], logprobs, generated, caller, cacheSalt } = request;
+  const { sampling, maxTokens, minTokens, stop = [], logprobs, generated, grammar, caller, cacheSalt } = request;
   return {
     sampling: { ...GREEDY, ...sampling },
     maxTokens,
@@ -358,6 +350,7 @@ function optionsOf(request: GenerateRequest): GenerateOptions {
     ...(minTokens === undefined ? {} : { minTokens }),
     ...(logprobs === undefined ? {} : { logprobs }),
     ...(generated === undefined ? {} : { generated }),
+    ...(grammar === undefined ? {} : { grammar }),
     ...(caller === undefined ? {} : { caller }),
     ...(cacheSalt === undefined ? {} : { cacheSalt }),
   };

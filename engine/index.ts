@@ -8,12 +8,13 @@ export {
 } from "./client.ts";
 export type { EncoderInput } from "./embedder.ts";
 export { checkFeeds, checkTensor, describeValue } from "./feeds.ts";
+export type { GrammarFormat, TagFormat } from "./grammar/format.ts";
 export { EngineGeneration, type GenerationEnd, type GenerationPiece } from "./generation.ts";
 export { CHOICES_MAX } from "./limits.ts";
 export type { GraphFacts, TextTask } from "./graph-model.ts";
 export type { Shapes } from "./graph-sample.ts";
 export { choiceSeed } from "./prf.ts";
-export { EngineFullError, PromptTooLongError } from "./refusals.ts";
+export { EngineFullError, GrammarError, PromptTooLongError } from "./refusals.ts";
 export { GREEDY } from "./sampler.ts";
 export type { EngineStats, Histogram } from "./stats.ts";
 export {

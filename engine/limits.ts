@@ -96,3 +96,30 @@ export const ONNX_LIMITS = {
   /** Files of tensors beside the graph. */
   externalFiles: 512,
 } as const;
+
+/** Characters of a grammar's format as JSON: bounds what is cloned, kept and compiled. */
+export const GRAMMAR_CHARACTERS_MAX = 65_536;
+
+/** Milliseconds that a new grammar may take to compile, in a thread of its own; the engine's then stands still for as long, once. */
+export const GRAMMAR_COMPILE_MS = 2_000;
+
+/** Milliseconds for that thread to start, and to read the vocabulary: 0.2 s for 49,152 tokens on an idle machine. */
+export const GRAMMAR_START_MS = 20_000;
+
+/** Milliseconds after which that thread ends when nothing is asked of it: it holds some 40 MB. */
+export const GRAMMAR_CHECK_IDLE_MS = 30_000;
+
+/** Milliseconds that a mask may take, ten times what the slow ones do: it can't be stopped, and keeps the engine's thread from all others. */
+export const GRAMMAR_STEP_MS = 200;
+
+/** Milliseconds of all masks of an answer that took longer than that, before it is ended: one may have been the machine's fault. */
+export const GRAMMAR_SLOW_MS_MAX = 500;
+
+/** Grammars that wait to be compiled: they go one by one. */
+export const GRAMMARS_STARTING_MAX = 8;
+
+/** Compiled grammars that are kept: most take less than 0.1 MB. */
+export const GRAMMARS_MAX = 32;
+
+/** Characters of all formats whose compiled grammars are kept: the worst take 0.2 KB a character. */
+export const GRAMMARS_CHARACTERS_MAX = 262_144;

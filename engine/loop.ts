@@ -15,7 +15,8 @@ import {
 import { placement } from "./placement.ts";
 import { type Cached, PrefixCache } from "./prefix-cache.ts";
 import { nextStep, prefillCost, type SchedulerBudget, type Step } from "./scheduler.ts";
-import { EngineFullError } from "./refusals.ts";
+import type { LogitsMask } from "./grammar/mask.ts";
+import { EngineFullError, GrammarError } from "./refusals.ts";
 import { type GenerationRequest, type Output, Sequence, type TokenText, type Usage } from "./sequence.ts";
 import { type EngineStats, StatsCollector } from "./stats.ts";
 import type { Runner } from "./types.ts";
@@ -23,7 +24,7 @@ import type { Runner } from "./types.ts";
 /** Receives what a generation produces, in order, during the loop's steps. After an end or an error nothing follows. */
 export interface GenerationListener {
   onOutput(output: Output, usage: Usage): void;
-  /** The engine broke; every running generation gets it. */
+  /** The engine broke, and every running generation gets it; or this one's grammar did. */
   onError(error: Error): void;
 }
 
@@ -93,19 +94,28 @@ export class EngineLoop {
     });
   }
 
-  /** Starts a generation under an id of the caller's. Throws where the request can't be served, with the reason. */
-  submit(id: number, request: GenerationRequest, listener: GenerationListener): void {
+  /**
+   * Starts a generation under an id of the caller's. Throws where the request can't be served, with the reason.
+   * @param mask of the request's grammar; the loop disposes of it
+   */
+  submit(id: number, request: GenerationRequest, listener: GenerationListener, mask?: LogitsMask): void {
+    try {
+      this.#take(id, request, listener, mask);
+    } catch (error) {
+      mask?.dispose();
+      throw error;
+    }
+  }
+
+  #take(id: number, request: GenerationRequest, listener: GenerationListener, mask: LogitsMask | undefined): void {
     if (this.#broken) throw this.#broken;
     const { runner, text, now } = this.#options;
     if (this.#running.length >= SEQUENCES_MAX)
       throw new EngineFullError(`the engine is full: ${SEQUENCES_MAX} generations run or wait`);
     checkRequest(request, runner);
     const at = now();
-    const sequence = new Sequence(id, request, text, {
-      slotLength: runner.slotLength,
-      windowTokens: this.#options.windowTokens ?? WINDOW_TOKENS,
-      now: at,
-    });
+    const windowTokens = this.#options.windowTokens ?? WINDOW_TOKENS;
+    const sequence = new Sequence(id, request, text, { slotLength: runner.slotLength, windowTokens, now: at }, mask);
     this.#running.push({ sequence, listener, lastAt: at });
     this.#wake();
   }
@@ -218,6 +228,7 @@ export class EngineLoop {
     const { runner, now } = this.#options;
     const isLast = start + count === sequence.length;
     const began = now();
+    if (isLast) await sequence.prepare();
     const logits = await runner.prefill(sequence.slot!, sequence.slice(start, count), start, isLast);
     this.#stats.prefilled(count, now() - began);
     this.#spent += prefillCost(count, this.#budget);
@@ -233,6 +244,8 @@ export class EngineLoop {
     // A filler row writes where its slot's holder, if any, writes next anyway, or behind what is kept.
     const tokens = Int32Array.from(rows, (_, slot) => holders.get(slot)?.nextInput ?? 0);
     const positions = Int32Array.from(rows, (_, slot) => holders.get(slot)?.cached ?? keptLengths.get(slot) ?? 0);
+    // One by one, and not beside the run: each is timed.
+    for (const [slot, id] of rows.entries()) if (id !== undefined) await holders.get(slot)?.prepare();
     const began = now();
     const logits = await runner.decode(tokens, positions);
     this.#stats.decoded(now() - began);
@@ -250,7 +263,8 @@ export class EngineLoop {
     const running = this.#running.find((candidate) => candidate.sequence === sequence);
     if (running === undefined) return;
     const isFirst = sequence.usage.completionTokens === (sequence.request.generated?.length ?? 0);
-    const output = sequence.advance(logits);
+    const output = this.#outputOf(running, logits);
+    if (output === undefined) return;
     const now = this.#options.now();
     sequence.runningSince ??= now;
     if (isFirst) this.#stats.firstToken(now - running.lastAt);
@@ -260,9 +274,22 @@ export class EngineLoop {
     running.listener.onOutput(output, sequence.usage);
   }
 
+  /** Undefined: its grammar broke, and it has left. */
+  #outputOf(running: Running, logits: Float32Array): Output | undefined {
+    try {
+      return running.sequence.advance(logits);
+    } catch (error) {
+      if (!(error instanceof GrammarError)) throw error;
+      this.#leave(running, "cancelled");
+      running.listener.onError(error);
+      return undefined;
+    }
+  }
+
   #leave(running: Running, reason: Exclude<Output["finishReason"], undefined>): void {
     this.#running = this.#running.filter((candidate) => candidate !== running);
     this.#keep(running.sequence);
+    running.sequence.dispose();
     this.#stats.finished(reason);
     const { caller } = running.sequence;
     if (!this.#running.some(({ sequence }) => sequence.caller === caller)) this.#servedAt.delete(caller);

@@ -9,3 +9,8 @@ export class PromptTooLongError extends RangeError {
 export class EngineFullError extends Error {
   override readonly name = "EngineFullError";
 }
+
+/** The answer's grammar can't be compiled, or broke. */
+export class GrammarError extends RangeError {
+  override readonly name = "GrammarError";
+}

@@ -2,6 +2,8 @@
  * One generation as the engine's loop sees it: its tokens, its place in the KV cache, what its consumer has taken, and how new
  * tokens become text or end it. Pure bookkeeping; runs nothing.
  */
+import type { GrammarFormat } from "./grammar/format.ts";
+import type { LogitsMask } from "./grammar/mask.ts";
 import { areUsable, logprobsOf } from "./logprobs.ts";
 import { prf } from "./prf.ts";
 import { sample } from "./sampler.ts";
@@ -29,6 +31,8 @@ export interface GenerationRequest {
   readonly logprobs?: number;
   /** The answer's first tokens, which came from elsewhere: the answer goes on after them exactly as it would have there. */
   readonly generated?: readonly number[];
+  /** What the answer must look like; its end comes when it does, whatever `minTokens` says. Only a cut by length leaves it unfinished. */
+  readonly grammar?: GrammarFormat;
   /** Who asks: slots are shared fairly among callers. */
   readonly caller?: string;
   /** Cached beginnings of prompts are shared among equal salts; default: the caller. */
@@ -65,6 +69,8 @@ export class Sequence implements SequenceView {
   readonly #text: TokenText;
   readonly #detokenizer: Detokenizer;
   readonly #stops: StopStrings;
+  /** Of the request's grammar. */
+  readonly #mask: LogitsMask | undefined;
   readonly #lengthMax: number;
   /** Below this length nothing ends it. */
   readonly #lengthMin: number;
@@ -76,12 +82,16 @@ export class Sequence implements SequenceView {
   waitingSince: number;
   runningSince: number | undefined = undefined;
 
-  /** @param limits `slotLength` and `windowTokens` in tokens; `now` in ms */
+  /**
+   * @param limits `slotLength` and `windowTokens` in tokens; `now` in ms
+   * @param mask of the request's grammar, as new
+   */
   constructor(
     id: number,
     request: GenerationRequest,
     text: TokenText,
     limits: { slotLength: number; windowTokens: number; now: number },
+    mask?: LogitsMask,
   ) {
     const { promptTokens, generated = [], maxTokens = Infinity, minTokens = 0 } = request;
     this.id = id;
@@ -93,6 +103,7 @@ export class Sequence implements SequenceView {
     this.#seen = new Set(promptTokens);
     this.#detokenizer = new Detokenizer((token) => text.bytesOf(token));
     this.#stops = new StopStrings(request.stop);
+    this.#mask = mask;
     this.#lengthMax = Math.min(limits.slotLength, promptTokens.length + maxTokens);
     this.#lengthMin = promptTokens.length + minTokens;
     this.#windowTokens = limits.windowTokens;
@@ -158,16 +169,27 @@ export class Sequence implements SequenceView {
     return this.#tokens[this.cached]!;
   }
 
-  /** Chooses the next token from `[vocabulary]` logits and takes it in. Throws where the logits are garbage. */
+  /** Before the step whose logits `advance` gets. */
+  async prepare(): Promise<void> {
+    await this.#mask?.prepare();
+  }
+
+  /** Nothing more comes. */
+  dispose(): void {
+    this.#mask?.dispose();
+  }
+
+  /** Chooses the next token from `[vocabulary]` logits and takes it in. Throws where the logits are garbage, a GrammarError where the grammar is at fault. */
   advance(logits: Float32Array): Output {
     if (!areUsable(logits)) {
       throw new Error(`the model gave no usable logits at position ${this.length} (NaN, infinite or all the same)`);
     }
     const { sampling, logprobs } = this.request;
     const history = { seen: this.#seen, counts: this.#counts };
-    const mayEnd = this.length >= this.#lengthMin;
+    const allowed = this.#mask?.apply(logits) ?? logits;
+    const mayEnd = this.length >= this.#lengthMin || this.#mask?.mustEnd === true;
     const token = sample(
-      logits,
+      allowed,
       sampling,
       history,
       prf(sampling.seed, this.length),
@@ -186,6 +208,7 @@ export class Sequence implements SequenceView {
   }
 
   #append(token: number): { text: string; stopped: boolean } {
+    this.#mask?.accept(token);
     this.#tokens.push(token);
     this.#seen.add(token);
     this.#counts.set(token, (this.#counts.get(token) ?? 0) + 1);

@@ -5,7 +5,7 @@ import type { EncoderInput } from "./embedder.ts";
 import type { GraphFacts, TextTask } from "./graph-model.ts";
 import type { Shapes } from "./graph-sample.ts";
 import type { PreparedModel } from "./prepare.ts";
-import { EngineFullError, PromptTooLongError } from "./refusals.ts";
+import { EngineFullError, GrammarError, PromptTooLongError } from "./refusals.ts";
 import type { GenerationRequest, Usage } from "./sequence.ts";
 import type { EngineStats } from "./stats.ts";
 import type { Tensors } from "./tensor.ts";
@@ -132,7 +132,7 @@ export type ToEngine =
   | { readonly type: "run"; readonly id: number; readonly feeds: Tensors }
   | { readonly type: "acknowledge"; readonly id: number; readonly tokens: number }
   | { readonly type: "cancel"; readonly id: number }
-  | { readonly type: "stats" }
+  | { readonly type: "stats"; readonly id: number }
   | { readonly type: "close" };
 
 export interface OutputItem {
@@ -162,7 +162,7 @@ export type FromEngine =
   /** One step of the model, or one run of a graph; sent for each, so that silence means trouble. */
   | { readonly type: "step"; readonly items: readonly OutputItem[] }
   /** Undefined before a model is loaded. */
-  | { readonly type: "stats"; readonly stats: EngineStats | undefined }
+  | { readonly type: "stats"; readonly id: number; readonly stats: EngineStats | undefined }
   /** The model is broken; the thread serves nothing any more. */
   | { readonly type: "broken"; readonly reason: string }
   | { readonly type: "closed" };
@@ -177,6 +177,7 @@ export function errorValue(error: unknown): ErrorValue {
 export function toError({ name, message }: ErrorValue): Error {
   if (name === "RangeError") return new RangeError(message);
   if (name === "PromptTooLongError") return new PromptTooLongError(message);
+  if (name === "GrammarError") return new GrammarError(message);
   if (name === "EngineFullError") return new EngineFullError(message);
   const error = new Error(message);
   error.name = name;

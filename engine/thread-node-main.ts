@@ -3,6 +3,7 @@ import { openAsBlob } from "node:fs";
 import { join } from "node:path";
 import { parentPort } from "node:worker_threads";
 import { loadModel, type LoadHost } from "./load.ts";
+import { nodeGrammarHost } from "./node/grammar-host.ts";
 import { openAnyPrepared } from "./node/prepared-cache.ts";
 import { WEIGHTS_FILE } from "./onnx/graph.ts";
 import { probeProviders } from "./probe.ts";
@@ -48,6 +49,7 @@ serveEngine(
       }),
     yieldTurn: () => new Promise((resolve) => setImmediate(resolve)),
     now: () => performance.now(),
+    grammar: nodeGrammarHost,
     // Ends this thread alone. Dawn would keep it alive.
     end: () => process.exit(),
   },

@@ -1,7 +1,11 @@
 /**
  * The engine's thread in a tab: a dedicated Web Worker's entry. ONNX Runtime's files `ort-wasm-simd-threaded*.{mjs,wasm}` must be served
  * in a folder `ort/` beside this script; a bundler leaves `onnxruntime-web/ort-wasm-simd-threaded.mjs` out (external): Node alone uses it.
+ * Also beside it: `grammar-check.js`, the bundle of `grammar-check-web-main.ts`, and `xgrammar.js`, a copy of `@mlc-ai/web-xgrammar`.
  */
+import type { FromCheck } from "./grammar/check-thread.ts";
+import type { CheckThread } from "./grammar/checker.ts";
+import { loadXGrammar } from "./grammar/xgrammar.ts";
 import { loadModel, type LoadHost } from "./load.ts";
 import { probeProviders } from "./probe.ts";
 import type { OrtWasmFactory } from "./providers/ort-wasm.ts";
@@ -10,7 +14,8 @@ import { createWebgpuRunner } from "./providers/webgpu.ts";
 import { serveEngine } from "./thread.ts";
 import type { ToEngine } from "./thread-messages.ts";
 
-const ORT_FOLDER = new URL("./ort/", self.location.href).href;
+const beside = (name: string): string => new URL(`./${name}`, self.location.href).href;
+const ORT_FOLDER = beside("ort/");
 
 /** The part of a worker's global scope that is used: the DOM library's types are for pages. */
 const scope = self as unknown as Pick<Worker, "postMessage" | "addEventListener"> & { close(): void };
@@ -49,6 +54,16 @@ async function loadOrtModule(): Promise<OrtWasmFactory> {
   return ((await import(url)) as { default: OrtWasmFactory }).default;
 }
 
+function spawnCheck(): CheckThread {
+  const worker = new Worker(beside("grammar-check.js"), { type: "module", name: "grammar-check" });
+  return {
+    post: (message) => worker.postMessage(message),
+    onMessage: (handler) => worker.addEventListener("message", (event: MessageEvent<FromCheck>) => handler(event.data)),
+    onExit: (handler) => worker.addEventListener("error", (event) => handler(event.message), { once: true }),
+    terminate: () => worker.terminate(),
+  };
+}
+
 /** One message to ourselves: it queues behind those that already wait, and unlike a timer it is not throttled. */
 function yieldTurn(): Promise<void> {
   return new Promise((resolve) => {
@@ -79,6 +94,15 @@ serveEngine(
       }),
     yieldTurn,
     now: () => performance.now(),
+    grammar: {
+      load: () => loadXGrammar(() => import(beside("xgrammar.js"))),
+      spawnCheck,
+      now: () => performance.now(),
+      after: (ms, callback) => {
+        const timer = setTimeout(callback, ms);
+        return () => clearTimeout(timer);
+      },
+    },
     end: () => scope.close(),
   },
 );

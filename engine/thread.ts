@@ -2,10 +2,14 @@
  * The engine's side of its thread: one model, many generations, over a port. Platform-neutral: how a model is loaded and how the
  * thread takes turns with its port are arguments.
  */
+import type { GrammarFormat } from "./grammar/format.ts";
+import { type GrammarHost, Grammars } from "./grammar/grammars.ts";
+import type { LogitsMask } from "./grammar/mask.ts";
 import type { PreparedGraph } from "./graph-model.ts";
 import { GraphServer } from "./graph-server.ts";
 import { PROMPT_CHARACTERS_MAX } from "./limits.ts";
 import { EngineLoop } from "./loop.ts";
+import { GrammarError } from "./refusals.ts";
 import {
   type ChosenScore,
   type FromEngine,
@@ -47,13 +51,19 @@ export interface EnginePlatform {
   yieldTurn(): Promise<void>;
   /** Milliseconds on a clock that never goes back. */
   now(): number;
+  /** What grammars need; absent: answers can't be held to one here. */
+  readonly grammar?: GrammarHost;
   /** Ends the thread, after "closed" was posted. */
   end(): void;
 }
 
 /** Serves the port until "close". Says "ready" first. */
 export function serveEngine(port: EnginePort, platform: EnginePlatform): void {
-  let model: { readonly loaded: Loaded; readonly loop: EngineLoop } | undefined;
+  let model:
+    | { readonly loaded: Loaded; readonly loop: EngineLoop; readonly grammars: Grammars | undefined }
+    | undefined;
+  /** Requests whose grammar is being compiled. */
+  const starting = new Set<number>();
   let graph: GraphServer | undefined;
   let isLoading = false;
   let outputs: OutputItem[] = [];
@@ -84,7 +94,8 @@ export function serveEngine(port: EnginePort, platform: EnginePlatform): void {
         onStep: postStep,
         onBroken: (error) => port.post({ type: "broken", reason: error.message }),
       });
-      model = { loaded, loop };
+      const grammars = platform.grammar && new Grammars(platform.grammar, tokenizer, runner.config.vocabulary);
+      model = { loaded, loop, grammars };
       const { provider, config, slots, slotLength } = runner;
       const { chatTemplate } = tokenizer;
       port.post({ type: "loaded", model: { provider, config, slots, slotLength, chatTemplate, notes } });
@@ -108,12 +119,30 @@ export function serveEngine(port: EnginePort, platform: EnginePlatform): void {
     );
   };
 
-  function generate(message: Extract<ToEngine, { type: "generate" }>): void {
-    const model = loadedModel();
-    const { type: _, id, input, ...options } = message;
-    const { tokenizer } = model.loaded;
-    const promptTokens = promptTokensOf(tokenizer, input);
-    model.loop.submit(
+  type Generate = Extract<ToEngine, { type: "generate" }>;
+  /** Its grammar comes first: compiled elsewhere, while the loop goes on. */
+  async function generateByGrammar(message: Generate, format: GrammarFormat): Promise<void> {
+    const { id } = message;
+    starting.add(id);
+    try {
+      const { loaded, grammars } = loadedModel();
+      const promptTokens = promptTokensOf(loaded.tokenizer, message.input);
+      if (grammars === undefined) throw new GrammarError("answers can't be held to a grammar on this platform");
+      const mask = await grammars.mask(format);
+      if (starting.has(id)) generate(message, promptTokens, mask);
+      else mask.dispose();
+    } catch (error) {
+      port.post({ type: "refused", id, error: errorValue(error) });
+    } finally {
+      starting.delete(id);
+    }
+  }
+
+  function generate(message: Generate, promptTokens: readonly number[], mask?: LogitsMask): void {
+    const { loaded, loop } = loadedModel();
+    const { type: _, id, input: __, ...options } = message;
+    const { tokenizer } = loaded;
+    loop.submit(
       id,
       { ...options, promptTokens },
       {
@@ -124,6 +153,7 @@ export function serveEngine(port: EnginePort, platform: EnginePlatform): void {
         },
         onError: (error) => port.post({ type: "refused", id, error: errorValue(error) }),
       },
+      mask,
     );
     port.post({ type: "started", id, promptTokens });
   }
@@ -154,7 +184,9 @@ export function serveEngine(port: EnginePort, platform: EnginePlatform): void {
         load(message.spec).catch(answerFailure);
         break;
       case "generate":
-        refusing(message.id, () => generate(message));
+        if (message.grammar !== undefined) void generateByGrammar(message, message.grammar);
+        else
+          refusing(message.id, () => generate(message, promptTokensOf(loadedModel().loaded.tokenizer, message.input)));
         break;
       case "tokenize":
         refusing(message.id, () => {
@@ -188,14 +220,16 @@ export function serveEngine(port: EnginePort, platform: EnginePlatform): void {
         model?.loop.acknowledge(message.id, message.tokens);
         break;
       case "cancel":
+        starting.delete(message.id);
         model?.loop.cancel(message.id);
         graph?.cancel(message.id);
         break;
       case "stats":
-        port.post({ type: "stats", stats: model?.loop.stats });
+        port.post({ type: "stats", id: message.id, stats: model?.loop.stats });
         break;
       case "close":
         void (async () => {
+          model?.grammars?.close();
           await model?.loop.close();
           // A provider that can't let go must not keep the thread: it ends in any case.
           await model?.loaded.runner.release().catch(() => undefined);

@@ -11,6 +11,7 @@ export {
   type LoadOptions,
 } from "./language-model.ts";
 export type { ChatMessage } from "../engine/index.ts";
+export type { ResponseFormat } from "./response-format.ts";
 export type { Device } from "./host.ts";
 export type { OpenAIArgs } from "./openai/application.ts";
 

@@ -11,6 +11,7 @@ import { SkeinError } from "../protocol/errors.ts";
 import { ambientContext } from "../serve/context.ts";
 import { runtime } from "../serve/runtime.ts";
 import { Generation } from "./generation.ts";
+import { grammarOf, type ResponseFormat } from "./response-format.ts";
 import type { Device, EngineModel } from "./host.ts";
 
 /** Tokens of prompt and answer together, per chat. */
@@ -44,6 +45,8 @@ export interface GenerateOptions extends Partial<SamplingParameters> {
   readonly cacheSalt?: string;
   /** Texts at which the answer ends; they are not part of it. */
   readonly stop?: readonly string[];
+  /** What the answer must look like. Only a cut by `maxTokens` leaves it unfinished. What can't be enforced is an `INVALID_ARGUMENT`. */
+  readonly responseFormat?: ResponseFormat;
   /** Stops the generation. Default: the request's own, where there is ambient context (Node). In tabs pass `ctx.signal`. */
   readonly signal?: AbortSignal;
 }
@@ -142,6 +145,7 @@ export class LanguageModel {
       generated,
       caller,
       cacheSalt,
+      responseFormat,
       signal = ambientContext()?.signal,
       ...sampling
     } = options;
@@ -155,6 +159,7 @@ export class LanguageModel {
       ...(generated === undefined ? {} : { generated }),
       ...(caller === undefined ? {} : { caller }),
       ...(cacheSalt === undefined ? {} : { cacheSalt }),
+      ...(responseFormat === undefined ? {} : { grammar: grammarOf(responseFormat) }),
       ...(signal === undefined ? {} : { signal }),
     };
     return new Generation(() => this.#model.generate(request));

@@ -27,6 +27,7 @@ const ENTRIES = {
   agent: "worker/browser/agent-main.ts",
   replica: "worker/browser/replica-main.ts",
   engine: "engine/thread-web-main.ts",
+  "grammar-check": "engine/grammar-check-web-main.ts",
 };
 /** Built pages that are kept: a running coordinator may still serve an older one. */
 const KEPT = 3;
@@ -58,6 +59,8 @@ async function make(folder: string): Promise<void> {
     const ort = dirname(fileURLToPath(import.meta.resolve("onnxruntime-web/ort-wasm-simd-threaded.mjs")));
     for (const file of readdirSync(ort))
       if (ORT_FILES.test(file)) linkOrCopy(join(ort, file), join(making, name, "ort", file));
+    // As it is: loaded when the first grammar is wanted, and not for a bundler (it names a module of Node's).
+    linkOrCopy(fileURLToPath(import.meta.resolve("@mlc-ai/web-xgrammar")), join(making, name, "xgrammar.js"));
     renameSync(making, folder);
   } catch (error) {
     rmSync(making, { recursive: true, force: true });

@@ -24,8 +24,6 @@ export interface ChatMessage {
 export interface ChatPromptOptions {
   /** Functions that the model may call, as the template writes them out. */
   readonly tools?: readonly object[];
-  /** Beginning of the answer, put into the assistant's mouth. */
-  readonly answerPrefix?: string;
 }
 
 const NO_BYTES = new Uint8Array(0);
@@ -86,21 +84,25 @@ export class Tokenizer {
   }
 
   /** The prompt as text. */
-  renderChat(messages: readonly ChatMessage[], { tools, answerPrefix = "" }: ChatPromptOptions = {}): string {
+  renderChat(messages: readonly ChatMessage[], { tools }: ChatPromptOptions = {}): string {
     if (this.#template === undefined) {
       throw new RangeError(
         "the model has no chat template: give it a plain prompt, or load an instruction-tuned model",
       );
     }
     const { tokens, bosToken, eosToken } = this.#description;
-    const prompt = render(this.#template, {
+    return render(this.#template, {
       messages: [...messages],
       ...(tools === undefined ? {} : { tools: [...tools] }),
       add_generation_prompt: true,
       bos_token: bosToken === undefined ? "" : tokens[bosToken],
       eos_token: eosToken === undefined ? "" : tokens[eosToken],
     });
-    return prompt + answerPrefix;
+  }
+
+  /** Ids that end an answer. */
+  get endTokens(): readonly number[] {
+    return this.#description.endTokens;
   }
 
   /** Whether `token` ends an answer. */

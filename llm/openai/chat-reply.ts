@@ -2,11 +2,11 @@
  * Chat answers in OpenAI's form, whole or as a stream of chunks. Lines of a stream are put together from text that is made once: a token costs
  * one `JSON.stringify` of its text. Pure but for what the choices are.
  */
-import type { ChosenScore } from "../../engine/index.ts";
 import { event, jsonHead, STREAM_HEAD, type Answer } from "./answer.ts";
 import type { AnswerEvent, Choices, Usage } from "./choices.ts";
 import type { ChatAsk } from "./chat-request.ts";
 import { chatLogprobs } from "./logprobs.ts";
+import { type WholeAnswer, wholeAnswers } from "./whole-answers.ts";
 
 /** What every chunk of an answer says of it. */
 export interface ReplyFacts {
@@ -28,28 +28,16 @@ type End = Extract<AnswerEvent, { kind: "end" }>;
 const finishOf = ({ finishReason }: End, isForced: boolean): string =>
   isForced && finishReason === "tool_calls" ? "stop" : finishReason;
 
+const callOf = ({ id, name, arguments: values }: WholeAnswer["calls"][number]) => ({
+  id,
+  type: "function",
+  function: { name, arguments: values },
+});
+
 /** One JSON object. Says nothing where the request was called off. */
 export async function* wholeChat(choices: Choices, ask: ChatAsk, facts: ReplyFacts): Answer {
-  const answers = ask.asks.map(() => ({
-    text: "",
-    calls: [] as object[],
-    scores: [] as ChosenScore[],
-    finish: null as string | null,
-  }));
-  for await (const said of choices.events()) {
-    const answer = answers[said.index]!;
-    if (said.kind === "text") {
-      answer.text += said.text;
-      answer.scores.push(...(said.logprobs ?? []));
-    } else if (said.kind === "call")
-      answer.calls.push({
-        id: said.id,
-        type: "function",
-        function: { name: said.name, arguments: said.arguments },
-      });
-    else answer.finish = finishOf(said, ask.isForced);
-  }
-  if (answers.some(({ finish }) => finish === null)) return;
+  const answers = await wholeAnswers(choices, ask.asks.length);
+  if (answers === undefined) return;
   yield jsonHead();
   yield JSON.stringify({
     id: facts.id,
@@ -57,16 +45,16 @@ export async function* wholeChat(choices: Choices, ask: ChatAsk, facts: ReplyFac
     created: facts.created,
     model: facts.model,
     system_fingerprint: facts.fingerprint,
-    choices: answers.map(({ text, calls, scores, finish }, index) => ({
+    choices: answers.map(({ text, calls, scores, end }, index) => ({
       index,
       message: {
         role: "assistant",
         content: calls.length > 0 && text === "" ? null : text,
         refusal: null,
-        ...(calls.length > 0 ? { tool_calls: calls } : {}),
+        ...(calls.length > 0 ? { tool_calls: calls.map(callOf) } : {}),
       },
       logprobs: ask.asks[index]!.options.logprobs === undefined ? null : chatLogprobs(scores),
-      finish_reason: finish,
+      finish_reason: finishOf(end, ask.isForced),
     })),
     usage: usageOf(choices.usage),
     ...(ask.timings ? { timings: choices.timings } : {}),

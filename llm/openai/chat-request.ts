@@ -6,8 +6,9 @@ import type { Ask } from "./choices.ts";
 import { ApiError, invalid, unsupported } from "./errors.ts";
 import { flag, read, text, whole } from "./fields.ts";
 import { refuseFields, engineOptionsOf, samplingFields, wantsUsage } from "./sampling.ts";
+import { grammarAskedBy, responseFormat, structuredFields, type AskedGrammar } from "./structured-output.ts";
 import { toolCallParser } from "./tool-call-parser.ts";
-import { answerPrefixOf, type Tool, type ToolChoice, type ToolFormat, withToolsAsText } from "./tool-style.ts";
+import { callsFormat, type Tool, type ToolChoice, type ToolFormat, withToolsAsText } from "./tool-style.ts";
 
 const part = z.looseObject({ type: z.string(), text: z.string().optional() });
 const content = z.union([z.string(), z.array(part)], "expected a text or a list of content parts").nullish();
@@ -48,7 +49,8 @@ const chatSchema = z.looseObject({
   max_tokens: whole(1),
   logprobs: flag,
   top_logprobs: whole(0, 20),
-  response_format: z.looseObject({ type: z.enum(["text", "json_object", "json_schema"]) }).nullish(),
+  response_format: responseFormat,
+  ...structuredFields,
   tools: z.array(toolSchema).nullish(),
   tool_choice: choiceSchema.nullish(),
   parallel_tool_calls: flag,
@@ -83,23 +85,23 @@ export function readChat(body: unknown, format: ToolFormat, chance: () => number
   const modalities = fields["modalities"];
   if (Array.isArray(modalities) && modalities.some((modality) => modality !== "text"))
     throw unsupported("modalities", "this server answers in text.");
-  if (fields.response_format != null && fields.response_format.type !== "text")
-    throw unsupported("response_format", "this engine doesn't have structured output yet.");
   const tools = (fields.tools ?? []) as readonly Tool[];
   const choice = toolChoiceOf(fields.tool_choice, tools);
-  const prompt = promptOf(messagesOf(fields.messages), tools, choice, format);
+  const prompt = promptOf(messagesOf(fields.messages), tools, choice, format, {
+    onlyOne: fields.parallel_tool_calls === false,
+    answer: grammarAskedBy(fields),
+  });
   const options = engineOptionsOf(
     fields,
     {
       answers: fields.n ?? 1,
       maxTokens: fields.max_completion_tokens ?? fields.max_tokens ?? undefined,
       logprobs: fields.logprobs === true ? (fields.top_logprobs ?? 0) : undefined,
+      grammar: prompt.grammar?.format,
     },
     chance,
   );
-  const onlyOne = prompt.calls?.onlyOne === true || fields.parallel_tool_calls === false;
-  const calls = prompt.calls === undefined ? {} : { calls: { ...prompt.calls, onlyOne } };
-  const asks = options.map((each): Ask => ({ input: prompt.input, options: each, ...calls }));
+  const asks = options.map((each): Ask => ({ ...partsOf(prompt), options: each }));
   return {
     asks,
     stream: fields.stream === true,
@@ -134,27 +136,44 @@ function toolChoiceOf(
   return { name };
 }
 
-/** The engine's input, and how calls are found in what it answers. */
+/** What is asked of the engine, and how calls are found in what it answers. */
+export interface ChatPrompt {
+  readonly input: PromptInput;
+  readonly calls?: NonNullable<Ask["calls"]>;
+  readonly grammar?: AskedGrammar;
+}
+
+/** Of an ask, what a prompt decides. */
+export const partsOf = ({ input, calls, grammar }: ChatPrompt): Omit<Ask, "options"> => ({
+  input,
+  ...(calls === undefined ? {} : { calls }),
+  ...(grammar === undefined ? {} : { grammarField: grammar.field }),
+});
+
+/** @param wanted whether the answer ends with its first call, and what it must look like where it isn't one */
 export function promptOf(
   messages: readonly ChatMessage[],
   tools: readonly Tool[],
   choice: ToolChoice | "none",
   format: ToolFormat,
-): { readonly input: PromptInput; readonly calls?: NonNullable<Ask["calls"]> } {
+  { onlyOne = false, answer }: { onlyOne?: boolean; answer?: AskedGrammar | undefined } = {},
+): ChatPrompt {
   const shown = choice === "none" ? [] : tools;
   const plain = format.isNative ? messages : withToolsAsText(messages, shown, format.style);
-  if (choice === "none") return { input: { messages: plain } };
-  // Where only one function can be meant, its name needs no guess.
-  const only = choice === "required" && tools.length === 1 ? tools[0]?.function : undefined;
-  const prefix = answerPrefixOf(format.style, only ?? choice);
+  const answered = answer === undefined ? {} : { grammar: answer };
+  if (choice === "none") return { input: { messages: plain }, ...answered };
+  const isNamed = typeof choice === "object";
+  const meant = isNamed ? tools.filter((tool) => tool.function.name === choice.name) : tools;
+  const calls = callsFormat(format.style, meant, onlyOne || isNamed);
   const names = new Set(tools.map((tool) => tool.function.name));
   return {
-    input: {
-      messages: plain,
-      ...(format.isNative ? { tools: shown } : {}),
-      ...(prefix === "" ? {} : { answerPrefix: prefix }),
-    },
-    calls: { parser: () => toolCallParser(format.style, names), prefix, onlyOne: typeof choice === "object" },
+    input: { messages: plain, ...(format.isNative ? { tools: shown } : {}) },
+    calls: { parser: () => toolCallParser(format.style, names), onlyOne: onlyOne || isNamed },
+    ...(choice !== "auto"
+      ? { grammar: { format: calls, field: "tools" } }
+      : answer === undefined
+        ? {}
+        : { grammar: { ...answer, format: { type: "or", elements: [calls, answer.format] } } }),
   };
 }
 

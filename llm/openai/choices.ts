@@ -2,8 +2,9 @@
  * The generations that answer one request, as one series of events, whatever API it came by. Starts them together, tells calls from text,
  * counts; leaving the series stops the engine. Time and ids are arguments.
  */
-import type { ChosenScore, PromptInput } from "../../engine/index.ts";
+import { type ChosenScore, GrammarError, type PromptInput } from "../../engine/index.ts";
 import type { EngineModel, EngineOutput } from "../host.ts";
+import { invalid, sentence } from "./errors.ts";
 import type { EngineOptions } from "./sampling.ts";
 import type { ToolCallParser } from "./tool-call-parser.ts";
 
@@ -11,11 +12,11 @@ import type { ToolCallParser } from "./tool-call-parser.ts";
 export interface Ask {
   readonly input: PromptInput;
   readonly options: EngineOptions;
+  /** The field that the options' grammar comes from. */
+  readonly grammarField?: string;
   /** Where functions may be called. */
   readonly calls?: {
     readonly parser: () => ToolCallParser;
-    /** Beginning of the answer that stands in the prompt already. */
-    readonly prefix: string;
     /** The answer ends with its first call. */
     readonly onlyOne: boolean;
   };
@@ -124,7 +125,8 @@ export class Choices {
       );
     } catch (error) {
       choices.cancel();
-      throw error;
+      const field = asks[0]?.grammarField;
+      throw error instanceof GrammarError && field !== undefined ? invalid(field, sentence(error.message)) : error;
     }
     return choices;
   }
@@ -180,7 +182,6 @@ export class Choices {
           { kind: "call", index, call: called++, id: newId("call_", this.#surroundings), name, arguments: values },
         ];
       });
-    if (calls !== undefined && parser !== undefined) yield* read(parser.push(calls.prefix));
     for await (const { text, tokens, logprobs } of output) {
       this.#lastAt = this.#surroundings.now();
       this.#firstAt ??= this.#lastAt;

@@ -1,6 +1,5 @@
 /** `/v1/completions`: texts or token ids that are continued; what load generators and evaluation harnesses use. Pure. */
 import * as z from "zod";
-import type { ChosenScore } from "../../engine/index.ts";
 import { OPENAI_CHOICES_MAX, OPENAI_TOKENS_MAX } from "../../protocol/limits.ts";
 import { event, jsonHead, STREAM_HEAD, type Answer } from "./answer.ts";
 import { usageOf, type ReplyFacts } from "./chat-reply.ts";
@@ -9,6 +8,8 @@ import { invalid } from "./errors.ts";
 import { flag, read, text, whole } from "./fields.ts";
 import { completionLogprobs } from "./logprobs.ts";
 import { engineOptionsOf, refuseFields, samplingFields, wantsUsage } from "./sampling.ts";
+import { grammarAskedBy, responseFormat, structuredFields } from "./structured-output.ts";
+import { wholeAnswers } from "./whole-answers.ts";
 
 /** OpenAI's default for this endpoint. */
 const MAX_TOKENS_DEFAULT = 16;
@@ -33,6 +34,8 @@ const completionSchema = z.looseObject({
   echo: flag,
   logprobs: whole(0, 5),
   suffix: text,
+  response_format: responseFormat,
+  ...structuredFields,
 });
 
 export type Prompt = string | readonly number[];
@@ -58,9 +61,11 @@ export function readCompletion(body: unknown, chance: () => number): CompletionA
   const prompts = promptsOf(fields.prompt);
   if (prompts.length * answersPerPrompt > OPENAI_CHOICES_MAX)
     throw invalid("n", `at most ${OPENAI_CHOICES_MAX} answers to all prompts together.`);
+  const grammar = grammarAskedBy(fields);
   const options = engineOptionsOf(
     fields,
     {
+      grammar: grammar?.format,
       answers: answersPerPrompt,
       maxTokens: fields.max_tokens ?? MAX_TOKENS_DEFAULT,
       logprobs: fields.logprobs ?? undefined,
@@ -71,6 +76,7 @@ export function readCompletion(body: unknown, chance: () => number): CompletionA
     options.map((each): Ask => ({
       input: typeof prompt === "string" ? { prompt } : { promptTokens: prompt },
       options: each,
+      ...(grammar === undefined ? {} : { grammarField: grammar.field }),
     })),
   );
   return {
@@ -96,19 +102,8 @@ export async function* wholeCompletion(
   facts: ReplyFacts,
   echoes: readonly string[],
 ): Answer {
-  const answers = ask.asks.map((_, index) => ({
-    text: echoes[index] ?? "",
-    scores: [] as ChosenScore[],
-    finish: null as string | null,
-  }));
-  for await (const said of choices.events()) {
-    const answer = answers[said.index]!;
-    if (said.kind === "text") {
-      answer.text += said.text;
-      answer.scores.push(...(said.logprobs ?? []));
-    } else if (said.kind === "end") answer.finish = said.finishReason;
-  }
-  if (answers.some(({ finish }) => finish === null)) return;
+  const answers = await wholeAnswers(choices, ask.asks.length);
+  if (answers === undefined) return;
   yield jsonHead();
   yield JSON.stringify({
     id: facts.id,
@@ -116,12 +111,12 @@ export async function* wholeCompletion(
     created: facts.created,
     model: facts.model,
     system_fingerprint: facts.fingerprint,
-    choices: answers.map(({ text, scores, finish }, index) => ({
+    choices: answers.map(({ text, scores, end }, index) => ({
       index,
-      text,
+      text: (echoes[index] ?? "") + text,
       logprobs:
         ask.asks[index]!.options.logprobs === undefined ? null : completionLogprobs(scores, echoes[index]?.length ?? 0),
-      finish_reason: finish,
+      finish_reason: end.finishReason,
     })),
     usage: usageOf(choices.usage),
     ...(ask.timings ? { timings: choices.timings } : {}),

@@ -69,5 +69,5 @@ export function apiError(thrown: unknown, requestId: string, prompt = "messages"
   return new ApiError(500, `Internal Server Error (Request ID: ${requestId})`, { code: "internal_error" });
 }
 
-const sentence = (text: string): string =>
+export const sentence = (text: string): string =>
   `${text.charAt(0).toUpperCase()}${text.slice(1)}${text.endsWith(".") ? "" : "."}`;

@@ -44,7 +44,7 @@ function responseOf(ask: ResponseAsk, facts: ReplyFacts, status: Status, output:
     reasoning: { effort: null, summary: null },
     store: false,
     temperature: fields.temperature ?? 1,
-    text: { format: { type: "text" } },
+    text: { format: fields.text?.format ?? { type: "text" } },
     tool_choice: fields.tool_choice ?? "auto",
     tools: fields.tools ?? [],
     top_p: fields.top_p ?? 1,

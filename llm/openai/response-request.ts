@@ -2,10 +2,11 @@
 import * as z from "zod";
 import type { ChatMessage } from "../../engine/index.ts";
 import type { Ask } from "./choices.ts";
-import { argumentsOf, promptOf, toolSchema } from "./chat-request.ts";
+import { argumentsOf, partsOf, promptOf, toolSchema } from "./chat-request.ts";
 import { ApiError, invalid, unsupported } from "./errors.ts";
 import { flag, read, text, whole } from "./fields.ts";
 import { engineOptionsOf, refuseFields, samplingFields, type EngineOptions } from "./sampling.ts";
+import { textFormat, textFormatAsked } from "./structured-output.ts";
 import type { Tool, ToolChoice, ToolFormat } from "./tool-style.ts";
 
 const { temperature, top_p, top_k, min_p, repetition_penalty, seed, stream, model, user } = samplingFields;
@@ -29,7 +30,7 @@ const responseSchema = z.looseObject({
   max_output_tokens: whole(1),
   parallel_tool_calls: flag,
   metadata: z.record(z.string(), z.unknown()).nullish(),
-  text: z.looseObject({ format: z.looseObject({ type: z.string() }).nullish() }).nullish(),
+  text: z.looseObject({ format: textFormat }).nullish(),
   tools: z.array(z.looseObject({ type: z.string() })).nullish(),
   tool_choice: z
     .union(
@@ -58,27 +59,27 @@ const STATELESS = {
 export function readResponse(body: unknown, format: ToolFormat, chance: () => number): ResponseAsk {
   const fields = read(responseSchema, body);
   refuseFields(fields, STATELESS);
-  if (fields.text?.format != null && fields.text.format.type !== "text")
-    throw unsupported("text.format", "this engine doesn't have structured output yet.");
   const tools = (fields.tools ?? []).map(toolOf);
   const messages =
     typeof fields.input === "string" ? [{ role: "user", content: fields.input }] : messagesOf(fields.input);
   if (fields.instructions != null && fields.instructions !== "")
     messages.unshift({ role: "system", content: fields.instructions });
-  const prompt = promptOf(messages, tools, choiceOf(fields, tools), format);
+  const prompt = promptOf(messages, tools, choiceOf(fields, tools), format, {
+    onlyOne: fields.parallel_tool_calls === false,
+    answer: textFormatAsked(fields.text?.format),
+  });
   const [options] = engineOptionsOf(
     fields,
-    { answers: 1, maxTokens: fields.max_output_tokens ?? undefined, logprobs: undefined },
+    {
+      answers: 1,
+      maxTokens: fields.max_output_tokens ?? undefined,
+      logprobs: undefined,
+      grammar: prompt.grammar?.format,
+    },
     chance,
   ) as [EngineOptions];
   return {
-    ask: {
-      input: prompt.input,
-      ...(prompt.calls === undefined
-        ? {}
-        : { calls: { ...prompt.calls, onlyOne: prompt.calls.onlyOne || fields.parallel_tool_calls === false } }),
-      options,
-    },
+    ask: { ...partsOf(prompt), options },
     stream: fields.stream === true,
     fields,
   };

@@ -1,6 +1,6 @@
 /** How the next token is chosen: from OpenAI's fields (and vLLM's extras) to the engine's names. Pure. */
 import * as z from "zod";
-import { choiceSeed, type GenerateRequest, type SamplingParameters } from "../../engine/index.ts";
+import { choiceSeed, type GenerateRequest, type GrammarFormat, type SamplingParameters } from "../../engine/index.ts";
 import { OPENAI_LABEL_MAX } from "../../protocol/limits.ts";
 import { invalid, unsupported } from "./errors.ts";
 import { between, flag, text, whole } from "./fields.ts";
@@ -41,7 +41,7 @@ export type SamplingFields = z.output<typeof samplingSchema>;
 /** The engine's options of one answer, but for its prompt. */
 export type EngineOptions = Pick<
   GenerateRequest,
-  "maxTokens" | "minTokens" | "stop" | "logprobs" | "caller" | "cacheSalt"
+  "maxTokens" | "minTokens" | "stop" | "logprobs" | "grammar" | "caller" | "cacheSalt"
 > & { readonly sampling: SamplingParameters };
 
 /** What a request says beside the fields that all have. */
@@ -51,6 +51,7 @@ export interface Wanted {
   readonly maxTokens: number | undefined;
   /** Alternatives to report per token, undefined for no logprobs. */
   readonly logprobs: number | undefined;
+  readonly grammar: GrammarFormat | undefined;
 }
 
 /**
@@ -59,7 +60,7 @@ export interface Wanted {
  */
 export function engineOptionsOf(
   fields: SamplingFields,
-  { answers, maxTokens, logprobs }: Wanted,
+  { answers, maxTokens, logprobs, grammar }: Wanted,
   chance: () => number,
 ): readonly EngineOptions[] {
   // The engine's seeds are not negative.
@@ -84,6 +85,7 @@ export function engineOptionsOf(
     ...(maxTokens === undefined ? {} : { maxTokens }),
     ...(minTokens == null ? {} : { minTokens }),
     ...(logprobs === undefined ? {} : { logprobs }),
+    ...(grammar === undefined ? {} : { grammar }),
     // Users take turns, and share no prompts unless a salt says so.
     ...(user == null || user === "" ? {} : { caller: user }),
     ...(cacheSalt == null ? {} : { cacheSalt }),

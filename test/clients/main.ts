@@ -19,6 +19,7 @@ const run = promisify(execFile);
 const PROGRAMS = fileURLToPath(new URL("./programs/", import.meta.url));
 const NPM = [
   "openai@7.57.0",
+  "zod@4.6.7",
   "ai@7.0.173",
   "@ai-sdk/openai-compatible@3.0.92",
   "@langchain/openai@1.6.0",

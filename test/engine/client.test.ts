@@ -1,7 +1,7 @@
 import { afterEach, describe, expect, test, vi } from "vitest";
 import { EngineClient, type EngineClientOptions, EngineDeadError, type EngineThread } from "../../engine/client.ts";
 import type { EngineGeneration } from "../../engine/generation.ts";
-import { PromptTooLongError } from "../../engine/refusals.ts";
+import { GrammarError, PromptTooLongError } from "../../engine/refusals.ts";
 import { createReferenceRunner } from "../../engine/reference/decoder.ts";
 import { argmax } from "../../engine/sampler.ts";
 import { spawnNodeEngine } from "../../engine/spawn-node.ts";
@@ -78,12 +78,35 @@ describe("an engine in a thread", () => {
     await expect(collect(client.generate({ prompt: "late" }))).rejects.toThrow(EngineDeadError);
   });
 
+  test("holds an answer to a grammar, refuses one that can't be compiled, and goes on", async () => {
+    const client = await start();
+    const grammar = {
+      type: "json_schema",
+      json_schema: { type: "object", properties: { sea: { type: "boolean" } }, required: ["sea"] },
+    } as const;
+    const ask = (part: object = {}) => client.generate({ prompt: "The river", maxTokens: 40, grammar, ...part });
+    const [one, two] = await Promise.all([collect(ask()), collect(ask({ sampling: { temperature: 2, seed: 3 } }))]);
+    for (const { text } of [one, two]) expect(JSON.parse(text)).toEqual({ sea: expect.any(Boolean) });
+    const bad = ask({ grammar: { type: "json_schema", json_schema: { type: "nope" } } });
+    await expect(bad.promptTokens).rejects.toThrow(GrammarError);
+    await expect(collect(bad)).rejects.toThrow('Unsupported type "nope"');
+    // Called off while its grammar is compiled.
+    const gone = ask({ grammar: { type: "regex", pattern: "[a-z]+" }, minTokens: 300, maxTokens: 300 });
+    gone.cancel();
+    expect(await gone.end).toMatchObject({ finishReason: "cancelled" });
+    const late = ask({ prompt: "river ".repeat(500), grammar });
+    await expect(late.promptTokens).rejects.toThrow(PromptTooLongError);
+    expect((await collect(ask())).text).toBe(one.text);
+    // Compiled after the one that was called off.
+    expect((await collect(ask({ grammar: { type: "const_string", value: "sea" } }))).text).toBe("sea");
+    expect(await client.stats()).toMatchObject({ running: 0, waiting: 0 });
+  });
+
   test("says what a text and a conversation are in tokens, and tokens in text", async () => {
     const client = await start();
     const messages = [{ role: "user", content: "Hi" }];
-    const asked = client.generate({ messages, answerPrefix: "Well", maxTokens: 1 });
-    expect(await client.tokenize({ messages, answerPrefix: "Well" })).toEqual(await asked.promptTokens);
-    expect(await client.tokenize({ messages })).not.toEqual(await asked.promptTokens);
+    const asked = client.generate({ messages, maxTokens: 1 });
+    expect(await client.tokenize({ messages })).toEqual(await asked.promptTokens);
     asked.cancel();
     const tokens = await client.tokenize({ prompt: "naïve 🙂" });
     expect(await client.detokenize(tokens)).toBe("naïve 🙂");

@@ -1,4 +1,4 @@
-import { createReadStream } from "node:fs";
+import { copyFileSync, createReadStream } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
@@ -14,6 +14,7 @@ import { createReferenceRunner } from "../../engine/reference/decoder.ts";
 import { GREEDY } from "../../engine/sampler.ts";
 import { Tokenizer } from "../../engine/tokenizer/tokenizer.ts";
 import { browserKitProblem, chromiumArgs, chromiumEnv, chromiumExecutable } from "../support/browser-kit.ts";
+import { tinyGrammars } from "../support/tiny-grammars.ts";
 import { makeTinyGguf } from "../support/tiny-gguf.ts";
 import type { WebRun } from "../support/web-engine-page.ts";
 
@@ -21,7 +22,16 @@ const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 const ORT = dirname(fileURLToPath(import.meta.resolve("onnxruntime-web/ort-wasm-simd-threaded.mjs")));
 const PAGE = `<!doctype html><script type="module" src="/page.js"></script>`;
 const PROMPTS = ["The river", "a stone and a bird ".repeat(8), "Could you explain what is dask?"];
-const REQUESTS: readonly GenerateRequest[] = PROMPTS.map((prompt) => ({ prompt, maxTokens: 12 }));
+const GRAMMAR = {
+  type: "json_schema",
+  json_schema: { type: "array", items: { type: "boolean" }, minItems: 2 },
+} as const;
+/** The last prompt's answer is held to it. */
+const REQUESTS: readonly GenerateRequest[] = PROMPTS.map((prompt, at) => ({
+  prompt,
+  maxTokens: 12,
+  ...(at === 2 ? { grammar: GRAMMAR } : {}),
+}));
 
 async function oracle(): Promise<number[][]> {
   const { config, weights, tokenizerMetadata } = makeTinyGguf();
@@ -33,6 +43,9 @@ async function oracle(): Promise<number[][]> {
     now: () => performance.now(),
   });
   const answers = PROMPTS.map((): number[] => []);
+  const grammars = tinyGrammars();
+  const mask = await grammars.mask(GRAMMAR);
+  grammars.close();
   PROMPTS.forEach((prompt, id) =>
     loop.submit(
       id,
@@ -43,6 +56,7 @@ async function oracle(): Promise<number[][]> {
           throw error;
         },
       },
+      id === 2 ? mask : undefined,
     ),
   );
   await loop.idle();
@@ -60,6 +74,7 @@ describe.skipIf(problem)(`the engine in a tab's worker${problem ? ` (skipped: ${
     await build({
       entryPoints: {
         engine: join(ROOT, "engine/thread-web-main.ts"),
+        "grammar-check": join(ROOT, "engine/grammar-check-web-main.ts"),
         page: join(ROOT, "test/support/web-engine-page.ts"),
       },
       bundle: true,
@@ -70,9 +85,15 @@ describe.skipIf(problem)(`the engine in a tab's worker${problem ? ` (skipped: ${
       external: ["onnxruntime-web/ort-wasm-simd-threaded.mjs"],
       outdir: folder,
     });
+    copyFileSync(fileURLToPath(import.meta.resolve("@mlc-ai/web-xgrammar")), join(folder, "xgrammar.js"));
     server = createServer(({ url = "/" }, response) => {
       response.setHeader("cross-origin-opener-policy", "same-origin");
       response.setHeader("cross-origin-embedder-policy", "require-corp");
+      // What the worker page has: nothing may be made from strings of code.
+      response.setHeader(
+        "content-security-policy",
+        "default-src 'none'; script-src 'self' blob: 'wasm-unsafe-eval'; worker-src 'self' blob:; connect-src 'self'",
+      );
       if (url === "/") return response.setHeader("content-type", "text/html").end(PAGE);
       const path = url.startsWith("/ort/") ? join(ORT, basename(url)) : join(folder, basename(url));
       response.setHeader("content-type", url.endsWith(".wasm") ? "application/wasm" : "text/javascript");
@@ -100,7 +121,7 @@ describe.skipIf(problem)(`the engine in a tab's worker${problem ? ` (skipped: ${
     const errors: string[] = [];
     page.on("pageerror", (error) => errors.push(String(error)));
     await page.goto(`http://127.0.0.1:${(server.address() as AddressInfo).port}/`);
-    await page.waitForFunction("typeof run === 'function'");
+    while ((await page.evaluate("typeof run")) !== "function") await new Promise((resolve) => setTimeout(resolve, 50));
     const result = (await page.evaluate(`run(${JSON.stringify(provider)}, ${JSON.stringify(REQUESTS)})`)) as WebRun;
     await page.close();
     expect(errors).toEqual([]);

@@ -91,8 +91,10 @@ test("every option reaches the engine; pieces come with their tokens", async () 
   const model = await LanguageModel.load("m");
   const options = { minTokens: 2, logprobs: 3, generated: [4], caller: "c", cacheSalt: "s" };
   const sampling = { presencePenalty: 1, frequencyPenalty: -1, logitBias: { 5: 2 }, seed: 7 };
-  const pieces = await Array.fromAsync(model.complete("go", { ...options, ...sampling }).pieces());
-  expect(requests[0]).toMatchObject({ ...options, sampling });
+  const responseFormat = { type: "choice", choices: ["yes", "no"] } as const;
+  const pieces = await Array.fromAsync(model.complete("go", { ...options, ...sampling, responseFormat }).pieces());
+  const elements = ["yes", "no"].map((value) => ({ type: "const_string", value }));
+  expect(requests[0]).toMatchObject({ ...options, sampling, grammar: { type: "or", elements } });
   expect(pieces.map(({ text, tokens }) => [text, tokens])).toEqual([
     ["Hello", [1]],
     ["", [2]],

@@ -3,6 +3,7 @@
  * `slots` and `slotLength` come from the spec; `threads` 99 makes the thread hang at the first step, 98 makes it crash.
  */
 import { parentPort } from "node:worker_threads";
+import { nodeGrammarHost } from "../../engine/node/grammar-host.ts";
 import { createReferenceRunner } from "../../engine/reference/decoder.ts";
 import { type EnginePlatform, serveEngine } from "../../engine/thread.ts";
 import { Tokenizer } from "../../engine/tokenizer/tokenizer.ts";
@@ -36,6 +37,7 @@ export function referencePlatform(end: () => void): EnginePlatform {
     probe: async () => ({ providers: [], gpu: undefined, reasons: { webgpu: "the oracle has none" } }),
     yieldTurn: () => new Promise((resolve) => setImmediate(resolve)),
     now: () => performance.now(),
+    grammar: nodeGrammarHost,
     end,
   };
 }

@@ -123,6 +123,47 @@ describe("the OpenAI API", () => {
     expect(again.usage.prompt_tokens_details.cached_tokens).toBeGreaterThan(0);
   });
 
+  it("answers by a schema and calls the function it is told to, and refuses a schema that can't be enforced", async () => {
+    const model = "smollm2-135m-instruct";
+    const messages = [{ role: "user", content: "Ann is 30 years old and lives in Rome. Say it as JSON." }];
+    const schema = {
+      type: "object",
+      // Of bounded length: a small model may go on in a text until its tokens are used up.
+      properties: {
+        name: { type: "string", pattern: "^[A-Z][a-z]{1,9}$" },
+        age: { type: "integer", minimum: 0, maximum: 150 },
+      },
+      required: ["name", "age"],
+      additionalProperties: false,
+    };
+    const format = (given: object) => ({
+      type: "json_schema",
+      json_schema: { name: "person", strict: true, schema: given },
+    });
+    const ask = { model, messages, temperature: 0, max_tokens: 80 };
+    const tools = [{ type: "function", function: { name: "save", description: "Saves a person", parameters: schema } }];
+    const [json, call, refused, plain] = await Promise.all([
+      post("chat/completions", { ...ask, response_format: format(schema) }),
+      post("chat/completions", { ...ask, tools, tool_choice: "required", parallel_tool_calls: false }),
+      post("chat/completions", { ...ask, stream: true, response_format: format({ ...schema, not: {} }) }),
+      post("chat/completions", { ...ask, max_tokens: 8 }),
+    ]);
+    const person = { name: expect.stringContaining("Ann"), age: 30 };
+    const [choice] = JSON.parse(json.text).choices;
+    expect([JSON.parse(choice.message.content), choice.finish_reason]).toEqual([person, "stop"]);
+    const called = JSON.parse(call.text).choices[0];
+    expect(called).toMatchObject({
+      finish_reason: "tool_calls",
+      message: { tool_calls: [{ function: { name: "save" } }] },
+    });
+    expect(JSON.parse(called.message.tool_calls[0].function.arguments)).toEqual({
+      name: expect.stringMatching(/^[A-Z][a-z]{1,9}$/),
+      age: expect.toSatisfy((age) => Number.isInteger(age) && age >= 0 && age <= 150),
+    });
+    expect([refused.status, JSON.parse(refused.text).error.param]).toEqual([400, "response_format"]);
+    expect(plain.status).toBe(200);
+  });
+
   it("continues texts and token ids alike, and says what they are", async () => {
     const ids = JSON.parse(
       (await mesh.fetch("/llm/tokenize", { method: "POST", body: '{"model":"tiny","prompt":"The river"}' })).text,

@@ -44,8 +44,8 @@ describe("the worker page", () => {
       Object.keys(metafile.outputs)
         .map((path) => path.split("/").at(-1))
         .toSorted((a, b) => (a! < b! ? -1 : 1)),
-    ).toEqual(["agent.js", "engine.js", "page.js", "replica.js"]);
-    for (const name of ["agent", "engine", "page", "replica"])
+    ).toEqual(["agent.js", "engine.js", "grammar-check.js", "page.js", "replica.js"]);
+    for (const name of ["agent", "engine", "grammar-check", "page", "replica"])
       expect(readFileSync(join(out, "scripts", `${name}.js`), "utf8")).not.toMatch(
         /\b(from|import|require)\s*\(?\s*["']node:/,
       );
@@ -77,6 +77,8 @@ describe("the worker page", () => {
     expect(readdirSync(folder).toSorted()).toEqual([name, "index.html"].toSorted());
     expect(readFileSync(join(folder, "index.html"), "utf8")).toContain(`src="/join/${name}/page.js"`);
     expect(readdirSync(join(folder, name, "ort"))).toContain("ort-wasm-simd-threaded.jspi.wasm");
+    expect(readFileSync(join(folder, name, "engine.js"), "utf8")).not.toContain("GetNextTokenBitmask");
+    expect(readFileSync(join(folder, name, "xgrammar.js"), "utf8")).toContain("GetNextTokenBitmask");
     const made = statSync(join(folder, name, "agent.js")).mtimeMs;
     expect(await buildWorkerPage(2e12, pages)).toBe(folder);
     expect(statSync(join(folder, name, "agent.js")).mtimeMs).toBe(made);

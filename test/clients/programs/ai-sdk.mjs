@@ -1,7 +1,7 @@
 // Vercel's AI SDK.
 import assert from "node:assert/strict";
 import { createOpenAICompatible } from "@ai-sdk/openai-compatible";
-import { cosineSimilarity, embedMany, generateText, isStepCount, streamText, jsonSchema, tool } from "ai";
+import { cosineSimilarity, embedMany, generateText, Output, isStepCount, streamText, jsonSchema, tool } from "ai";
 
 const provider = createOpenAICompatible({ name: "skein", baseURL: process.env.OPENAI_BASE_URL, includeUsage: true });
 const asked = {
@@ -23,6 +23,28 @@ for await (const piece of stream.textStream) pieces += piece;
 assert.equal(pieces.trim(), text.trim());
 assert.deepEqual((await stream.usage).outputTokens, usage.outputTokens);
 console.log("streamText");
+
+const structured = createOpenAICompatible({
+  name: "skein",
+  baseURL: process.env.OPENAI_BASE_URL,
+  supportsStructuredOutputs: true,
+});
+const personSchema = jsonSchema({
+  type: "object",
+  properties: { name: { enum: ["Ann", "Bob"] }, age: { type: "integer", minimum: 0, maximum: 150 } },
+  required: ["name", "age"],
+  additionalProperties: false,
+});
+const { output } = await generateText({
+  model: structured("chat"),
+  prompt: "Ann is 30 years old. Describe her.",
+  temperature: 0,
+  maxOutputTokens: 120,
+  maxRetries: 0,
+  output: Output.object({ schema: personSchema }),
+});
+assert.equal(output.age, 30);
+console.log("Output.object");
 
 const scripted = createOpenAICompatible({ name: "scripted", baseURL: process.env.SCRIPTED_BASE_URL });
 const tools = {

@@ -42,6 +42,26 @@ for await (const chunk of await scripted.stream("Weather in Paris?")) whole = wh
 assert.deepEqual(whole.tool_calls[0].args, { city: "Paris" });
 console.log("tools, whole and streamed");
 
+const schema = {
+  title: "person",
+  type: "object",
+  properties: { name: { enum: ["Ann", "Bob"] }, age: { type: "integer", minimum: 0, maximum: 150 } },
+  required: ["name", "age"],
+  additionalProperties: false,
+};
+const roomy = new ChatOpenAI({
+  model: "chat",
+  temperature: 0,
+  maxTokens: 120,
+  maxRetries: 0,
+  configuration: { baseURL: process.env.OPENAI_BASE_URL },
+});
+for (const method of ["jsonSchema", "functionCalling"]) {
+  const person = await roomy.withStructuredOutput(schema, { method }).invoke("Ann is 30 years old. Describe her.");
+  assert.deepEqual([typeof person.name, typeof person.age], ["string", "number"], method);
+}
+console.log("structured output: by schema and by function");
+
 const history = [
   new HumanMessage("Weather in Paris?"),
   new AIMessage({ content: "", tool_calls: [{ id: "c1", name: "weather", args: { city: "Paris" } }] }),

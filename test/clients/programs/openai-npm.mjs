@@ -1,6 +1,8 @@
 // The openai package of npm.
 import assert from "node:assert/strict";
 import OpenAI from "openai";
+import { zodFunction, zodResponseFormat, zodTextFormat } from "openai/helpers/zod";
+import { z } from "zod";
 
 const client = new OpenAI({ maxRetries: 0 });
 const messages = [{ role: "user", content: "What is the capital of France? Answer in one short sentence." }];
@@ -109,6 +111,40 @@ const item = (
 assert.deepEqual([item.type, item.name, item.arguments], ["function_call", "weather", '{"city":"Paris"}']);
 done("tools: whole, streamed, run by the helper, in responses");
 
+// Of bounded length: a small model may go on in a text until its tokens are used up.
+const Person = z.object({
+  name: z.enum(["Ann", "Bob"]),
+  age: z.number().int().min(0).max(150),
+  tags: z.array(z.boolean()).max(2),
+});
+const about = [{ role: "user", content: "Ann is 30 years old. Describe her." }];
+const asked = { model: "chat", messages: about, temperature: 0, max_completion_tokens: 120 };
+const parsed = await client.chat.completions.parse({ ...asked, response_format: zodResponseFormat(Person, "person") });
+assert.equal(Person.parse(parsed.choices[0].message.parsed).age, 30);
+const whileStreamed = await client.chat.completions
+  .stream({ ...asked, response_format: zodResponseFormat(Person, "person") })
+  .finalChatCompletion();
+assert.deepEqual(whileStreamed.choices[0].message.parsed, parsed.choices[0].message.parsed);
+const object = await client.chat.completions.create({ ...asked, response_format: { type: "json_object" } });
+assert.ok(
+  object.choices[0].finish_reason === "length" || typeof JSON.parse(object.choices[0].message.content) === "object",
+);
+const forced = await client.chat.completions.parse({
+  ...asked,
+  tools: [zodFunction({ name: "save", parameters: Person })],
+  tool_choice: { type: "function", function: { name: "save" } },
+});
+assert.ok(Person.parse(forced.choices[0].message.tool_calls[0].function.parsed_arguments));
+const typed = await client.responses.parse({
+  model: "chat",
+  input: about,
+  temperature: 0,
+  max_output_tokens: 120,
+  text: { format: zodTextFormat(Person, "person") },
+});
+assert.ok(Person.parse(typed.output_parsed));
+done("structured output: parsed, streamed, JSON mode, a forced function, in responses");
+
 const completion = await client.completions.create({
   model: "tiny",
   prompt: "The river",
@@ -174,8 +210,12 @@ await assert.rejects(
     error instanceof OpenAI.BadRequestError && error.code === "context_length_exceeded" && error.param === "messages",
 );
 await assert.rejects(
-  client.chat.completions.create({ model: "chat", messages, response_format: { type: "json_object" } }),
-  (error) => error.param === "response_format",
+  client.chat.completions.create({
+    model: "chat",
+    messages,
+    response_format: { type: "json_schema", json_schema: { name: "n", schema: { type: "nope" } } },
+  }),
+  (error) => error.status === 400 && error.param === "response_format",
 );
 await assert.rejects(client.embeddings.create({ model: "chat", input: "a" }), (error) => error.status === 501);
 await assert.rejects(client.chat.completions.create({ model: "encoder", messages }), (error) => error.status === 501);

@@ -1,6 +1,8 @@
 # The openai package of pip.
 import json
 import openai
+import typing
+import pydantic
 
 client = openai.OpenAI(max_retries=0)
 messages = [{"role": "user", "content": "What is the capital of France? Answer in one short sentence."}]
@@ -40,6 +42,20 @@ with client.responses.stream(model="chat", input="What is the capital of France?
         pass
     assert events.get_final_response().output_text == response.output_text
 print("responses")
+
+class Person(pydantic.BaseModel):
+    name: typing.Literal["Ann", "Bob"]
+    age: int = pydantic.Field(ge=0, le=150)
+    tall: bool | None
+
+about = [{"role": "user", "content": "Ann is 30 years old. Describe her."}]
+parsed = client.chat.completions.parse(model="chat", messages=about, temperature=0, max_completion_tokens=120, response_format=Person)
+assert parsed.choices[0].message.parsed.age == 30
+typed = client.responses.parse(model="chat", input=about, temperature=0, max_output_tokens=120, text_format=Person)
+assert isinstance(typed.output_parsed, Person)
+chosen = client.completions.create(model="tiny", prompt="a", extra_body={"structured_outputs": {"choice": ["sea", "river"]}})
+assert chosen.choices[0].text in ("sea", "river")
+print("structured output: parsed, in responses, a choice")
 
 try:
     client.chat.completions.create(model="none", messages=messages)

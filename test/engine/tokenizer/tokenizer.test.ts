@@ -47,7 +47,7 @@ describe("Tokenizer", () => {
     expect([end, start, turn].map((id) => tokenizer.isEnd(id))).toEqual([true, false, true]);
   });
 
-  test("tools and the beginning of an answer go into the prompt; what the template refuses is told", () => {
+  test("tools go into the prompt; what the template refuses is told", () => {
     const template =
       "{{ raise_exception('no turns') if not messages }}{% if tools %}{% for t in tools %}{{ t.function.name }};{% endfor %}{% endif %}" +
       "{% for m in messages %}{% for c in m.tool_calls %}{{ c.function.arguments.city }}{% endfor %}{{ m.content }}{% endfor %}>";
@@ -55,7 +55,7 @@ describe("Tokenizer", () => {
     const call = { type: "function", function: { name: "f", arguments: { city: "Paris" } } };
     const messages = [{ role: "assistant", content: "!", tool_calls: [call] }];
     const tools = [{ type: "function", function: { name: "f" } }];
-    expect(own.renderChat(messages, { tools, answerPrefix: "{" })).toBe("f;Paris!>{");
+    expect(own.renderChat(messages, { tools })).toBe("f;Paris!>");
     expect(own.renderChat(messages)).toBe("Paris!>");
     expect(own.chatTemplate).toBe(template);
     expect(() => own.renderChat([])).toThrow(RangeError);

@@ -352,10 +352,3 @@ describe("logprobs", () => {
     expect(offsets).toEqual([3, 5]);
   });
 });
-
-test("structured output is refused by its name until the engine has it", async () => {
-  const { post } = await start(hello);
-  const answer = await post(PATH, { ...hi, response_format: { type: "json_object" } });
-  expect(answer.status).toBe(400);
-  expect((await answer.json()).error).toMatchObject({ param: "response_format", code: "unsupported_parameter" });
-});

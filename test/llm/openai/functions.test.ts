@@ -30,7 +30,15 @@ describe("functions", () => {
     expect(choices[0].message.tool_calls[0].id).toMatch(/^call_/);
     expect(requests[0]).toMatchObject({ tools, messages: hi.messages });
     const forced = await post(PATH, { ...hi, tools, tool_choice: { type: "function", function: { name: "weather" } } });
-    expect(requests[1]).toMatchObject({ answerPrefix: '<tool_call>\n{"name": "weather", "arguments": {' });
+    const begins = ({ grammar }: (typeof requests)[number]): readonly string[] =>
+      grammar?.type === "tags_with_separator" ? grammar.tags.map(({ begin }) => begin) : [];
+    expect(requests[0]!.grammar).toBeUndefined();
+    expect(begins(requests[1]!)).toEqual(['<tool_call>\n{"name": "weather", "arguments": ']);
+    expect(requests[1]!.grammar).toMatchObject({
+      tags: [{ content: { json_schema: tools[0]!.function.parameters }, end: "}\n</tool_call>" }],
+      at_least_one: true,
+      stop_after_first: true,
+    });
     expect((await forced.json()).choices[0].finish_reason).toBe("stop");
     await post(PATH, { ...hi, tools, tool_choice: "required" });
     await post(PATH, {
@@ -38,12 +46,18 @@ describe("functions", () => {
       tools: [...tools, { type: "function", function: { name: "f" } }],
       tool_choice: "required",
     });
-    expect(requests[2]).toMatchObject({ answerPrefix: '<tool_call>\n{"name": "weather", "arguments": {' });
-    expect(requests[3]).toMatchObject({ answerPrefix: '<tool_call>\n{"name": "' });
+    expect(requests[2]!.grammar).toMatchObject({ stop_after_first: false });
+    expect(begins(requests[3]!)).toEqual([
+      '<tool_call>\n{"name": "weather", "arguments": ',
+      '<tool_call>\n{"name": "f", "arguments": ',
+    ]);
   });
 
-  test("a forced call goes on from what stands in the prompt", async () => {
-    const { post } = await start(() => ['"city":"Rome"', "}}", "\n</tool_call> and so on"], { template: QWEN });
+  test("a forced call is the whole answer", async () => {
+    const { post } = await start(
+      () => ['<tool_call>\n{"name": "weather", "arguments": {"city":"Rome"', "}}", "\n</tool_call> and so on"],
+      { template: QWEN },
+    );
     const choice = { type: "function", function: { name: "weather" } };
     const { choices } = await (await post(PATH, { ...hi, tools, tool_choice: choice })).json();
     expect(choices[0]).toMatchObject({
