@@ -1,5 +1,5 @@
 /**
- * All benches, one after the other: `npm run bench [-- --short] [-- --json] [mesh|http|engine ...]`.
+ * All benches, one after the other: `npm run bench [-- --short] [-- --json] [mesh|http|chat|engine ...]`.
  * Prints what each prints, and keeps the figures under bench/results/ (one file for each run, `*.local.json`, not in git). No figure
  * makes it fail: a figure belongs to the machine that it was measured on.
  */
@@ -9,7 +9,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs, promisify } from "node:util";
 
-const BENCHES = ["mesh", "http", "engine"] as const;
+const BENCHES = ["mesh", "http", "chat", "engine"] as const;
 const RESULTS = fileURLToPath(new URL("results/", import.meta.url));
 /** The longest takes some minutes, ms. */
 const BENCH_WITHIN_MS = 30 * 60_000;

@@ -25,8 +25,8 @@ export interface Skein {
   stop(): Promise<void>;
 }
 
-/** `target`: `module:export` in bench/apps, or a configuration. `dataDir`: kept for another start. */
-export async function startSkein(target: string | object, dataDir: string): Promise<Skein> {
+/** `target`: `module:export` in bench/apps, or a configuration. `dataDir`: kept for another start. `probe`: a path that answers 200. */
+export async function startSkein(target: string | object, dataDir: string, probe = "/"): Promise<Skein> {
   const began = performance.now();
   let argument = target;
   if (typeof argument !== "string") {
@@ -66,7 +66,7 @@ export async function startSkein(target: string | object, dataDir: string): Prom
     });
     void ended.then(() => reject(new Error(`skein run ended: ${errors}`)));
   });
-  const first = Object.values(ready.urls)[0]!.replace("localhost", "127.0.0.1");
+  const first = new URL(probe, Object.values(ready.urls)[0]!.replace("localhost", "127.0.0.1"));
   while ((await fetch(first)).status !== 200)
     if (performance.now() - began > FIRST_200_WITHIN_MS) throw new Error("No 200 came.");
   const startS = (performance.now() - began) / 1000;

@@ -1,0 +1,136 @@
+/**
+ * What the way through the mesh (ingress, replica, server-sent events of the OpenAI API) adds to a chat: `node bench/chat.ts [--short] [--json]`.
+ * One chat at a time, greedy, `native`, with the same model and prompt in the engine of this process and through a mesh beside it. They take
+ * turns; the prompt is in both prefix caches. A figure is the median over the rounds, and the difference that of the medians.
+ */
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+import { EngineClient } from "../engine/index.ts";
+import { prepareCached } from "../engine/node/prepared-cache.ts";
+import { spawnNodeEngine } from "../engine/spawn-node.ts";
+import { defaultModelPath } from "../test/support/default-model.ts";
+import { quantile } from "./http-load.ts";
+import { machineFacts } from "./machine-facts.ts";
+import { benchFolder, startSkein } from "./skein.ts";
+
+const { values: options } = parseArgs({
+  options: { short: { type: "boolean", default: false }, json: { type: "boolean", default: false } },
+});
+const ROUNDS = options.short ? 3 : 10;
+const TOKENS = 64;
+const THREADS = 2;
+const MESSAGES = [{ role: "user", content: "Could you explain what is dask?" }];
+
+/** Times of the pieces of one answer, ms from the question on. */
+type Pieces = readonly number[];
+
+const file = await defaultModelPath();
+const directory = await prepareCached({
+  file,
+  target: "native",
+  cache: join(tmpdir(), "skein-bench-prepared"),
+  now: Date.now(),
+});
+const engine = await EngineClient.start({
+  spawn: () => spawnNodeEngine(),
+  after: (ms, callback) => {
+    const timer = setTimeout(callback, ms);
+    return () => clearTimeout(timer);
+  },
+});
+await engine.load({
+  provider: "native",
+  prepared: { native: { directory } },
+  threads: THREADS,
+  slots: 4,
+  slotLength: 1024,
+});
+const folder = benchFolder();
+const model = { source: file, id: "bench", device: "native", slots: 4, slot_length: 1024 };
+const mesh = await startSkein(
+  {
+    http_options: { port: 0 },
+    applications: [{ name: "openai", import_path: "skein/llm:openai", args: { models: [model] } }],
+  },
+  folder.path,
+  "/v1/models",
+);
+const url = new URL("/v1/chat/completions", Object.values(mesh.ready.urls)[0]!.replace("localhost", "127.0.0.1"));
+
+async function direct(): Promise<Pieces> {
+  const began = performance.now();
+  const pieces: number[] = [];
+  for await (const _ of engine.generate({ messages: MESSAGES, maxTokens: TOKENS }))
+    pieces.push(performance.now() - began);
+  return pieces;
+}
+
+async function throughMesh(): Promise<Pieces> {
+  const began = performance.now();
+  const answer = await fetch(url, {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify({ messages: MESSAGES, max_tokens: TOKENS, temperature: 0, stream: true }),
+  });
+  if (answer.status !== 200 || answer.body === null) throw new Error(`${answer.status}: ${await answer.text()}`);
+  const pieces: number[] = [];
+  const decoder = new TextDecoder();
+  let text = "";
+  for await (const bytes of answer.body) {
+    text += decoder.decode(bytes, { stream: true });
+    const events = text.split("\n\n");
+    text = events.pop()!;
+    for (const event of events) if (/"content":"[^"]/.test(event)) pieces.push(performance.now() - began);
+  }
+  return pieces;
+}
+
+const ways = { engine: direct, mesh: throughMesh };
+const seen = { engine: [] as Pieces[], mesh: [] as Pieces[] };
+try {
+  for (let round = -1; round < ROUNDS; round++)
+    for (const name of ["engine", "mesh"] as const) {
+      const pieces = await ways[name]();
+      // The first round fills caches.
+      if (round >= 0) seen[name].push(pieces);
+    }
+} finally {
+  await mesh.stop();
+  await engine.close();
+  folder.remove();
+}
+
+const medianOf = (name: keyof typeof seen, figure: (pieces: Pieces) => number): number =>
+  quantile(seen[name].map(figure), 0.5);
+const rows = (
+  [
+    ["firstTokenMs", (pieces) => pieces[0]!],
+    ["msPerToken", (pieces) => (pieces.at(-1)! - pieces[0]!) / (pieces.length - 1)],
+    [
+      "gapP50Ms",
+      (pieces) =>
+        quantile(
+          pieces.slice(1).map((at, i) => at - pieces[i]!),
+          0.5,
+        ),
+    ],
+  ] as const satisfies readonly (readonly [string, (pieces: Pieces) => number])[]
+).map(([figure, of]) => {
+  const [alone, through] = [medianOf("engine", of), medianOf("mesh", of)];
+  return { figure, engine: alone, mesh: through, added: through - alone };
+});
+const pieces = { engine: seen.engine[0]!.length, mesh: seen.mesh[0]!.length };
+if (options.json)
+  console.log(JSON.stringify({ benchmark: "chat", machine: machineFacts(), rounds: ROUNDS, pieces, rows }));
+else {
+  const { cpu, cores, system, node, load } = machineFacts();
+  console.log(
+    `${cpu}, ${cores} cores, ${system}, Node ${node}, load ${load.toFixed(2)}; ${ROUNDS} rounds of ${pieces.mesh} pieces\n`,
+  );
+  console.log(`${"".padEnd(16)}${"engine".padEnd(12)}${"mesh".padEnd(12)}added`);
+  for (const row of rows)
+    console.log(
+      `${row.figure.padEnd(16)}${row.engine.toFixed(2).padEnd(12)}${row.mesh.toFixed(2).padEnd(12)}${row.added.toFixed(2)}`,
+    );
+}
