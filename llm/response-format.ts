@@ -1,6 +1,7 @@
 /** What an answer must look like, as callers say it, and as the engine does. Pure. */
 import type { GrammarFormat } from "../engine/index.ts";
 
+/** The form of an answer: the model can't leave it. */
 export type ResponseFormat =
   /** Any JSON object. */
   | { readonly type: "json_object" }

@@ -187,8 +187,10 @@ test("two installs at once: the second waits and finds the work done", async () 
 test("start passes on one Ctrl-C as one, the next as the next, and the exit code back", async () => {
   const { child, ended, output } = setup("start", "--flag");
   await until("main runs", () => output().includes("args quickstart --flag flags 0"));
-  // One wish can come twice: from the terminal, and from npm, which forwards it. (Two of a kind at once the kernel would join.)
+  // One wish can come twice: from the terminal, and from npm, which forwards it. (Two of a kind at once the kernel would join, and of two
+  // kinds at once the second may come first.)
   child.kill("SIGINT");
+  await delay(50);
   child.kill("SIGTERM");
   await until("main was told", () => output().includes("SIGINT"));
   await delay(500);
