@@ -5,16 +5,16 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import type { GenerateRequest } from "../../../engine/client.ts";
-import { EngineLoop } from "../../../engine/loop.ts";
-import { createReferenceRunner } from "../../../engine/reference/decoder.ts";
-import { GREEDY } from "../../../engine/sampler.ts";
-import { Tokenizer } from "../../../engine/tokenizer/tokenizer.ts";
-import { browserKitProblem, swiftshaderEnv } from "../../support/browser-kit.ts";
-import type { ProviderRun } from "../../support/provider-tokens-main.ts";
-import { makeTinyGguf, type TinyModel } from "../../support/tiny-gguf.ts";
+import type { GenerateRequest } from "../../engine/client.ts";
+import { EngineLoop } from "../../engine/loop.ts";
+import { createReferenceRunner } from "../../engine/reference/decoder.ts";
+import { GREEDY } from "../../engine/sampler.ts";
+import { Tokenizer } from "../../engine/tokenizer/tokenizer.ts";
+import { browserKitProblem, swiftshaderEnv } from "../support/browser-kit.ts";
+import type { ProviderRun } from "../support/provider-tokens-main.ts";
+import { makeTinyGguf, type TinyModel } from "../support/tiny-gguf.ts";
 
-const MAIN = fileURLToPath(new URL("../../support/provider-tokens-main.ts", import.meta.url));
+const MAIN = fileURLToPath(new URL("../support/provider-tokens-main.ts", import.meta.url));
 /** Q8_0 weights mean the same to the GPU's n-bit kernels and to the oracle; on `native` those kernels round activations. */
 const MODELS = { F32: makeTinyGguf(), Q8_0: makeTinyGguf({ format: "Q8_0" }) };
 const tokenizer = Tokenizer.fromGguf(MODELS.F32.tokenizerMetadata);

@@ -8,10 +8,10 @@ import { afterEach, expect, it } from "vitest";
 import { keptCertificate } from "../../protocol/node/certificate.ts";
 import { signed } from "../support/authority.ts";
 import { TlsListener } from "../support/tls-listener.ts";
-import { Command } from "./command.ts";
-import { eventually, SystemMesh, type MeshSettings } from "./mesh.ts";
+import { Command } from "../system/command.ts";
+import { eventually, SystemMesh, type MeshSettings } from "../system/mesh.ts";
 
-const APPS = fileURLToPath(new URL("./apps", import.meta.url));
+const APPS = fileURLToPath(new URL("../system/apps", import.meta.url));
 const WHO = { name: "who", import_path: "who:app" };
 
 const undo: (() => unknown)[] = [];
