@@ -20,6 +20,7 @@ const { values: options } = parseArgs({
 const ROUNDS = options.short ? 3 : 10;
 const TOKENS = 64;
 const THREADS = 2;
+const REST_MS = 300;
 const MESSAGES = [{ role: "user", content: "Could you explain what is dask?" }];
 
 /** Times of the pieces of one answer, ms from the question on. */
@@ -91,6 +92,8 @@ const seen = { engine: [] as Pieces[], mesh: [] as Pieces[] };
 try {
   for (let round = -1; round < ROUNDS; round++)
     for (const name of ["engine", "mesh"] as const) {
+      // ONNX Runtime's threads spin for a while after a run, on cores that the other needs.
+      await new Promise((resolve) => setTimeout(resolve, REST_MS));
       const pieces = await ways[name]();
       // The first round fills caches.
       if (round >= 0) seen[name].push(pieces);
