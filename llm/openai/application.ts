@@ -104,5 +104,5 @@ const fileName = (path: string): string => path.replace(/^.*[/\\]/, "").replace(
 function explain(error: z.ZodError): string {
   const issue = error.issues[0]!;
   const path = ["args", ...issue.path].join(".");
-  return `${path}: ${issue.message}. Expected models=<name>[,<name>…], or in YAML \`args: {models: [<name>, {source: <name or path>, id: <id>, slots: 4, num_gpus: auto}]}\`.`;
+  return `${path}: ${issue.message}. Expected models=<name>[,<name>…], or in YAML \`args: {models: [<name>, {source: <name, URL or path>, id: <id>, slots: 4, num_gpus: auto}]}\`.`;
 }
