@@ -70,7 +70,7 @@ function modelUrlOf(given: URL): ModelUrl {
     throw wrong(`${given.host}${given.pathname.slice(0, 100)} is no .gguf or .onnx file`);
   // It would be read in lists, logs and status pages; what is secret in a query must not be.
   if (given.search !== "") throw wrong("leave what follows the question mark out");
-  if (given.hash === "") throw wrong(`add "#sha256=" and the file's SHA-256, which only that content is accepted with`);
+  if (given.hash === "") throw wrong(`add "#sha256=" and the file's SHA-256: no other content is accepted`);
   const sha256 = /^#sha256=([0-9a-f]{64})$/i.exec(given.hash)?.[1]?.toLowerCase();
   if (sha256 === undefined) throw wrong(`"${given.hash.slice(0, 80)}" is no SHA-256`);
   const url = new URL(given);
