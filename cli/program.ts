@@ -155,7 +155,7 @@ export function program(done: (verb: Verb) => void): Command {
     .action((flags) => done(async (shell) => (await import("./verbs/models.ts")).listModels(flags, shell)));
   dataDir(models.command("pull"))
     .description("fetch a model, or go on where it stopped; prints where it lies")
-    .argument("<name>", "a name of the list, hf:owner/repository, or hf:owner/repository:file.gguf")
+    .argument("<name>", "a name of the list, hf:owner/repository[:file.gguf], or https://host/file.gguf#sha256=…")
     .action((name: string, flags) =>
       done(async (shell) => (await import("./verbs/models.ts")).pullModel(name, flags, shell)),
     );

@@ -62,7 +62,7 @@ export class LanguageModel {
   }
 
   /**
-   * Loads a model by name; call it in `init()`. Rejects with `UNAVAILABLE` outside of a replica, and with the host's sentence when the model
+   * Loads a model by name (of the catalogue, `hf:owner/repository[:file]`, `https://host/x.gguf#sha256=<hash>`, or a path); call it in `init()`. Rejects with `UNAVAILABLE` outside of a replica, and with the host's sentence when the model
    * isn't known or doesn't fit.
    */
   static async load(name: string, options: LoadOptions = {}): Promise<LanguageModel> {

@@ -2,8 +2,9 @@
 import { resolve } from "node:path";
 import { EXIT } from "../../protocol/errors.ts";
 import { modelNames } from "../../worker/models/catalogue.ts";
+import { canonicalName } from "../../worker/models/model-url.ts";
 import { describeProgress } from "../../worker/models/progress.ts";
-import { removeStored, storedModels } from "../../worker/models/stored-models.ts";
+import { findStored, removeStored, storedModels } from "../../worker/models/stored-models.ts";
 import { describeModel, type ModelFacts } from "../../worker/node/describe-model.ts";
 import { ensureModel } from "../../worker/node/ensure-model.ts";
 import { CommandFailed } from "../failure.ts";
@@ -18,6 +19,8 @@ export interface ModelFlags {
 
 const directoryOf = ({ dataDir }: ModelFlags, shell: Shell): string =>
   dataDir === undefined ? shell.dataDirectory : resolve(shell.cwd, dataDir);
+/** What is on the disk is known by its canonical name, whichever URL of the hub it was asked for by. */
+const canonical = (name: string, shell: Shell): string => canonicalName(name, shell.env["HF_ENDPOINT"] || undefined);
 const megabytes = (bytes: number): string => `${(bytes / 1e6).toFixed(1)} MB`;
 
 export async function listModels(flags: ModelFlags, shell: Shell): Promise<number> {
@@ -44,14 +47,11 @@ export async function pullModel(name: string, flags: ModelFlags, shell: Shell): 
 }
 
 /** What is on the disk only: nothing is fetched to be shown. */
-export async function showModel(name: string, flags: ModelFlags, shell: Shell): Promise<number> {
-  const stored = await storedModels(directoryOf(flags, shell));
-  const model = stored.find((candidate) => candidate.name === name);
-  if (model === undefined)
-    throw missing(
-      name,
-      stored.map((candidate) => candidate.name),
-    );
+export async function showModel(given: string, flags: ModelFlags, shell: Shell): Promise<number> {
+  const directory = directoryOf(flags, shell);
+  const name = canonical(given, shell);
+  const model = await findStored(directory, name);
+  if (model === undefined) throw await missing(name, directory);
   const facts = { ...model, ...(await describeModel(model.path)) };
   if (flags.json === true) shell.out(`${JSON.stringify(facts, null, 2)}\n`);
   else {
@@ -79,19 +79,20 @@ function worded(facts: ModelFacts): string {
   );
 }
 
-export async function removeModel(name: string, flags: ModelFlags, shell: Shell): Promise<number> {
+export async function removeModel(given: string, flags: ModelFlags, shell: Shell): Promise<number> {
   const directory = directoryOf(flags, shell);
-  if (!(await removeStored(directory, name)))
-    throw missing(
-      name,
-      (await storedModels(directory)).map((model) => model.name),
-    );
+  const name = canonical(given, shell);
+  if (!(await removeStored(directory, name))) throw await missing(name, directory);
   shell.note(`Removed ${name}.`);
   return EXIT.ok;
 }
 
-function missing(name: string, known: readonly string[]): CommandFailed {
-  const near = nearest(name, known);
+async function missing(name: string, directory: string): Promise<CommandFailed> {
+  const known = await storedModels(directory);
+  const near = nearest(
+    name,
+    known.map((model) => model.name),
+  );
   const hint = near === undefined ? "See: skein models list" : `Did you mean "${near}"?`;
   return new CommandFailed(EXIT.notFound, `No model "${name}" is on this disk. ${hint}`);
 }

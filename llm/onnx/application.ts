@@ -28,7 +28,7 @@ export function onnxApplication(args: OnnxArgs): Application {
     const issue = read.error.issues[0]!;
     throw new SkeinError(
       "INVALID_ARGUMENT",
-      `${["args", ...issue.path].join(".")}: ${issue.message}. Expected model=<path or hf: name> and perhaps task=raw|embedding|classification, device, max_batch, batch_wait_ms, num_replicas, num_cpus, num_gpus; in YAML also warm_up.`,
+      `${["args", ...issue.path].join(".")}: ${issue.message}. Expected model=<path, hf: name or URL> and perhaps task=raw|embedding|classification, device, max_batch, batch_wait_ms, num_replicas, num_cpus, num_gpus; in YAML also warm_up.`,
     );
   }
   const { model, task, device, max_batch, batch_wait_ms, warm_up, num_replicas, num_cpus, num_gpus } = read.data;

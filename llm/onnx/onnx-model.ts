@@ -66,7 +66,7 @@ export class OnnxModel {
   }
 
   /**
-   * Loads a model: the path of an ONNX file or of a repository's folder with one, or `hf:owner/repository[:file.onnx]`. Call it in `init()`. Rejects with `UNAVAILABLE` outside of a
+   * Loads a model: the path of an ONNX file or of a repository's folder with one, `hf:owner/repository[:file.onnx]`, or `https://host/file.onnx#sha256=<hash>`. Call it in `init()`. Rejects with `UNAVAILABLE` outside of a
    * replica, with `INVALID_ARGUMENT` for what is a language model or for options that make no sense, and with the host's sentence when it can't be loaded.
    */
   static async load(name: string, options: OnnxOptions = {}): Promise<OnnxModel> {

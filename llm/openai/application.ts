@@ -44,7 +44,7 @@ export function openaiApplication(args: OpenAIArgs): Application {
   const read = argsSchema.safeParse(args);
   if (!read.success) throw new SkeinError("INVALID_ARGUMENT", explain(read.error));
   const { models } = read.data;
-  const listed = typeof models === "string" ? models.split(",").map((name) => name.trim()) : models;
+  const listed = typeof models === "string" ? namesIn(models) : models;
   const served = listed.map((given) => modelOf(typeof given === "string" ? { source: given } : given));
   const twice = served.find(({ id }, at) => served.findIndex((other) => other.id === id) !== at);
   if (twice !== undefined)
@@ -68,7 +68,7 @@ export function openaiApplication(args: OpenAIArgs): Application {
 
 function modelOf(given: Exclude<z.output<typeof modelSchema>, string>) {
   const { source } = given;
-  const id = given.id ?? (/[/\\]/.test(source) && /^[./\\]|^\w:/.test(source) ? fileName(source) : source);
+  const id = given.id ?? (/[/\\]/.test(source) && /^[./\\]|^\w:|^https?:/i.test(source) ? fileName(source) : source);
   if (id === "") throw new SkeinError("INVALID_ARGUMENT", "A model's name must not be empty.");
   const options: DeploymentOptions = {
     name: id.replace(/[#/\s]+/g, "-"),
@@ -87,11 +87,22 @@ function modelOf(given: Exclude<z.output<typeof modelSchema>, string>) {
   return { id, options, settings };
 }
 
-/** `/models/tiny.gguf` is `tiny`. */
+/** Of `a,b`. Throws `INVALID_ARGUMENT` for a piece of a URL, which a comma in it would leave. */
+function namesIn(models: string): string[] {
+  const names = models.split(",").map((name) => name.trim());
+  const cut = names.find((name) => /^https?:/i.test(name) && !/\.(gguf|onnx)(#|\?|$)/i.test(name));
+  if (cut === undefined) return names;
+  throw new SkeinError(
+    "INVALID_ARGUMENT",
+    `"${cut.slice(0, 200)}" is no URL of a .gguf or .onnx file. Commas separate models: write one inside a URL as %2C.`,
+  );
+}
+
+/** `/models/tiny.gguf` is `tiny`, and so is `https://host/tiny.gguf#sha256=…`. */
 const fileName = (path: string): string => path.replace(/^.*[/\\]/, "").replace(/\.[^.]*$/, "");
 
 function explain(error: z.ZodError): string {
   const issue = error.issues[0]!;
   const path = ["args", ...issue.path].join(".");
-  return `${path}: ${issue.message}. Expected models=<name>[,<name>…], or in YAML \`args: {models: [<name>, {source: <name or path>, id: <id>, slots: 4, num_gpus: auto}]}\`.`;
+  return `${path}: ${issue.message}. Expected models=<name>[,<name>…], or in YAML \`args: {models: [<name>, {source: <name, URL or path>, id: <id>, slots: 4, num_gpus: auto}]}\`.`;
 }

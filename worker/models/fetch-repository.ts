@@ -6,9 +6,10 @@ import { createHash } from "node:crypto";
 import { mkdir, rename, rm, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { SkeinError } from "../../protocol/errors.ts";
-import { type CatalogueRepository, HUB_ENDPOINT } from "./catalogue.ts";
+import type { CatalogueRepository } from "./catalogue.ts";
+import { download } from "./download.ts";
 import { cancelled, finalFailure, nextSourceReason, requireSpace } from "./failure.ts";
-import { downloadFromHub } from "./hub.ts";
+import { hubFile } from "./hub.ts";
 import { isWeights } from "./hub-listing.ts";
 import { withLock } from "./lock.ts";
 import type { OnProgress } from "./progress.ts";
@@ -31,6 +32,8 @@ export interface FetchOptions {
   readonly hubCache?: string | undefined;
   /** `HF_HUB_OFFLINE`: the hub is not asked. */
   readonly offline?: boolean;
+  /** `SKEIN_MODEL_HOSTS`: hosts, with a port where it isn't 443, from which models named by a URL may come. */
+  readonly modelHosts?: readonly string[];
   readonly onProgress?: OnProgress;
   readonly signal?: AbortSignal;
 }
@@ -115,7 +118,7 @@ const partOf = ({ partial, id }: Places, content: Content): string => join(parti
 type Whole = FetchOptions & { readonly signal: AbortSignal; readonly onProgress: OnProgress };
 
 async function fromHub({ name, files, hub }: CatalogueRepository, places: Places, options: Whole): Promise<void> {
-  const { fetch, now, hubEndpoint: endpoint = HUB_ENDPOINT, hubToken: token, signal, onProgress } = options;
+  const { fetch, now, signal, onProgress } = options;
   if (options.offline) throw new SkeinError("UNAVAILABLE", "HF_HUB_OFFLINE forbids to ask it");
   // What describes the model comes first, and decides whether the rest is worth fetching.
   const [weights, small] = [files.filter(({ file }) => isWeights(file)), files.filter(({ file }) => !isWeights(file))];
@@ -128,7 +131,7 @@ async function fromHub({ name, files, hub }: CatalogueRepository, places: Places
     await mkdir(dirname(target), { recursive: true });
     const file = { ...content, hub: { ...hub, file: content.file } };
     const partial = partOf(places, content);
-    await downloadFromHub(file, target, { endpoint, token, fetch, now, onProgress, signal, partial });
+    await download(hubFile(file, options), file, target, { fetch, now, onProgress, signal, partial });
   }
 }
 

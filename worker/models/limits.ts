@@ -3,11 +3,11 @@
 /** To the hub's response head, ms. Short: behind a firewall the next source should get its turn soon. */
 export const HUB_CONNECT_TIMEOUT_MS = 3_000;
 /** Without a byte for this long, ms, a download is cut and resumed. */
-export const HUB_STALL_TIMEOUT_MS = 20_000;
-/** Attempts in a row that bring no new byte before the hub is given up. */
-export const HUB_FRUITLESS_ATTEMPTS_MAX = 3;
-/** Attempts in all, so that a hub that cuts after each few bytes ends too. */
-export const HUB_ATTEMPTS_MAX = 50;
+export const DOWNLOAD_STALL_TIMEOUT_MS = 20_000;
+/** Attempts in a row that bring no new byte before a server is given up. */
+export const DOWNLOAD_FRUITLESS_ATTEMPTS_MAX = 3;
+/** Attempts in all, so that a server that cuts after each few bytes ends too. */
+export const DOWNLOAD_ATTEMPTS_MAX = 50;
 /** pip's own: seconds to connect, and repetitions. */
 export const PIP_TIMEOUT_S = 15;
 export const PIP_RETRIES = 2;
@@ -23,3 +23,11 @@ export const PROGRESS_INTERVAL_MS = 200;
 export const HUB_LISTING_MAX = 8 * 1024 * 1024;
 /** For such an answer, ms. */
 export const HUB_LISTING_TIMEOUT_MS = 20_000;
+/** To the head of an answer of a server that a URL names, with its redirects, ms: there is no other source to be quick for. */
+export const URL_ANSWER_TIMEOUT_MS = 20_000;
+/** Redirects in a row from such a server: one to a store of files, perhaps one for a renamed path, and room. */
+export const URL_REDIRECTS_MAX = 5;
+/** Of a file that a URL names, bytes: some times the largest GGUF files there are. */
+export const URL_FILE_MAX = 1024 * 1024 * 1024 * 1024;
+/** Of a URL that names a model, characters. */
+export const MODEL_URL_MAX = 2_048;

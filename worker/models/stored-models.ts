@@ -1,11 +1,13 @@
 /**
  * The models on this disk: those of the catalogue by their hashes, those of a hub by a note beside their folder
- * (`<dataDir>/models/repositories/<id>.json`). A note is written when its folder is whole.
+ * (`<dataDir>/models/repositories/<id>.json`), those of a URL by one beside their file. A note is written when what it is of is whole.
  */
 import { readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
-import { basename, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { catalogue, type CatalogueRepository } from "./catalogue.ts";
+import { wholeFiles } from "./file-store.ts";
 import { entryFile } from "./hub-listing.ts";
+import { parseModelUrl } from "./model-url.ts";
 
 export interface StoredModel {
   readonly name: string;
@@ -19,18 +21,26 @@ export interface StoredModel {
 type Note = Omit<StoredModel, "path"> & { readonly file: string | undefined };
 
 const repositories = (dataDir: string): string => join(dataDir, "models", "repositories");
-const byHash = (dataDir: string): string => join(dataDir, "models", "sha256");
+/** What a file has that a URL named. Another URL of the same content adds nothing: it is found by its hash. */
+type FileNote = Pick<StoredModel, "name" | "source">;
 
 /** Every model that is whole, by name. */
 export async function storedModels(dataDir: string): Promise<StoredModel[]> {
   const found: StoredModel[] = [];
   for (const { name, sha256, hub } of catalogue) {
-    const path = join(byHash(dataDir), `${sha256}.gguf`);
+    const path = join(wholeFiles(dataDir), `${sha256}.gguf`);
     const size = await stat(path).then(
       (stats) => stats.size,
       () => undefined,
     );
     if (size !== undefined) found.push({ name, path, bytes: size, source: `${hub.repository}@${hub.revision}` });
+  }
+  for (const entry of await namesIn(wholeFiles(dataDir))) {
+    const path = join(wholeFiles(dataDir), entry.replace(/\.json$/, ""));
+    if (!/^[0-9a-f]{64}\.(gguf|onnx)\.json$/.test(entry) || found.some((model) => model.path === path)) continue;
+    const { name, source } = JSON.parse(await readFile(join(wholeFiles(dataDir), entry), "utf8")) as FileNote;
+    const stats = await stat(path).catch(() => undefined);
+    if (stats !== undefined) found.push({ name, path, bytes: stats.size, source });
   }
   for (const entry of await namesIn(repositories(dataDir))) {
     if (!/^[0-9a-f]{64}\.json$/.test(entry)) continue;
@@ -47,22 +57,38 @@ export async function noteStored(repository: CatalogueRepository, folder: string
   const file = entryFile(files.map((content) => content.file));
   const bytes = files.reduce((sum, content) => sum + content.bytes, 0);
   const note: Note = { name, bytes, source: `${hub.repository}@${hub.revision.slice(0, 12)}`, file };
-  const known = await readFile(`${folder}.json`, "utf8").catch(() => undefined);
-  if (known !== JSON.stringify(note)) {
-    await writeFile(`${folder}.json.new`, JSON.stringify(note));
-    await rename(`${folder}.json.new`, `${folder}.json`);
-  }
+  await writeNote(`${folder}.json`, note);
   return { name, bytes, source: note.source, path: join(folder, file ?? "") };
+}
+
+/** Notes which URL the whole file at `path` was fetched by; the first one stays. */
+export async function noteStoredFile(path: string, note: FileNote): Promise<void> {
+  const noted = await stat(`${path}.json`).catch(() => undefined);
+  if (noted === undefined) await writeNote(`${path}.json`, note);
+}
+
+async function writeNote(path: string, note: Note | FileNote): Promise<void> {
+  const text = JSON.stringify(note);
+  if ((await readFile(path, "utf8").catch(() => undefined)) === text) return;
+  await writeFile(`${path}.new`, text);
+  await rename(`${path}.new`, path);
+}
+
+/** The model of a canonical name: a URL's is what has its hash, whatever it was fetched by. */
+export async function findStored(dataDir: string, name: string): Promise<StoredModel | undefined> {
+  const url = parseModelUrl(name);
+  const path = url && join(wholeFiles(dataDir), `${url.sha256}.${url.extension}`);
+  return (await storedModels(dataDir)).find((model) => model.name === name || model.path === path);
 }
 
 /** Removes a model from the disk; false where there is none of that name. What was converted from it stays usable until it is removed too. */
 export async function removeStored(dataDir: string, name: string): Promise<boolean> {
-  const known = catalogue.find((model) => model.name === name);
-  const stored = (await storedModels(dataDir)).find((model) => model.name === name);
+  const stored = await findStored(dataDir, name);
   if (stored === undefined) return false;
-  if (known !== undefined) {
+  if (dirname(stored.path) === wholeFiles(dataDir)) {
     await rm(stored.path);
-    await rm(join(byHash(dataDir), `${known.sha256}.verified`), { force: true });
+    await rm(`${stored.path}.json`, { force: true });
+    await rm(stored.path.replace(/\.\w+$/, ".verified"), { force: true });
     return true;
   }
   const below = stored.path.slice(repositories(dataDir).length + 1);

@@ -3,6 +3,7 @@ import { homedir } from "node:os";
 import { join } from "node:path";
 import { fetchModel } from "../models/fetch-model.ts";
 import type { FetchOptions } from "../models/fetch-repository.ts";
+import { readModelHosts } from "../models/model-url.ts";
 import type { OnProgress } from "../models/progress.ts";
 import { dataDirectory } from "./data-directory.ts";
 import { runProgram } from "./run-program.ts";
@@ -30,6 +31,7 @@ export async function ensureModel(
     run: runProgram,
     now: () => performance.now(),
     ...hubOptions(process.env),
+    modelHosts: readModelHosts(process.env["SKEIN_MODEL_HOSTS"]),
     ...options,
   });
   return path;

@@ -8,6 +8,7 @@ import { OUTSIDE, SkeinError } from "../../protocol/errors.ts";
 import type { Failed, LocateModel, Ready } from "../../protocol/local.ts";
 import { startedByParent } from "../../protocol/node/parent.ts";
 import { findModel } from "../models/catalogue.ts";
+import { isModelUrl } from "../models/model-url.ts";
 import { ensureModel } from "./ensure-model.ts";
 
 type Answer = Ready<{ path: string | null }> | Failed;
@@ -15,7 +16,7 @@ type Answer = Ready<{ path: string | null }> | Failed;
 async function locate({ name, dataDir, appDir }: LocateModel): Promise<string | null> {
   process.chdir(appDir);
   // A worker that joined may not make this machine fetch what it likes.
-  if (name.startsWith("hf:")) return null;
+  if (name.startsWith("hf:") || isModelUrl(name)) return null;
   const path = await ensureModel(name, { dataDir });
   if (findModel(name) !== undefined) return path;
   // A tab reads one file, and makes the graph itself; a repository is many.

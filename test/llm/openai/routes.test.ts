@@ -63,6 +63,11 @@ describe("models", () => {
     expect((await (await listed.get("/v1/models")).json()).data).toHaveLength(2);
     const path = await start(hello, { models: [{ source: "/models/tiny.gguf" }] });
     expect((await (await path.get("/v1/models")).json()).data[0].id).toBe("tiny");
+    const url = `https://models.example/a%2Cb/small.gguf#sha256=${"ab".repeat(32)}`;
+    const urls = await start(hello, { models: `${url},one` });
+    const cards = (await (await urls.get("/v1/models")).json()).data as { id: string }[];
+    expect(cards.map(({ id }) => id)).toEqual(["small", "one"]);
+    await expect(start(hello, { models: url.replace("%2C", ",") })).rejects.toThrow("write one inside a URL as %2C");
     await expect(start(hello, { models: [] })).rejects.toThrow(/args\.models.*Expected models=<name>/s);
     await expect(start(hello, { models: ["a", "a"] })).rejects.toThrow("'a' is listed twice");
     await expect(start(hello, { models: [{ source: "a", slot: 1 } as never] })).rejects.toThrow(/args\.models/);

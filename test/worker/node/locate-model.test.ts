@@ -41,6 +41,9 @@ describe("a checkpoint for tabs", () => {
       "/etc/passwd",
       "./gone.gguf",
       "unknown",
+      // Nothing is fetched for a tab that the catalogue doesn't have: these answer without a host to ask.
+      "hf:owner/repository",
+      `https://models.example/x.gguf#sha256=${"ab".repeat(32)}`,
     ])
       expect([name, await locate(name)]).toEqual([name, null]);
   });
