@@ -357,5 +357,6 @@ export class Exchange implements Reply {
 const LAST_CHUNK = "0\r\n\r\n";
 /** What waits for a slow client is copied: a view would keep its whole message, with other requests' pieces. But not where it is most of it. */
 const fillsMessage = (piece: Uint8Array): boolean => piece.byteLength * 2 >= piece.buffer.byteLength;
+/** Pieces are views of a message, which is a Buffer in Node. */
 const latin1 = (bytes: Uint8Array): string =>
-  Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("latin1");
+  (Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)).toString("latin1");
