@@ -6,10 +6,9 @@
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { EngineClient } from "../engine/index.ts";
 import { prepareCached } from "../engine/node/prepared-cache.ts";
-import { spawnNodeEngine } from "../engine/spawn-node.ts";
 import { defaultModelPath } from "../test/support/default-model.ts";
+import { startEngine } from "./engine-client.ts";
 import { quantile } from "./http-load.ts";
 import { machineFacts } from "./machine-facts.ts";
 import { benchFolder, startSkein } from "./skein.ts";
@@ -33,13 +32,7 @@ const directory = await prepareCached({
   cache: join(tmpdir(), "skein-bench-prepared"),
   now: Date.now(),
 });
-const engine = await EngineClient.start({
-  spawn: () => spawnNodeEngine(),
-  after: (ms, callback) => {
-    const timer = setTimeout(callback, ms);
-    return () => clearTimeout(timer);
-  },
-});
+const engine = await startEngine();
 await engine.load({
   provider: "native",
   prepared: { native: { directory } },

@@ -4,8 +4,7 @@
  * JSON line.
  */
 import { BENCHMARK_SLOT_LENGTH, BENCHMARK_SLOTS, type EngineFigures, measureEngine } from "../engine/benchmark.ts";
-import { EngineClient } from "../engine/index.ts";
-import { spawnNodeEngine } from "../engine/spawn-node.ts";
+import { startEngine } from "./engine-client.ts";
 
 const MEBIBYTE = 1024 * 1024;
 
@@ -24,13 +23,7 @@ const [provider, directory, threads, tokens, startedAt] = process.argv.slice(2) 
   string,
   string,
 ];
-const engine = await EngineClient.start({
-  spawn: () => spawnNodeEngine(),
-  after: (ms, callback) => {
-    const timer = setTimeout(callback, ms);
-    return () => clearTimeout(timer);
-  },
-});
+const engine = await startEngine();
 const loaded = await engine.load({
   provider,
   prepared: { [provider]: { directory } },

@@ -2,13 +2,11 @@
  * Which worker a pending replica goes to: feasible ones first, then SPREAD (fewest replicas of this deployment, fewest of any, most room).
  * Every replica that can't be placed carries its reason, one sentence per worker. Pure.
  */
+import { RESOURCE_EPSILON } from "../protocol/control.ts";
 import { deploymentId } from "../protocol/ids.ts";
 import type { PlannedEvent } from "./events.ts";
 import { reservation } from "./peers.ts";
 import type { CodeVersion, Resources, State, WorkerState } from "./state.ts";
-
-/** Fractions add up with rounding errors; a thousandth of a CPU or GPU is nothing. */
-const EPSILON = 1e-6;
 
 interface Room {
   readonly worker: WorkerState;
@@ -85,13 +83,13 @@ function obstacle(room: Room, code: CodeVersion, id: string): string | null {
     `needs ${tidy(want)} ${what}, has ${tidy(Math.max(free, 0))} free of ${tidy(has)}`;
   const c = room.worker.capabilities;
   if (c.kind === "browser" && code.needsNode !== null) return `is a browser, and ${code.needsNode}`;
-  if (needs.cpus > room.free.cpus + EPSILON) return short("CPU", needs.cpus, room.free.cpus, c.cpus);
-  if (needs.gpus !== "auto" && needs.gpus > room.free.gpus + EPSILON)
+  if (needs.cpus > room.free.cpus + RESOURCE_EPSILON) return short("CPU", needs.cpus, room.free.cpus, c.cpus);
+  if (needs.gpus !== "auto" && needs.gpus > room.free.gpus + RESOURCE_EPSILON)
     return short("GPU", needs.gpus, room.free.gpus, c.gpus);
-  if (needs.memory > room.free.memory + EPSILON)
+  if (needs.memory > room.free.memory + RESOURCE_EPSILON)
     return short("bytes of memory", needs.memory, room.free.memory, c.memory);
   for (const [name, amount] of Object.entries(needs.custom))
-    if (amount > (room.free.custom[name] ?? 0) + EPSILON)
+    if (amount > (room.free.custom[name] ?? 0) + RESOURCE_EPSILON)
       return short(name, amount, room.free.custom[name] ?? 0, c.resources[name] ?? 0);
   const limit = code.maxReplicasPerNode;
   if (limit !== null && (room.counts.get(id) ?? 0) >= limit)

@@ -15,6 +15,8 @@ import type {
   Tensors,
   TextFacts,
 } from "../engine/index.ts";
+import { SkeinError } from "../protocol/errors.ts";
+import { runtime } from "../serve/runtime.ts";
 
 /** What a model runs on; `auto`: the best that there is. */
 export type Device = "auto" | "webgpu" | "native" | "wasm";
@@ -77,4 +79,12 @@ declare module "../serve/runtime.ts" {
   interface Runtime {
     engine?: EngineHost;
   }
+}
+
+/** The host of this process. Throws `UNAVAILABLE` outside of a replica. `call`: what the caller wrote, for the message. */
+export function engineHost(call: string): EngineHost {
+  const host = runtime().engine;
+  if (host === undefined)
+    throw new SkeinError("UNAVAILABLE", `${call} runs inside a replica: start the application with \`skein run\`.`);
+  return host;
 }

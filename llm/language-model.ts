@@ -9,10 +9,9 @@ import {
 } from "../engine/index.ts";
 import { SkeinError } from "../protocol/errors.ts";
 import { ambientContext } from "../serve/context.ts";
-import { runtime } from "../serve/runtime.ts";
 import { Generation } from "./generation.ts";
 import { grammarOf, type ResponseFormat } from "./response-format.ts";
-import type { Device, EngineModel } from "./host.ts";
+import { type Device, engineHost, type EngineModel } from "./host.ts";
 
 /** Tokens of prompt and answer together, per chat. */
 export const SLOT_LENGTH_DEFAULT = 2_048;
@@ -66,12 +65,7 @@ export class LanguageModel {
    * isn't known or doesn't fit.
    */
   static async load(name: string, options: LoadOptions = {}): Promise<LanguageModel> {
-    const host = runtime().engine;
-    if (host === undefined)
-      throw new SkeinError(
-        "UNAVAILABLE",
-        `LanguageModel.load("${name}") runs inside a replica: start the application with \`skein run\`.`,
-      );
+    const host = engineHost(`LanguageModel.load("${name}")`);
     const model = await host.load({
       name,
       device: options.device ?? "auto",

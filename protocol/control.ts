@@ -37,6 +37,9 @@ export const ingressAddressSchema = z.strictObject({
 });
 export type IngressAddress = z.output<typeof ingressAddressSchema>;
 
+/** Of CPUs, GPUs, bytes: fractions add up with rounding errors, and a millionth is nothing. */
+export const RESOURCE_EPSILON = 1e-6;
+
 /** One replica that a worker should hold. Leaving the list means: drain, then stop. */
 export const replicaSpecSchema = z.strictObject({
   replica: z.string(),

@@ -18,12 +18,9 @@ const programs = {
 /** Last output that is shown when a program can't start, characters. */
 const TAIL_SHOWN = 2_000;
 
-/** They run all the time and do little: small young generations keep 2 to 4 MB out of each. Not inherited by what they start. */
-const SMALL_HEAP = ["--max-semi-space-size=1"];
-
 /** Starts `module` as a child with these options. `name` is how its log file and messages call it. */
 export function launch<Options, Ready>(module: URL, name: string, options: Options, dataDir: string): Life<Ready> {
-  const child = spawnChild(module, { output: "pipe", execArgv: [...process.execArgv, ...SMALL_HEAP] });
+  const child = spawnChild(module, { output: "pipe", smallHeap: true });
   const log = new LogFile(join(dataDir, "logs"), `${name}.log`);
   for (const stream of [child.stdout, child.stderr]) stream?.on("data", (bytes: Buffer) => log.write(bytes));
   const ended = new Promise<string>((resolve) => {

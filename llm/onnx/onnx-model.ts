@@ -4,8 +4,7 @@ import { SkeinError } from "../../protocol/errors.ts";
 import { ONNX_BATCH_DEFAULT, ONNX_CALLS_MAX } from "../../protocol/limits.ts";
 import { batch, type Batched } from "../../serve/batch.ts";
 import { ambientContext } from "../../serve/context.ts";
-import { runtime } from "../../serve/runtime.ts";
-import type { Device, EngineGraph } from "../host.ts";
+import { type Device, type EngineGraph, engineHost } from "../host.ts";
 import { SLOT_LENGTH_DEFAULT } from "../language-model.ts";
 import { checkFeeds } from "./feeds.ts";
 import { apart, grouped, hasBatchAxis, hasOpenRows, joined, rowsOf } from "./rows.ts";
@@ -70,12 +69,7 @@ export class OnnxModel {
    * replica, with `INVALID_ARGUMENT` for what is a language model or for options that make no sense, and with the host's sentence when it can't be loaded.
    */
   static async load(name: string, options: OnnxOptions = {}): Promise<OnnxModel> {
-    const host = runtime().engine;
-    if (host === undefined)
-      throw new SkeinError(
-        "UNAVAILABLE",
-        `OnnxModel.load("${name}") runs inside a replica: start the application with \`skein run\`.`,
-      );
+    const host = engineHost(`OnnxModel.load("${name}")`);
     checkOptions(options);
     const { device = "auto", warmUp = [] } = options;
     const graph = await host.load({ name, device, slotLength: SLOT_LENGTH_DEFAULT, slots: undefined, warmUp });

@@ -29,9 +29,10 @@ export function endWithUs(child: ChildProcess): void {
   child.once("exit", () => {
     groups.delete(pid);
     tell("-", pid);
+    if (groups.size > 0) return;
     // The next child gets a new one.
-    if (groups.size === 0) shell?.stdin?.end();
-    if (groups.size === 0) shell = null;
+    shell?.stdin?.end();
+    shell = null;
   });
 }
 
@@ -43,10 +44,11 @@ function start(): void {
   // Without a shell children still watch by themselves (parent.ts).
   started.on("error", () => {});
   started.stdin.on("error", () => {});
-  started.on("exit", () => {
+  started.on("exit", (_, signal) => {
     if (shell !== started) return;
     shell = null;
-    if (groups.size > 0) start();
+    // Somebody has ended it; one that can't run ends by itself, and would again.
+    if (signal !== null) start();
   });
   for (const pid of groups) tell("+", pid);
 }

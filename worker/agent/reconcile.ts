@@ -3,7 +3,13 @@
  * Level-triggered: it never matters how the two came apart, nor how often this is called. Knows nothing of processes or connections.
  */
 import { compareVersions } from "../../protocol/ids.ts";
-import type { Assignment, Capabilities, IngressSpec, ReplicaSpec } from "../../protocol/control.ts";
+import {
+  type Assignment,
+  type Capabilities,
+  type IngressSpec,
+  type ReplicaSpec,
+  RESOURCE_EPSILON,
+} from "../../protocol/control.ts";
 import { INGRESS_DRAIN_MS, LEAVE_REPLICA_MIN_MS } from "./limits.ts";
 
 export interface HeldReplica {
@@ -86,7 +92,7 @@ function starts(specs: readonly ReplicaSpec[], { room, replicas }: Held, assigne
   for (const { spec } of running) take(spec);
   return specs
     .filter((spec) => {
-      const fits = RESERVED.every((kind) => spec[kind] <= free[kind] + EPSILON);
+      const fits = RESERVED.every((kind) => spec[kind] <= free[kind] + RESOURCE_EPSILON);
       if (fits) take(spec);
       return fits || !someLeave;
     })
@@ -94,8 +100,6 @@ function starts(specs: readonly ReplicaSpec[], { room, replicas }: Held, assigne
 }
 
 const RESERVED = ["cpus", "gpus", "memory"] as const;
-/** Fractions add up with rounding errors. */
-const EPSILON = 1e-6;
 
 function replicaAction(id: string, held: HeldReplica, spec: ReplicaSpec | undefined, now: number): Action | null {
   if (held.phase === "stopping") return due(held.killAt, now) ? { do: "killReplica", replica: id } : null;

@@ -26,7 +26,7 @@ export class IngressStarter {
   }
 
   start(spec: IngressSpec, events: ChildEvents<FromIngress>): Child<ToIngress> {
-    const child = spawnChild(this.#start.program, { output: "inherit", env: this.#start.environment, execArgv: [] });
+    const child = spawnChild(this.#start.program, { output: "inherit", env: this.#start.environment });
     child.on("message", (message: FromIngress | Failed | { readonly type: "ready" }) => {
       if (message.type === "failed") {
         events.onMessage({
