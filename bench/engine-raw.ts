@@ -8,7 +8,7 @@ import { openPrepared } from "../engine/node/prepared-cache.ts";
 import { prf } from "../engine/prf.ts";
 import { createNativeRunner } from "../engine/providers/native.ts";
 import { createWasmRunner } from "../engine/providers/wasm.ts";
-import { GREEDY } from "../engine/sampler.ts";
+import { GREEDY } from "../engine/sampling.ts";
 import { Tokenizer } from "../engine/tokenizer/tokenizer.ts";
 import type { Runner, SamplingParameters } from "../engine/types.ts";
 

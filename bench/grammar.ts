@@ -10,7 +10,8 @@ import type { GrammarFormat } from "../engine/grammar/format.ts";
 import { Grammars } from "../engine/grammar/grammars.ts";
 import { sourceOfFile } from "../engine/node/file-source.ts";
 import { nodeGrammarHost } from "../engine/node/grammar-host.ts";
-import { argmax } from "../engine/sampler.ts";
+import { Chooser } from "../engine/chooser.ts";
+import { GREEDY } from "../engine/sampling.ts";
 import { Tokenizer } from "../engine/tokenizer/tokenizer.ts";
 import { defaultModelPath } from "../test/support/default-model.ts";
 import { seededRandom } from "../test/support/random.ts";
@@ -62,26 +63,27 @@ const random = seededRandom(1);
 const logits = Array.from({ length: 16 }, () =>
   Float32Array.from({ length: tokenizer.vocabulary }, () => 10 * random()),
 );
+const chooser = new Chooser(tokenizer.vocabulary);
+const NONE = { seen: new Set<number>(), counts: new Map<number, number>() };
 const STEPS = 200;
 for (const rows of [1, 8]) {
   for (const [name, format] of ready) {
     const masks = await Promise.all(Array.from({ length: rows }, () => grammars.mask(format)));
-    const spent = { prepare: 0, apply: 0, choose: 0, accept: 0 };
+    const spent = { prepare: 0, choose: 0, accept: 0 };
     let steps = 0;
     for (; steps < STEPS && !masks.some(({ mustEnd }) => mustEnd); steps++) {
       const times = [performance.now()];
       for (const mask of masks) await mask.prepare();
       times.push(performance.now());
-      const allowed = masks.map((mask, row) => mask.apply(logits[(steps + row) % logits.length]!));
-      times.push(performance.now());
-      const chosen = allowed.map((scores) => argmax(scores));
+      const draw = { sampling: GREEDY, history: NONE, uniform: 0, barred: [] };
+      const chosen = masks.map(
+        ({ allowed }, row) => chooser.choose(logits[(steps + row) % logits.length]!, { ...draw, allowed }).token,
+      );
       times.push(performance.now());
       if (chosen.some((token) => tokenizer.isEnd(token))) break;
       masks.forEach((mask, row) => mask.accept(chosen[row]!));
       times.push(performance.now());
-      (["prepare", "apply", "choose", "accept"] as const).forEach(
-        (part, at) => (spent[part] += times[at + 1]! - times[at]!),
-      );
+      (["prepare", "choose", "accept"] as const).forEach((part, at) => (spent[part] += times[at + 1]! - times[at]!));
     }
     for (const mask of masks) mask.dispose();
     const each = Object.entries(spent).map(([part, ms]) => `${part} ${(ms / steps).toFixed(2)}`);

@@ -1,7 +1,7 @@
 /** What a generation may ask for: everything is checked before anything runs, and refused by name. */
 import { CALLER_CHARACTERS_MAX, STOP_STRING_CHARACTERS_MAX, STOP_STRINGS_MAX, TOP_LOGPROBS_MAX } from "./limits.ts";
 import { PromptTooLongError } from "./refusals.ts";
-import { checkSampling } from "./sampler.ts";
+import { checkSampling } from "./sampling.ts";
 import type { GenerationRequest } from "./sequence.ts";
 import type { Runner } from "./types.ts";
 

@@ -5,7 +5,7 @@
 import type { EncoderInput } from "./embedder.ts";
 import { EngineGeneration } from "./generation.ts";
 import { CLOSE_GRACE_MS, LOAD_SILENCE_MS, SILENCE_GRACE_MS, STEP_SILENCE_MS, WINDOW_TOKENS } from "./limits.ts";
-import { GREEDY } from "./sampler.ts";
+import { GREEDY } from "./sampling.ts";
 import type { EngineStats } from "./stats.ts";
 import type { Tensors } from "./tensor.ts";
 import {

@@ -15,7 +15,7 @@ export type { GraphFacts, TextTask } from "./graph-model.ts";
 export type { Shapes } from "./graph-sample.ts";
 export { choiceSeed } from "./prf.ts";
 export { EngineFullError, GrammarError, PromptTooLongError } from "./refusals.ts";
-export { GREEDY } from "./sampler.ts";
+export { GREEDY } from "./sampling.ts";
 export type { EngineStats, Histogram } from "./stats.ts";
 export {
   arrayOf,

@@ -2,6 +2,8 @@
  * Drives a runner by the scheduler: asks for the next step, runs it, hands tokens to their sequences, sends out what became text.
  * Sequences join and leave between steps. Knows nothing of threads; time and turn-taking are arguments.
  */
+import type { Choice, Draw } from "./choice.ts";
+import { Chooser } from "./chooser.ts";
 import { checkRequest } from "./check-request.ts";
 import {
   PATIENCE_MS,
@@ -56,6 +58,7 @@ export class EngineLoop {
   readonly #budget: SchedulerBudget;
   readonly #prefixes = new PrefixCache(PREFIX_TOKENS_MIN);
   readonly #stats = new StatsCollector();
+  readonly #chooser: Chooser;
   /** In the order of arrival. */
   #running: Running[] = [];
   /** Cost of prefill since the last decode step, in tokens. */
@@ -67,6 +70,7 @@ export class EngineLoop {
 
   constructor(options: EngineLoopOptions) {
     this.#options = options;
+    this.#chooser = new Chooser(options.runner.config.vocabulary);
     this.#budget = {
       slots: options.runner.slots,
       prefillChunk: PREFILL_CHUNK_TOKENS,
@@ -227,13 +231,17 @@ export class EngineLoop {
   async #prefill(sequence: Sequence, start: number, count: number): Promise<void> {
     const { runner, now } = this.#options;
     const isLast = start + count === sequence.length;
+    const draw = isLast ? await this.#drawOf(sequence) : undefined;
+    if (isLast && draw === undefined) return;
+    const slot = sequence.slot!;
+    const tokens = sequence.slice(start, count);
     const began = now();
-    if (isLast) await sequence.prepare();
-    const logits = await runner.prefill(sequence.slot!, sequence.slice(start, count), start, isLast);
+    const chosen = draw && (await runner.choosing?.prefill(slot, tokens, start, draw));
+    const logits = chosen ? undefined : await runner.prefill(slot, tokens, start, isLast);
     this.#stats.prefilled(count, now() - began);
     this.#spent += prefillCost(count, this.#budget);
     sequence.cached = start + count;
-    if (logits) this.#advance(sequence, logits);
+    if (draw !== undefined) this.#advance(sequence, chosen ?? this.#chooser.choose(logits!, draw));
   }
 
   async #decode(rows: readonly (number | undefined)[]): Promise<void> {
@@ -244,26 +252,37 @@ export class EngineLoop {
     // A filler row writes where its slot's holder, if any, writes next anyway, or behind what is kept.
     const tokens = Int32Array.from(rows, (_, slot) => holders.get(slot)?.nextInput ?? 0);
     const positions = Int32Array.from(rows, (_, slot) => holders.get(slot)?.cached ?? keptLengths.get(slot) ?? 0);
+    const draws: (Draw | undefined)[] = [];
     // One by one, and not beside the run: each is timed.
-    for (const [slot, id] of rows.entries()) if (id !== undefined) await holders.get(slot)?.prepare();
+    for (const [slot, id] of rows.entries())
+      draws.push(id === undefined ? undefined : await this.#drawOf(holders.get(slot)!));
     const began = now();
-    const logits = await runner.decode(tokens, positions);
+    const chosen = await runner.choosing?.decode(tokens, positions, draws);
+    const logits = chosen ? undefined : await runner.decode(tokens, positions);
     this.#stats.decoded(now() - began);
     this.#spent = 0;
-    rows.forEach((id, row) => {
-      const sequence = holders.get(row);
-      if (id === undefined || sequence?.id !== id) return;
+    draws.forEach((draw, row) => {
+      if (draw === undefined) return;
+      const sequence = holders.get(row)!;
       sequence.cached++;
-      this.#advance(sequence, logits.subarray(row * vocabulary, (row + 1) * vocabulary));
+      const rowLogits = logits?.subarray(row * vocabulary, (row + 1) * vocabulary);
+      this.#advance(sequence, chosen?.[row] ?? this.#chooser.choose(rowLogits!, draw));
     });
   }
 
-  /** Takes in a sequence's logits, unless it was cancelled while they were computed. */
-  #advance(sequence: Sequence, logits: Float32Array): void {
+  /** Undefined: it was cancelled, or its grammar broke, and it has left. */
+  async #drawOf(sequence: Sequence): Promise<Draw | undefined> {
+    await sequence.prepare();
+    const running = this.#running.find((candidate) => candidate.sequence === sequence);
+    return running && this.#unlessGrammarBreaks(running, () => sequence.draw());
+  }
+
+  /** Takes in what was chosen for a sequence, unless it was cancelled meanwhile. */
+  #advance(sequence: Sequence, choice: Choice): void {
     const running = this.#running.find((candidate) => candidate.sequence === sequence);
     if (running === undefined) return;
     const isFirst = sequence.usage.completionTokens === (sequence.request.generated?.length ?? 0);
-    const output = this.#outputOf(running, logits);
+    const output = this.#unlessGrammarBreaks(running, () => sequence.advance(choice));
     if (output === undefined) return;
     const now = this.#options.now();
     sequence.runningSince ??= now;
@@ -274,10 +293,10 @@ export class EngineLoop {
     running.listener.onOutput(output, sequence.usage);
   }
 
-  /** Undefined: its grammar broke, and it has left. */
-  #outputOf(running: Running, logits: Float32Array): Output | undefined {
+  /** Undefined: it did, and the generation has left. */
+  #unlessGrammarBreaks<T>(running: Running, work: () => T): T | undefined {
     try {
-      return running.sequence.advance(logits);
+      return work();
     } catch (error) {
       if (!(error instanceof GrammarError)) throw error;
       this.#leave(running, "cancelled");

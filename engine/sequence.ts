@@ -2,11 +2,10 @@
  * One generation as the engine's loop sees it: its tokens, its place in the KV cache, what its consumer has taken, and how new
  * tokens become text or end it. Pure bookkeeping; runs nothing.
  */
+import type { Choice, Draw } from "./choice.ts";
 import type { GrammarFormat } from "./grammar/format.ts";
 import type { LogitsMask } from "./grammar/mask.ts";
-import { areUsable, logprobsOf } from "./logprobs.ts";
 import { prf } from "./prf.ts";
-import { sample } from "./sampler.ts";
 import type { SequenceView } from "./scheduler.ts";
 import { Detokenizer } from "./tokenizer/detokenizer.ts";
 import { StopStrings } from "./tokenizer/stop-strings.ts";
@@ -16,6 +15,7 @@ import type { ChosenLogprob, FinishReason, SamplingParameters } from "./types.ts
 export interface TokenText {
   bytesOf(token: number): Uint8Array;
   isEnd(token: number): boolean;
+  readonly endTokens: readonly number[];
 }
 
 export interface GenerationRequest {
@@ -169,7 +169,7 @@ export class Sequence implements SequenceView {
     return this.#tokens[this.cached]!;
   }
 
-  /** Before the step whose logits `advance` gets. */
+  /** Before `draw`. */
   async prepare(): Promise<void> {
     await this.#mask?.prepare();
   }
@@ -179,29 +179,26 @@ export class Sequence implements SequenceView {
     this.#mask?.dispose();
   }
 
-  /** Chooses the next token from `[vocabulary]` logits and takes it in. Throws where the logits are garbage, a GrammarError where the grammar is at fault. */
-  advance(logits: Float32Array): Output {
-    if (!areUsable(logits)) {
-      throw new Error(`the model gave no usable logits at position ${this.length} (NaN, infinite or all the same)`);
-    }
+  /** What the next token is to be chosen by. Throws a GrammarError where the grammar is at fault. */
+  draw(): Draw {
     const { sampling, logprobs } = this.request;
-    const history = { seen: this.#seen, counts: this.#counts };
-    const allowed = this.#mask?.apply(logits) ?? logits;
     const mayEnd = this.length >= this.#lengthMin || this.#mask?.mustEnd === true;
-    const token = sample(
-      allowed,
+    return {
       sampling,
-      history,
-      prf(sampling.seed, this.length),
-      mayEnd ? undefined : (candidate) => this.#text.isEnd(candidate),
-    );
+      history: { seen: this.#seen, counts: this.#counts },
+      uniform: prf(sampling.seed, this.length),
+      barred: mayEnd ? [] : this.#text.endTokens,
+      ...(this.#mask && { allowed: this.#mask.allowed }),
+      ...(logprobs !== undefined && { logprobs }),
+    };
+  }
+
+  /** Takes in what was chosen. Throws a GrammarError where the grammar is at fault. */
+  advance({ token, logprob }: Choice): Output {
     if (this.#text.isEnd(token)) return { text: this.#flush(), tokens: [], finishReason: "stop" };
     const { text, stopped } = this.#append(token);
     this.#unacknowledged++;
-    const output = {
-      tokens: [token],
-      ...(logprobs === undefined ? {} : { logprobs: [logprobsOf(logits, token, logprobs)] }),
-    };
+    const output = { tokens: [token], ...(logprob && { logprobs: [logprob] }) };
     if (stopped) return { ...output, text, finishReason: "stop" };
     if (this.length >= this.#lengthMax) return { ...output, text: text + this.#flush(), finishReason: "length" };
     return { ...output, text, finishReason: undefined };

@@ -2,6 +2,7 @@
  * The engine's inner seams: what a checkpoint says of itself, what a provider can run, what a generation asks for.
  * Knows nothing of the mesh, of threads or of files.
  */
+import type { Choice, Draw } from "./choice.ts";
 
 /** Kinds of decoders that can be run; `engine/architectures.ts` says what sets them apart. */
 export type ArchitectureName = "llama" | "qwen2" | "qwen3" | "gemma3" | "phi3";
@@ -66,6 +67,19 @@ export interface Runner {
    * Returns logits `[rows * vocabulary]`, row-major, valid until the next call.
    */
   decode(tokens: Int32Array, positions: Int32Array): Promise<Float32Array>;
+  /**
+   * The same steps with the next tokens chosen where the logits are, which never come to the host whole; absent where they are on the host
+   * anyway. `draws[i]` is asked of row i; where it is undefined so is the choice. Rejects where logits that are asked of are not usable: not
+   * finite, or all the same.
+   */
+  readonly choosing?: {
+    prefill(slot: number, tokens: Int32Array, start: number, draw: Draw): Promise<Choice>;
+    decode(
+      tokens: Int32Array,
+      positions: Int32Array,
+      draws: readonly (Draw | undefined)[],
+    ): Promise<readonly (Choice | undefined)[]>;
+  };
   /** Copies the first `length` positions of slot `from` to slot `to` (compaction when a row leaves; prefix reuse). */
   copySlot(from: number, to: number, length: number): Promise<void>;
   /** Resolves with a reason when the device is gone, though nothing runs; absent where there is none to lose. */

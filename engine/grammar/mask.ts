@@ -4,12 +4,12 @@ import { GRAMMAR_SLOW_MS_MAX, GRAMMAR_STEP_MS } from "../limits.ts";
 import { GrammarError } from "../refusals.ts";
 
 export interface LogitsMask {
-  /** Finds out what may come next; before `apply`, and again after each `accept`. Never rejects: `apply` says what went wrong. */
+  /** Finds out what may come next; before `allowed`, and again after each `accept`. Never rejects: `allowed` says what went wrong. */
   prepare(): Promise<void>;
   /** Nothing but an end may come. */
   readonly mustEnd: boolean;
-  /** A copy in which what may not come is -Infinity. Throws a GrammarError. */
-  apply(logits: Float32Array): Float32Array;
+  /** A bit for each token that may come. Throws a GrammarError, also where none may. */
+  readonly allowed: Int32Array;
   /** Takes a token in. Throws a GrammarError where it may not come. */
   accept(token: number): void;
   dispose(): void;
@@ -47,29 +47,18 @@ export class GrammarMask implements LogitsMask {
       const bits = await this.#matcher.getNextTokenBitmask();
       this.#bits = bits;
       this.#mustEnd = !bits.some((word, at) => (word & ~(this.#ends.get(at) ?? 0)) !== 0);
+      if (this.#mustEnd && !bits.some((word) => word !== 0))
+        this.#problem = new GrammarError("the model has no token that could go on with the answer");
     } catch (cause) {
       this.#problem = new GrammarError("the grammar broke while the answer was made", { cause });
     }
     this.#watch(began);
   }
 
-  apply(logits: Float32Array): Float32Array {
-    const bits = this.#bits;
+  get allowed(): Int32Array {
     if (this.#problem !== undefined) throw this.#problem;
-    if (bits === undefined) throw new Error("prepare() comes before apply()");
-    const masked = new Float32Array(logits.length).fill(-Infinity);
-    let isEmpty = true;
-    for (let at = 0; at < bits.length; at++) {
-      const first = at << 5;
-      for (let word = bits[at]!; word !== 0; word &= word - 1) {
-        const token = first + 31 - Math.clz32(word & -word);
-        if (token >= logits.length) break;
-        masked[token] = logits[token]!;
-        isEmpty = false;
-      }
-    }
-    if (isEmpty) throw new GrammarError("the model has no token that could go on with the answer");
-    return masked;
+    if (this.#bits === undefined) throw new Error("prepare() comes before allowed");
+    return this.#bits;
   }
 
   accept(token: number): void {

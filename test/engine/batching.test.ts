@@ -2,7 +2,7 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { EngineLoop, type EngineLoopOptions } from "../../engine/loop.ts";
-import { GREEDY } from "../../engine/sampler.ts";
+import { GREEDY } from "../../engine/sampling.ts";
 import type { GenerationRequest, Output, Usage } from "../../engine/sequence.ts";
 import { Tokenizer } from "../../engine/tokenizer/tokenizer.ts";
 import { createLedgerRunner } from "../support/ledger-runner.ts";

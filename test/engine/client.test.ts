@@ -3,7 +3,7 @@ import { EngineClient, type EngineClientOptions, EngineDeadError, type EngineThr
 import type { EngineGeneration } from "../../engine/generation.ts";
 import { GrammarError, PromptTooLongError } from "../../engine/refusals.ts";
 import { createReferenceRunner } from "../../engine/reference/decoder.ts";
-import { argmax } from "../../engine/sampler.ts";
+import { argmax } from "../support/argmax.ts";
 import { spawnNodeEngine } from "../../engine/spawn-node.ts";
 import type { FromEngine, LoadSpec, ToEngine } from "../../engine/thread-messages.ts";
 import { Tokenizer } from "../../engine/tokenizer/tokenizer.ts";

@@ -3,13 +3,13 @@ import { expect, test } from "vitest";
 import { EngineLoop } from "../../engine/loop.ts";
 import { PREFILL_BESIDE_DECODE_TOKENS } from "../../engine/limits.ts";
 import { prf } from "../../engine/prf.ts";
-import { GREEDY } from "../../engine/sampler.ts";
+import { GREEDY } from "../../engine/sampling.ts";
 import type { Runner } from "../../engine/types.ts";
 import { createLedgerRunner } from "../support/ledger-runner.ts";
 import { makeTinyGguf } from "../support/tiny-gguf.ts";
 
 const { config } = makeTinyGguf();
-const text = { bytesOf: () => new Uint8Array(0), isEnd: () => false };
+const text = { bytesOf: () => new Uint8Array(0), isEnd: () => false, endTokens: [] };
 const CHATS = 32;
 const SLOTS = 8;
 

@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { EngineLoop, type GenerationListener } from "../../engine/loop.ts";
 import { createReferenceRunner } from "../../engine/reference/decoder.ts";
-import { GREEDY } from "../../engine/sampler.ts";
+import { GREEDY } from "../../engine/sampling.ts";
 import type { GenerationRequest, Usage } from "../../engine/sequence.ts";
 import { Tokenizer } from "../../engine/tokenizer/tokenizer.ts";
 import type { FinishReason, Runner } from "../../engine/types.ts";
@@ -263,7 +263,7 @@ describe("refusals", () => {
 describe("a broken model", () => {
   const broken: Record<string, Partial<Runner>> = {
     "run failed": { prefill: () => Promise.reject(new Error("run failed")) },
-    "no usable logits at position 2": { prefill: async () => new Float32Array(config.vocabulary) },
+    "the model gave no usable logits": { prefill: async () => new Float32Array(config.vocabulary) },
     "no usable logits": { prefill: async () => new Float32Array(config.vocabulary).fill(NaN) },
   };
   test.each(Object.entries(broken))("ends every generation with the reason: %s", async (reason, part) => {

@@ -11,7 +11,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { GenerateRequest } from "../../engine/index.ts";
 import { EngineLoop } from "../../engine/loop.ts";
 import { createReferenceRunner } from "../../engine/reference/decoder.ts";
-import { GREEDY } from "../../engine/sampler.ts";
+import { GREEDY } from "../../engine/sampling.ts";
 import { Tokenizer } from "../../engine/tokenizer/tokenizer.ts";
 import { browserKitProblem, chromiumArgs, chromiumEnv, chromiumExecutable } from "../support/browser-kit.ts";
 import { tinyGrammars } from "../support/tiny-grammars.ts";

@@ -11,7 +11,7 @@ import { EngineLoop } from "../../engine/loop.ts";
 import { openPrepared, prepareCached } from "../../engine/node/prepared-cache.ts";
 import { createNativeRunner } from "../../engine/providers/native.ts";
 import { createWasmRunner } from "../../engine/providers/wasm.ts";
-import { GREEDY } from "../../engine/sampler.ts";
+import { GREEDY } from "../../engine/sampling.ts";
 import type { GenerationRequest, Output } from "../../engine/sequence.ts";
 import { Tokenizer } from "../../engine/tokenizer/tokenizer.ts";
 import type { Runner } from "../../engine/types.ts";

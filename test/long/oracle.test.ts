@@ -8,7 +8,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { GenerateRequest } from "../../engine/client.ts";
 import { EngineLoop } from "../../engine/loop.ts";
 import { createReferenceRunner } from "../../engine/reference/decoder.ts";
-import { GREEDY } from "../../engine/sampler.ts";
+import { GREEDY } from "../../engine/sampling.ts";
 import { Tokenizer } from "../../engine/tokenizer/tokenizer.ts";
 import { browserKitProblem, swiftshaderEnv } from "../support/browser-kit.ts";
 import type { ProviderRun } from "../support/provider-tokens-main.ts";

@@ -1,11 +1,12 @@
 /** Answers under a grammar: whatever the model would like to say, what comes out fits, alone or in a batch, in one piece or cut anywhere. */
 import fc from "fast-check";
 import { afterAll, describe, expect, test } from "vitest";
+import { Chooser } from "../../../engine/chooser.ts";
 import type { GrammarFormat } from "../../../engine/grammar/format.ts";
 import { EngineLoop } from "../../../engine/loop.ts";
 import { prf } from "../../../engine/prf.ts";
 import { GrammarError } from "../../../engine/refusals.ts";
-import { GREEDY } from "../../../engine/sampler.ts";
+import { GREEDY } from "../../../engine/sampling.ts";
 import { type GenerationRequest, type Output, Sequence } from "../../../engine/sequence.ts";
 import { createLedgerRunner } from "../../support/ledger-runner.ts";
 import { TINY_CONFIG, tinyGrammars, TINY_TOKENIZER } from "../../support/tiny-grammars.ts";
@@ -35,10 +36,11 @@ async function answer(
 ): Promise<{ text: string; tokens: number[]; outputs: Output[]; finishReason: string | undefined }> {
   const limits = { slotLength: 512, windowTokens: 512, now: 0 };
   const sequence = new Sequence(1, request(part), TINY_TOKENIZER, limits, await grammars.mask(format));
+  const chooser = new Chooser(TINY_CONFIG.vocabulary);
   const outputs: Output[] = [];
   while (outputs.at(-1)?.finishReason === undefined) {
     await sequence.prepare();
-    outputs.push(sequence.advance(logitsAt(seed, sequence.length)));
+    outputs.push(sequence.advance(chooser.choose(logitsAt(seed, sequence.length), sequence.draw())));
   }
   sequence.dispose();
   return {
@@ -292,9 +294,9 @@ test("a grammar that breaks ends its own answer only", async () => {
     get mustEnd() {
       return mask.mustEnd;
     },
-    apply: (logits: Float32Array) => {
+    get allowed() {
       if (now > 20) throw new GrammarError("it broke");
-      return mask.apply(logits);
+      return mask.allowed;
     },
     accept: (token: number) => mask.accept(token),
     dispose: () => void disposed++,

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { createReferenceRunner } from "../../../engine/reference/decoder.ts";
-import { argmax } from "../../../engine/sampler.ts";
+import { argmax } from "../../support/argmax.ts";
 import { makeTinyGguf } from "../../support/tiny-gguf.ts";
 
 const { config, weights } = makeTinyGguf();
