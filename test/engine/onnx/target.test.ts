@@ -7,10 +7,12 @@ const form = (target: Target, format: TensorFormat, elements = LARGE, columns = 
   formOf(target, { rows: 64, columns, format, tensors: [], assemble: () => new Uint8Array() }, elements);
 
 test("each target gets weights that it has kernels for", () => {
-  expect(form("native", "Q4_1")).toBe("int4");
+  expect(form("native", "Q4_1")).toBe("int8");
   expect(form("native", "Q4_0")).toBe("int4");
   expect(form("native", "Q8_0")).toBe("int8");
-  expect(form("native", "Q4_K")).toBe("int4");
+  expect(form("native", "Q4_K")).toBe("int8");
+  // Of large models memory counts for more.
+  for (const format of ["Q4_1", "Q4_K"] as const) expect(form("native", format, 1_000_000_000)).toBe("int4");
   for (const format of ["Q5_0", "Q5_1", "Q5_K", "Q6_K"] as const) expect(form("native", format)).toBe("int8");
   expect(form("webgpu", "Q4_0")).toBe("int4");
   // Four bits with a minimum would need a second multiplication, which breaks the provider's own fusions.
