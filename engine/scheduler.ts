@@ -32,7 +32,7 @@ export interface SchedulerBudget {
   readonly prefillChunk: number;
   /** Tokens of prompts between two decode steps: what running streams wait for newcomers. */
   readonly prefillBesideDecode: number;
-  /** A run of fewer tokens costs as much as one of these. */
+  /** What a run costs besides its tokens, in tokens. Beside decoding no fewer are run at once, unless no more are missing. */
   readonly prefillRunCost: number;
   /** How long a sequence waits for a slot before one that has run as long gives way, in ms. */
   readonly patienceMs: number;
@@ -107,9 +107,9 @@ export function nextStep(
   }
 }
 
-/** What a prefill run of `count` tokens takes from the budget beside decoding. */
+/** What a prefill run of `count` tokens takes from the budget beside decoding: between two decode steps all together cost no more than one run of the budget's tokens. */
 export function prefillCost(count: number, { prefillRunCost }: SchedulerBudget): number {
-  return Math.max(count, prefillRunCost);
+  return count + prefillRunCost;
 }
 
 const missing = ({ length, cached }: SequenceView): number => length - cached;

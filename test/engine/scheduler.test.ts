@@ -52,16 +52,16 @@ describe("nextStep", () => {
 
   test("a run too short to be worth its cost waits for the next turn, unless nothing more is missing", () => {
     const running = view({ id: 1, cached: 4, slot: 0 });
-    const next = (length: number): Step =>
+    const next = (length: number, spent: number): Step =>
       nextStep(
         [running, view({ id: 2, length, slot: 1 })],
         [],
         { ...budget, prefillRunCost: 2 },
-        { spent: 2, now: 0, servedAt: new Map() },
+        { spent, now: 0, servedAt: new Map() },
       );
-    expect(next(9)).toMatchObject({ kind: "decode" });
-    expect(prefillCost(1, { ...budget, prefillRunCost: 2 })).toBe(2);
-    expect(prefillCost(7, { ...budget, prefillRunCost: 2 })).toBe(7);
+    expect(next(9, 2)).toMatchObject({ kind: "decode" });
+    expect(next(9, 1)).toMatchObject({ kind: "prefill", count: 2 });
+    expect(prefillCost(7, { ...budget, prefillRunCost: 2 })).toBe(9);
   });
 
   test("one decode step serves all that are ready; others are filler", () => {
@@ -262,9 +262,9 @@ test("whatever comes: every step is legal, no slot is shared or leaked, order is
               expect(next.count).toBeGreaterThan(0);
               expect(next.count).toBeLessThanOrEqual(Math.min(limits.prefillChunk, job!.length - job!.cached));
               spent += prefillCost(next.count, limits);
-              sinceDecode = ready.length > 0 ? sinceDecode + next.count : 0;
-              // What running streams wait for: the budget, never more.
-              expect(sinceDecode).toBeLessThanOrEqual(limits.prefillBesideDecode);
+              sinceDecode = ready.length > 0 ? sinceDecode + prefillCost(next.count, limits) : 0;
+              // What running streams wait for: as long as one run of the budget's tokens, never more.
+              expect(sinceDecode).toBeLessThanOrEqual(prefillCost(limits.prefillBesideDecode, limits));
               job!.cached += next.count;
               elapse(RUN_MS);
               gotOn(job!);
