@@ -3,6 +3,7 @@
  * One chat at a time, greedy, `native`, with the same model and prompt in the engine of this process and through a mesh beside it. They take
  * turns; the prompt is in both prefix caches. A figure is the median over the rounds, and the difference that of the medians.
  */
+import { Agent, request } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
@@ -60,24 +61,30 @@ async function direct(): Promise<Pieces> {
   return pieces;
 }
 
-async function throughMesh(): Promise<Pieces> {
+/** By node:http on a connection that stays: `fetch` alone would take another 1.5 ms to the first byte. */
+const agent = new Agent({ keepAlive: true });
+function throughMesh(): Promise<Pieces> {
+  const body = JSON.stringify({ messages: MESSAGES, max_tokens: TOKENS, temperature: 0, stream: true });
+  const headers = { "content-type": "application/json", "content-length": Buffer.byteLength(body) };
   const began = performance.now();
-  const answer = await fetch(url, {
-    method: "POST",
-    headers: { "content-type": "application/json" },
-    body: JSON.stringify({ messages: MESSAGES, max_tokens: TOKENS, temperature: 0, stream: true }),
+  return new Promise((resolve, reject) => {
+    const question = request(url, { agent, method: "POST", headers }, (answer) => {
+      const pieces: number[] = [];
+      let text = "";
+      answer.setEncoding("utf8");
+      answer.on("data", (part: string) => {
+        const events = (text + part).split("\n\n");
+        text = events.pop()!;
+        for (const event of events) if (/"content":"[^"]/.test(event)) pieces.push(performance.now() - began);
+      });
+      answer.on("error", reject);
+      answer.on("end", () =>
+        answer.statusCode === 200 ? resolve(pieces) : reject(new Error(`${answer.statusCode}: ${text}`)),
+      );
+    });
+    question.on("error", reject);
+    question.end(body);
   });
-  if (answer.status !== 200 || answer.body === null) throw new Error(`${answer.status}: ${await answer.text()}`);
-  const pieces: number[] = [];
-  const decoder = new TextDecoder();
-  let text = "";
-  for await (const bytes of answer.body) {
-    text += decoder.decode(bytes, { stream: true });
-    const events = text.split("\n\n");
-    text = events.pop()!;
-    for (const event of events) if (/"content":"[^"]/.test(event)) pieces.push(performance.now() - began);
-  }
-  return pieces;
 }
 
 const ways = { engine: direct, mesh: throughMesh };
@@ -92,6 +99,7 @@ try {
       if (round >= 0) seen[name].push(pieces);
     }
 } finally {
+  agent.destroy();
   await mesh.stop();
   await engine.close();
   folder.remove();
