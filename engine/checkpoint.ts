@@ -4,8 +4,15 @@
 import type { TensorFormat } from "./gguf/format.ts";
 import { byteLengthOf } from "./gguf/format.ts";
 import { CheckpointError } from "./gguf/error.ts";
+import type { ByteSource } from "./gguf/source.ts";
 import type { TokenizerDescription } from "./tokenizer/description.ts";
 import type { ModelConfig } from "./types.ts";
+
+/** Where bytes lie in the source. */
+export interface ByteRange {
+  readonly offset: number;
+  readonly byteLength: number;
+}
 
 export interface CheckpointTensor {
   /** As the file calls it, for messages. */
@@ -16,6 +23,11 @@ export interface CheckpointTensor {
   /** Of its first byte in the source. */
   readonly offset: number;
   readonly byteLength: number;
+  /** Where the file has it in another form: made from these ranges; `offset` means nothing then. */
+  readonly made?: {
+    readonly from: readonly ByteRange[];
+    readonly make: (parts: readonly Uint8Array[]) => Uint8Array;
+  };
 }
 
 export interface Checkpoint {
@@ -27,6 +39,17 @@ export interface Checkpoint {
   /** What is added to the norms' weights: Gemma's are stored around 0. */
   readonly normOffset: number;
   readonly tokenizer: TokenizerDescription;
+}
+
+/** A tensor's bytes in its format. */
+export async function readTensor(
+  { offset, byteLength, made }: CheckpointTensor,
+  source: ByteSource,
+): Promise<Uint8Array> {
+  if (made === undefined) return source.read(offset, byteLength);
+  const parts: Uint8Array[] = [];
+  for (const range of made.from) parts.push(await source.read(range.offset, range.byteLength));
+  return made.make(parts);
 }
 
 /** Rows `start .. end` of a matrix or vector as a tensor: rows lie one after the other, in every format. */
@@ -41,10 +64,12 @@ export function rowsOf(tensor: CheckpointTensor, start: number, end: number): Ch
     tensor.format,
     rest.reduce((product, size) => product * size, 1),
   );
+  const { made } = tensor;
   return {
     ...tensor,
     shape: [end - start, ...rest],
     offset: tensor.offset + start * rowBytes,
     byteLength: (end - start) * rowBytes,
+    ...(made && { made: { ...made, make: (parts) => made.make(parts).subarray(start * rowBytes, end * rowBytes) } }),
   };
 }

@@ -2,7 +2,7 @@
  * Checkpoint to what a provider loads: a graph, its weights, the tokenizer's metadata. Weights are made one tensor at a time, so that
  * no second copy of the model exists. Platform-neutral: sources and sinks are arguments.
  */
-import type { Checkpoint } from "./checkpoint.ts";
+import { type Checkpoint, readTensor } from "./checkpoint.ts";
 import { ggufCheckpoint } from "./gguf/checkpoint.ts";
 import { readGgufHeader } from "./gguf/header.ts";
 import type { ByteSource } from "./gguf/source.ts";
@@ -56,7 +56,7 @@ export function planCheckpoint(checkpoint: Checkpoint, options: EmitOptions): Pr
 /** Makes one tensor of the weights. */
 export async function makePart(part: WeightPart, source: ByteSource): Promise<Uint8Array> {
   const inputs: Uint8Array[] = [];
-  for (const { offset, byteLength } of part.inputs) inputs.push(await source.read(offset, byteLength));
+  for (const tensor of part.inputs) inputs.push(await readTensor(tensor, source));
   const made = part.make(inputs);
   if (made.byteLength !== part.byteLength) {
     throw new Error(

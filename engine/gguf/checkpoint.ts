@@ -32,13 +32,13 @@ export function splitFused(
 ): ReadonlyMap<string, CheckpointTensor> {
   const split = new Map<string, CheckpointTensor>();
   for (const [name, tensor] of tensors) {
-    const [, block, part] = /^(blk\.\d+)\.(attn_qkv|ffn_up)\.weight$/.exec(name) ?? [];
+    const [, block, part, kind] = /^(blk\.\d+)\.(attn_qkv|ffn_up)\.(weight|bias)$/.exec(name) ?? [];
     if (part === "attn_qkv") {
       const [q, kv] = [heads * headDim, kvHeads * headDim];
       assertRows(tensor, q + 2 * kv);
-      split.set(`${block}.attn_q.weight`, rowsOf(tensor, 0, q));
-      split.set(`${block}.attn_k.weight`, rowsOf(tensor, q, q + kv));
-      split.set(`${block}.attn_v.weight`, rowsOf(tensor, q + kv, q + 2 * kv));
+      split.set(`${block}.attn_q.${kind}`, rowsOf(tensor, 0, q));
+      split.set(`${block}.attn_k.${kind}`, rowsOf(tensor, q, q + kv));
+      split.set(`${block}.attn_v.${kind}`, rowsOf(tensor, q + kv, q + 2 * kv));
     } else if (part === "ffn_up" && !tensors.has(`${block}.ffn_gate.weight`)) {
       assertRows(tensor, 2 * feedForward);
       split.set(`${block}.ffn_gate.weight`, rowsOf(tensor, 0, feedForward));

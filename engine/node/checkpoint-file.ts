@@ -1,10 +1,12 @@
-/** A checkpoint on disk: a GGUF file, or the folder of a safetensors repository. */
+/** A checkpoint on disk: a GGUF file, or the folder of a repository with safetensors or an ONNX file. */
 import { stat } from "node:fs/promises";
+import { dirname, join } from "node:path";
 import type { ByteSource } from "../gguf/source.ts";
 import type { EmitOptions } from "../onnx/decoder.ts";
+import { readOnnxModel } from "../onnx/read-model.ts";
 import { planCheckpoint, planPreparation, type Preparation } from "../prepare.ts";
 import { openRepository } from "../safetensors/checkpoint.ts";
-import { shardNames } from "../safetensors/files.ts";
+import { onnxFile, shardNames } from "../safetensors/files.ts";
 import { Folder } from "./folder.ts";
 
 /** Files beside the weights that a conversion depends on. */
@@ -44,9 +46,16 @@ async function openGguf(folder: Folder): Promise<CheckpointFile> {
   };
 }
 
+async function weightFiles(folder: Folder): Promise<readonly string[]> {
+  const file = await onnxFile(folder);
+  if (file === undefined) return shardNames(folder);
+  const { external } = await readOnnxModel((await folder.open(file))!);
+  return [file, ...external.map((name) => join(dirname(file), name))];
+}
+
 async function openFolder(folder: Folder): Promise<CheckpointFile> {
   const contents: { name: string; source: ByteSource }[] = [];
-  for (const name of [...SMALL_FILES, ...(await shardNames(folder))]) {
+  for (const name of [...SMALL_FILES, ...(await weightFiles(folder))]) {
     const source = await folder.open(name);
     if (source !== undefined) contents.push({ name, source });
   }

@@ -10,14 +10,12 @@ import { readOnnxModel } from "../onnx/read-model.ts";
 import type { Target } from "../onnx/target.ts";
 import { readTextModel } from "../onnx/text-settings.ts";
 import { type EncoderCheckpoint, isEncoderConfig, openEncoderRepository } from "../safetensors/encoder.ts";
-import { readJsonFile, shardNames } from "../safetensors/files.ts";
-import { assertNoOnnxDecoder } from "../safetensors/runnable.ts";
+import { onnxFile, readJsonFile, shardNames } from "../safetensors/files.ts";
+import { isDecoderConfig } from "../safetensors/runnable.ts";
 import { Folder } from "./folder.ts";
 import { writeWeights } from "./weights-file.ts";
 
 const GRAPH_FILE = "model.onnx";
-/** Where a repository has its ONNX file, by preference: the folder's layout in onnx-community, and exporters' own. */
-const ONNX_PLACES = ["onnx/model.onnx", GRAPH_FILE] as const;
 /** Files beside the weights that a graph of texts depends on. */
 const TEXT_FILES = [
   "config.json",
@@ -69,14 +67,9 @@ async function placeOf(path: string): Promise<{ readonly folder: string; readonl
   }
   const files = new Folder(path);
   try {
-    const hasTensors = (await files.open((await shardNames(files))[0]!)) !== undefined;
     const config = await readJsonFile(files, "config.json");
-    if (hasTensors) return config !== undefined && isEncoderConfig(config) ? { folder: path } : undefined;
-    for (const file of ONNX_PLACES) {
-      if (!(await isFile(join(path, file)))) continue;
-      if (config !== undefined) assertNoOnnxDecoder(config, file);
-      return { folder: path, file };
-    }
+    const file = await onnxFile(files);
+    if (file !== undefined) return config !== undefined && isDecoderConfig(config) ? undefined : { folder: path, file };
     return config !== undefined && isEncoderConfig(config) ? { folder: path } : undefined;
   } finally {
     await files.close();

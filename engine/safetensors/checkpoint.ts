@@ -1,4 +1,4 @@
-/** A repository of the Transformers library as a checkpoint: config.json, tokenizer.json and safetensors. Knows the library's names of tensors. */
+/** A repository of the Transformers library as a checkpoint: config.json, tokenizer.json, and safetensors or what was exported to ONNX. Knows the library's names of tensors. */
 import type { Checkpoint, CheckpointTensor } from "../checkpoint.ts";
 import { splitFused } from "../gguf/checkpoint.ts";
 import { CheckpointError } from "../gguf/error.ts";
@@ -6,8 +6,9 @@ import type { TensorFormat } from "../gguf/format.ts";
 import type { ByteSource } from "../gguf/source.ts";
 import { describeRepositoryTokenizer } from "../tokenizer/from-repository.ts";
 import type { ArchitectureName } from "../types.ts";
+import { readDecoderWeights } from "../onnx/decoder-weights.ts";
 import { readRepositoryConfig } from "./config.ts";
-import { openShards, readJsonFile, readTextFile, type RepositoryFiles, requireJsonFile } from "./files.ts";
+import { onnxFile, openShards, readJsonFile, readTextFile, type RepositoryFiles, requireJsonFile } from "./files.ts";
 import type { SafetensorsTensor } from "./header.ts";
 import { REPOSITORY_LIMITS } from "./limits.ts";
 
@@ -51,10 +52,12 @@ export async function openRepository(
     endTokens: [config["eos_token_id"], (await readJsonFile(files, "generation_config.json"))?.["eos_token_id"]].flat(),
     chatTemplate: await readTextFile(files, "chat_template.jinja"),
   });
-  const { source, tensors } = await openShards(files);
   const { architecture } = modelConfig;
+  const exported = await onnxFile(files);
+  const { source, tensors } =
+    exported === undefined ? await openTensors(files) : await readDecoderWeights(files, exported);
   const isTied = config["tie_word_embeddings"] ?? architecture === "gemma3";
-  const named = renamed(tensors, (name) => (COMPUTED.test(name) ? undefined : ggufName(name, architecture)));
+  const named = new Map([...tensors].map(([name, tensor]) => [ggufName(name, architecture), tensor]));
   // A tied head is sometimes stored twice.
   if (isTied === true) named.delete("output.weight");
   else if (!named.has("output.weight"))
@@ -65,10 +68,18 @@ export async function openRepository(
       config: modelConfig,
       tensors: splitFused(named, modelConfig),
       rotaryPairs: "halves",
-      normOffset: architecture === "gemma3" ? 1 : 0,
+      // Exporters to ONNX add it.
+      normOffset: architecture === "gemma3" && exported === undefined ? 1 : 0,
       tokenizer,
     },
   };
+}
+
+async function openTensors(
+  files: RepositoryFiles,
+): Promise<{ readonly source: ByteSource; readonly tensors: ReadonlyMap<string, CheckpointTensor> }> {
+  const { source, tensors } = await openShards(files);
+  return { source, tensors: renamed(tensors, (name) => (COMPUTED.test(name) ? undefined : name)) };
 }
 
 /** The tensors under the names that `nameOf` gives; those without one are left out. */

@@ -10,6 +10,14 @@ export interface RepositoryFiles {
   open(name: string): Promise<ByteSource | undefined>;
 }
 
+/** Where a repository has its ONNX file, by preference: the folder's layout in onnx-community, and exporters' own. */
+const ONNX_PLACES = [
+  "onnx/model.onnx",
+  "model.onnx",
+  "onnx/model_fp16.onnx",
+  "onnx/model_q4f16.onnx",
+  "onnx/model_q4.onnx",
+] as const;
 const SINGLE = "model.safetensors";
 const INDEX = "model.safetensors.index.json";
 /** A shard lies beside its index: no other folder's file is ever opened. */
@@ -64,6 +72,13 @@ export async function openShards(
     base += source.size;
   }
   return { source: joinSources(sources), tensors };
+}
+
+/** The ONNX file of a repository that has no safetensors; undefined: none. */
+export async function onnxFile(files: RepositoryFiles): Promise<string | undefined> {
+  if ((await files.open((await shardNames(files))[0]!)) !== undefined) return undefined;
+  for (const place of ONNX_PLACES) if ((await files.open(place)) !== undefined) return place;
+  return undefined;
 }
 
 /** The shards that hold the model, in a fixed order. */

@@ -152,7 +152,7 @@ test("what can't be used is refused by its name; what texts don't give is for te
   files.delete("onnx/weights.bin");
   const torn = await writeRepository(join(folder, "torn"), files);
   await expect(prepare(torn)).rejects.toThrow("has tensors in weights.bin, which isn't beside it");
-  const config = new Uint8Array(Buffer.from('{"architectures":["LlamaForCausalLM"]}'));
+  const config = new Uint8Array(Buffer.from('{"architectures":["MambaForCausalLM"]}'));
   const chat = await writeRepository(
     join(folder, "chat"),
     new Map([
@@ -160,9 +160,7 @@ test("what can't be used is refused by its name; what texts don't give is for te
       ["onnx/model.onnx", affineGraph()],
     ]),
   );
-  await expect(prepare(chat)).rejects.toThrow(
-    "the ONNX folder of a language model (LlamaForCausalLM) is not supported",
-  );
+  await expect(prepare(chat)).rejects.toThrow('the model\'s architecture "MambaForCausalLM" is not supported');
   expect(await prepare(join(chat, "onnx/model.onnx"))).toContain("cache");
   const strange = new GraphBuilder();
   strange.input("pixel_values", "float32", ["batch", 3]);

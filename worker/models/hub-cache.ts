@@ -17,7 +17,7 @@ export async function findInHubCache(cache: string, name: HubName): Promise<stri
     );
     // A link may point to a blob that is gone.
     for (const file of files) await stat(join(snapshot, file));
-    const entry = entryFile(files);
+    const entry = entryFile(files, name.file);
     if (entry !== undefined) return join(snapshot, entry);
     return (await holdsAllShards(snapshot, files)) ? snapshot : undefined;
   } catch {
@@ -27,6 +27,7 @@ export async function findInHubCache(cache: string, name: HubName): Promise<stri
 
 /** A fetch that was cut off leaves an index and some of its shards. */
 async function holdsAllShards(snapshot: string, files: readonly string[]): Promise<boolean> {
+  if (files.some((file) => file.endsWith(".onnx"))) return true;
   const index = await readFile(join(snapshot, "model.safetensors.index.json"), "utf8").catch(() => undefined);
   if (index === undefined) return files.includes("model.safetensors") && files.includes("tokenizer.json");
   const { weight_map: map } = JSON.parse(index) as { weight_map?: Record<string, string> };

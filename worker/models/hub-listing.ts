@@ -79,9 +79,9 @@ const onnxFiles = (paths: readonly string[], file: string): string[] => [
   ...paths.filter((path) => path.startsWith(`${file}_data`) || path.startsWith(`${file}.data`)),
 ];
 
-/** The file by which a model of these is named; undefined: by its folder. */
-export const entryFile = (files: readonly string[]): string | undefined =>
-  files.find((file) => file.endsWith(".onnx")) ?? (files.length === 1 ? files[0] : undefined);
+/** The file that a model of these is found by, where its name says `file` or nothing; undefined: by its folder. */
+export const entryFile = (files: readonly string[], file: string | undefined): string | undefined =>
+  file ?? (files.length === 1 ? files[0] : undefined);
 
 /** What needn't be fetched to know what a model is. */
 export const isWeights = (file: string): boolean => /\.(safetensors|gguf|onnx|onnx[._]data.*)$/.test(file);

@@ -5,7 +5,7 @@ import { CheckpointError } from "../../engine/gguf/error.ts";
 import type { ByteSource } from "../../engine/gguf/source.ts";
 import { planPreparation } from "../../engine/prepare.ts";
 import { parseJson } from "../../engine/safetensors/json.ts";
-import { assertNoOnnxDecoder, assertRunnableConfig } from "../../engine/safetensors/runnable.ts";
+import { assertRunnableConfig, isDecoderConfig } from "../../engine/safetensors/runnable.ts";
 import { SkeinError } from "../../protocol/errors.ts";
 import { rangesOf } from "./download.ts";
 import type { FetchOptions } from "./fetch-repository.ts";
@@ -29,7 +29,7 @@ export async function assertRunnable(
     if (/\.onnx/.test(file)) {
       // Who names the file wants the graph as it is.
       const config = parseHubName(name)?.file === file ? undefined : await readOptional(join(folder, "config.json"));
-      if (config !== undefined) assertNoOnnxDecoder(parseJson(config, "config.json"), file);
+      if (config !== undefined && isDecoderConfig(parseJson(config, "config.json"))) assertRunnableConfig(config);
     } else assertRunnableConfig(await readFile(join(folder, "config.json")));
   } catch (thrown) {
     throw refusal(thrown, repository);

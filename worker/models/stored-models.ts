@@ -6,7 +6,7 @@ import { readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises
 import { basename, dirname, join } from "node:path";
 import { catalogue, type CatalogueRepository } from "./catalogue.ts";
 import { wholeFiles } from "./file-store.ts";
-import { entryFile } from "./hub-listing.ts";
+import { entryFile, parseHubName } from "./hub-listing.ts";
 import { parseModelUrl } from "./model-url.ts";
 
 export interface StoredModel {
@@ -54,7 +54,10 @@ export async function storedModels(dataDir: string): Promise<StoredModel[]> {
 /** Notes that `folder` holds `repository` as a whole, and gives it as a stored model. */
 export async function noteStored(repository: CatalogueRepository, folder: string): Promise<StoredModel> {
   const { name, files, hub } = repository;
-  const file = entryFile(files.map((content) => content.file));
+  const file = entryFile(
+    files.map((content) => content.file),
+    parseHubName(name)?.file,
+  );
   const bytes = files.reduce((sum, content) => sum + content.bytes, 0);
   const note: Note = { name, bytes, source: `${hub.repository}@${hub.revision.slice(0, 12)}`, file };
   await writeNote(`${folder}.json`, note);

@@ -1,0 +1,329 @@
+/**
+ * The weights of a language model that was exported to ONNX, under the names of the Transformers library. The exported graph is not run: it
+ * has its own ways with the cache of keys and values. Exporters name nodes after the modules that they come from
+ * (`/model/layers.0/self_attn/q_proj/MatMul`), so a node says which weights its initialisers are.
+ */
+import type { ByteRange, CheckpointTensor } from "../checkpoint.ts";
+import { CheckpointError } from "../gguf/error.ts";
+import { byteLengthOf, type TensorFormat } from "../gguf/format.ts";
+import { type ByteSource, joinSources } from "../gguf/source.ts";
+import { ONNX_LIMITS } from "../limits.ts";
+import type { RepositoryFiles } from "../safetensors/files.ts";
+import { nBitRows, transposed } from "./exported-forms.ts";
+import { damaged, type Field, ProtoReader } from "./proto-reader.ts";
+import { FILE_NAME } from "./read-model.ts";
+
+/** TensorProto.DataType of what weights are stored as. */
+const FORMATS: Readonly<Record<number, TensorFormat>> = { 1: "F32", 10: "F16", 16: "BF16" };
+const UINT8 = 2;
+/** Initialisers of fewer values may be constants of the graph. */
+const CONSTANT_VALUES = 1_024;
+/** Tables that the configuration tells as well. */
+const COMPUTED = /cos_cache|sin_cache|inv_freq|causal|rotary/i;
+
+interface Initialiser extends ByteRange {
+  readonly name: string;
+  readonly type: number;
+  readonly shape: readonly number[];
+  /** The file beside the graph that holds it. */
+  readonly location: string | undefined;
+}
+
+interface Node {
+  readonly name: string;
+  readonly kind: string;
+  readonly inputs: readonly string[];
+  readonly outputs: readonly string[];
+  /** Whole-number attributes. */
+  readonly numbers: ReadonlyMap<string, number>;
+}
+
+/**
+ * Reads the graph's descriptions, not the tensors' bytes. Throws CheckpointError where weights are stored in a form that can't be read, or
+ * where some would be left out.
+ * @param file path of the ONNX file in `files`
+ */
+export async function readDecoderWeights(
+  files: RepositoryFiles,
+  file: string,
+): Promise<{ readonly source: ByteSource; readonly tensors: ReadonlyMap<string, CheckpointTensor> }> {
+  const graph = await files.open(file);
+  if (graph === undefined) throw new CheckpointError(`the repository has no ${file}`);
+  const { initialisers, nodes } = await readGraph(graph);
+  const folder = file.slice(0, file.lastIndexOf("/") + 1);
+  const locations = [...new Set(initialisers.flatMap(({ location }) => location ?? []))];
+  const sources = [graph];
+  const bases = new Map<string | undefined, number>([[undefined, 0]]);
+  for (const location of locations) {
+    const beside = FILE_NAME.test(location) ? await files.open(folder + location) : undefined;
+    if (beside === undefined)
+      throw new CheckpointError(
+        `${file} has tensors in ${JSON.stringify(location.slice(0, 100))}, which isn't beside it`,
+      );
+    bases.set(
+      location,
+      sources.reduce((sum, { size }) => sum + size, 0),
+    );
+    sources.push(beside);
+  }
+  const placed = initialisers.map((one) => ({ ...one, offset: bases.get(one.location)! + one.offset }));
+  return { source: joinSources(sources), tensors: new Weights(placed, nodes).found() };
+}
+
+/** Finds what the initialisers of a graph are. */
+class Weights {
+  readonly #initialisers: ReadonlyMap<string, Initialiser>;
+  readonly #nodes: readonly Node[];
+  readonly #makers: ReadonlyMap<string, Node>;
+  readonly #used = new Set<string>();
+  readonly #tensors = new Map<string, CheckpointTensor>();
+
+  constructor(initialisers: readonly Initialiser[], nodes: readonly Node[]) {
+    this.#initialisers = new Map(initialisers.map((one) => [one.name, one]));
+    this.#nodes = nodes;
+    this.#makers = new Map(nodes.flatMap((node) => node.outputs.map((output) => [output, node])));
+  }
+
+  found(): ReadonlyMap<string, CheckpointTensor> {
+    for (const node of this.#nodes) this.#take(node);
+    for (const { name, type, shape } of this.#initialisers.values()) {
+      const values = shape.reduce((product, size) => product * size, 1);
+      if (this.#used.has(name) || values < CONSTANT_VALUES || COMPUTED.test(name)) continue;
+      throw new CheckpointError(
+        `the ONNX graph has ${values} values ${JSON.stringify(name.slice(0, 200))} (type ${type}) in a way that isn't known: take the model's GGUF file or safetensors repository`,
+      );
+    }
+    return this.#tensors;
+  }
+
+  #take(node: Node): void {
+    const { kind, inputs } = node;
+    const path = modulePath(node.name);
+    switch (kind) {
+      case "MatMul":
+        return this.#matrix(`${path}.weight`, inputs[1]);
+      case "MatMulNBits":
+        return this.#nBits(`${path}.weight`, node, inputs[1], inputs[2], inputs[3]);
+      case "Gather":
+        return path.endsWith("embed_tokens") ? this.#table(inputs[0]) : undefined;
+      case "GatherBlockQuantized":
+        return this.#nBits("model.embed_tokens.weight", node, inputs[0], inputs[2], inputs[3]);
+      case "Add":
+        if (path.endsWith("_proj")) for (const input of inputs) this.#vector(`${path}.bias`, input);
+        return undefined;
+      case "SimplifiedLayerNormalization":
+        return this.#vector(`${path}.weight`, inputs[1]);
+      case "SkipSimplifiedLayerNormalization":
+        return this.#vector(`${path}.weight`, inputs[2]);
+      case "GroupQueryAttention":
+        this.#vector(`${path}.q_norm.weight`, inputs[14]);
+        return this.#vector(`${path}.k_norm.weight`, inputs[15]);
+      case "Mul":
+        // The last part of a norm that was exported in its parts.
+        if (path.endsWith("norm")) for (const input of inputs) this.#vector(`${path}.weight`, input);
+    }
+  }
+
+  /** The initialiser that is meant, through nodes that only pass it on. */
+  #initialiser(name: string | undefined): { readonly one: Initialiser; readonly isTransposed: boolean } | undefined {
+    let isTransposed = false;
+    for (let at = name, depth = 0; at !== undefined && depth < ONNX_LIMITS.depth; depth++) {
+      const one = this.#initialisers.get(at);
+      if (one !== undefined) return { one, isTransposed };
+      const maker = this.#makers.get(at);
+      if (maker === undefined || !["Cast", "Reshape", "Identity", "Transpose"].includes(maker.kind)) return undefined;
+      if (maker.kind === "Transpose") isTransposed = !isTransposed;
+      at = maker.inputs[0];
+    }
+    return undefined;
+  }
+
+  #put(name: string, tensor: CheckpointTensor, ...used: readonly Initialiser[]): void {
+    for (const one of used) this.#used.add(one.name);
+    const [first] = used;
+    const elements = first!.shape.reduce((product, size) => product * size, 1);
+    const bytes = first!.type === UINT8 ? elements : byteLengthOf(this.#formatOf(first!), elements);
+    if (first!.byteLength !== bytes)
+      throw damaged(
+        `tensor ${JSON.stringify(first!.name.slice(0, 200))} has ${first!.byteLength} bytes instead of ${bytes}`,
+      );
+    // Tied weights are met twice.
+    if (!this.#tensors.has(name)) this.#tensors.set(name, tensor);
+  }
+
+  #formatOf({ name, type }: Initialiser): TensorFormat {
+    const format = FORMATS[type];
+    if (format === undefined)
+      throw new CheckpointError(
+        `tensor ${JSON.stringify(name.slice(0, 200))} is stored as ONNX's type ${type}, which can't be read: take the variant in f32, f16 or 4 bits (model.onnx, model_fp16.onnx, model_q4.onnx)`,
+      );
+    return format;
+  }
+
+  /** What a multiplication has on its right: columns first, unless it is turned around in the graph. */
+  #matrix(name: string, input: string | undefined): void {
+    const found = this.#initialiser(input);
+    if (found?.one.shape.length !== 2) return;
+    const { one, isTransposed } = found;
+    const format = this.#formatOf(one);
+    const [rows, columns] = isTransposed ? one.shape : one.shape.toReversed();
+    const tensor: CheckpointTensor = {
+      name: one.name,
+      format,
+      shape: [rows!, columns!],
+      offset: one.offset,
+      byteLength: one.byteLength,
+      ...(!isTransposed && {
+        made: {
+          from: [one],
+          make: ([bytes]) => transposed(bytes!, columns!, rows!, byteLengthOf(format, 1)),
+        },
+      }),
+    };
+    this.#put(name, tensor, one);
+  }
+
+  #table(input: string | undefined): void {
+    const found = this.#initialiser(input);
+    if (found?.one.shape.length !== 2 || found.isTransposed) return;
+    const { one } = found;
+    const { name, shape, offset, byteLength } = one;
+    this.#put("model.embed_tokens.weight", { name, format: this.#formatOf(one), shape, offset, byteLength }, one);
+  }
+
+  #vector(weight: string, input: string | undefined): void {
+    const found = this.#initialiser(input);
+    if (found?.one.shape.length !== 1 || FORMATS[found.one.type] === undefined) return;
+    const { one } = found;
+    const { name, shape, offset, byteLength } = one;
+    // A scalar of one value is the graph's own.
+    if (shape[0]! > 1) this.#put(weight, { name, format: this.#formatOf(one), shape, offset, byteLength }, one);
+  }
+
+  /** Blocks of n bits along the rows, as f32. */
+  #nBits(weight: string, node: Node, quants?: string, scales?: string, zeros?: string): void {
+    const [data, scale] = [this.#initialiser(quants)?.one, this.#initialiser(scales)?.one];
+    const zero = zeros === undefined || zeros === "" ? undefined : this.#initialiser(zeros)?.one;
+    const number = (name: string, otherwise: number): number => node.numbers.get(name) ?? otherwise;
+    const [bits, block] = [number("bits", 4), number("block_size", 128)];
+    const reordered = node.kind === "MatMulNBits" && node.inputs[4] !== undefined && node.inputs[4] !== "";
+    if (
+      data?.type !== UINT8 ||
+      scale === undefined ||
+      (zero !== undefined && zero.type !== UINT8) ||
+      reordered ||
+      (bits !== 4 && bits !== 8)
+    )
+      throw new CheckpointError(
+        `the ONNX graph stores ${weight} in ${bits} bits in a way that isn't known: take the variant in f32 or f16, or the model's GGUF file`,
+      );
+    const rows = number("N", data.shape[0]!);
+    const columns = number("K", (data.byteLength * 8) / bits / rows);
+    const format = this.#formatOf(scale);
+    const tensor: CheckpointTensor = {
+      name: data.name,
+      format: "F32",
+      shape: [rows, columns],
+      offset: 0,
+      byteLength: rows * columns * 4,
+      made: {
+        from: [data, scale, ...(zero ? [zero] : [])],
+        make: ([bytes, scaleBytes, zeroBytes]) =>
+          nBitRows({
+            rows,
+            columns,
+            bits,
+            block,
+            quants: bytes!,
+            scales: scaleBytes!,
+            scaleFormat: format,
+            zeros: zeroBytes,
+          }),
+      },
+    };
+    this.#put(weight, tensor, data, scale, ...(zero ? [zero] : []));
+  }
+}
+
+/** The Transformers library's name of the module that a node comes from; its last part is the operation. */
+function modulePath(node: string): string {
+  const path = node.replace(/^\//, "").split("/").slice(0, -1).join(".");
+  const [, layer, rest] = /(?:^|\.)layers\.(\d+)(?:\.(.+))?$/.exec(path) ?? [];
+  if (rest === "final_norm_layernorm") return "model.norm";
+  if (layer !== undefined && rest !== undefined) return `model.layers.${layer}.${rest.replace(/^attn\b/, "self_attn")}`;
+  if (/(?:^|\.)embed_tokens$/.test(path)) return "model.embed_tokens";
+  if (/(?:^|\.)lm_head$/.test(path)) return "lm_head";
+  if (/(?:^|\.)(?:model\.norm|norm)$/.test(path)) return "model.norm";
+  return path;
+}
+
+async function readGraph(
+  source: ByteSource,
+): Promise<{ readonly initialisers: readonly Initialiser[]; readonly nodes: readonly Node[] }> {
+  const reader = new ProtoReader(source);
+  const initialisers: Initialiser[] = [];
+  const nodes: Node[] = [];
+  for await (const field of reader.fields(0, source.size)) {
+    if (field.number !== 7) continue;
+    for await (const part of reader.inside(field)) {
+      if (part.number === 5) initialisers.push(await initialiserOf(reader, part));
+      else if (part.number === 1) nodes.push(await nodeOf(reader, part));
+    }
+  }
+  return { initialisers, nodes };
+}
+
+async function nodeOf(reader: ProtoReader, field: Field): Promise<Node> {
+  const inputs: string[] = [];
+  const outputs: string[] = [];
+  const numbers = new Map<string, number>();
+  let name = "";
+  let kind = "";
+  for await (const part of reader.inside(field)) {
+    if (part.number === 1) inputs.push(await reader.text(part));
+    else if (part.number === 2) outputs.push(await reader.text(part));
+    else if (part.number === 3) name = await reader.text(part);
+    else if (part.number === 4) kind = await reader.text(part);
+    else if (part.number === 5) {
+      let attribute = "";
+      let value: number | undefined;
+      for await (const entry of reader.inside(part)) {
+        if (entry.number === 1) attribute = await reader.text(entry);
+        else if (entry.number === 3) value = entry.value;
+      }
+      if (value !== undefined) numbers.set(attribute, value);
+    }
+  }
+  return { name, kind, inputs, outputs, numbers };
+}
+
+async function initialiserOf(reader: ProtoReader, field: Field): Promise<Initialiser> {
+  const shape: number[] = [];
+  let [name, type, offset, byteLength] = ["", 0, field.start, 0];
+  let location: string | undefined;
+  for await (const part of reader.inside(field)) {
+    if (part.number === 1) shape.push(...(await reader.numbers(part)));
+    else if (part.number === 2) type = part.value;
+    else if (part.number === 8) name = await reader.text(part);
+    else if (part.number === 9) [offset, byteLength] = [part.start, part.end - part.start];
+    else if (part.number === 13) {
+      let [key, value] = ["", ""];
+      for await (const entry of reader.inside(part)) {
+        if (entry.number === 1) key = await reader.text(entry);
+        else if (entry.number === 2) value = await reader.text(entry);
+      }
+      if (key === "location") location = value;
+      else if (key === "offset") offset = Number(value);
+      else if (key === "length") byteLength = Number(value);
+    }
+    if (shape.length > ONNX_LIMITS.dimensions) throw damaged("a tensor has too many dimensions");
+  }
+  return {
+    name,
+    type,
+    shape,
+    location,
+    offset: location !== undefined && offset === field.start ? 0 : offset,
+    byteLength,
+  };
+}

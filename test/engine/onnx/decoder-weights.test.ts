@@ -1,0 +1,108 @@
+/** Language models as exporters to ONNX write them: our graph, made from their weights, against theirs, run by ONNX Runtime. */
+import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import * as ort from "onnxruntime-node";
+import { afterAll, describe, expect, test } from "vitest";
+import { openPrepared, prepareCached } from "../../../engine/node/prepared-cache.ts";
+import { nBitRows, transposed } from "../../../engine/onnx/exported-forms.ts";
+import { createNativeRunner } from "../../../engine/providers/native.ts";
+
+// The runtime reads the process's environment when it loads; test processes are ours to set.
+process.env["ORT_DISABLE_TELEMETRY"] = "1";
+
+const FOLDER = fileURLToPath(new URL("../../fixtures/onnx-decoders/", import.meta.url));
+const work = mkdtempSync(join(tmpdir(), "skein-onnx-decoders-"));
+afterAll(() => rmSync(work, { recursive: true }));
+
+const TOKENS = [5, 99, 7, 200, 41, 41, 3, 130, 77, 16, 8, 250];
+
+/** The logits behind the last token, by the exported graph itself. */
+async function exportedLogits(name: string): Promise<number[]> {
+  const session = await ort.InferenceSession.create(join(FOLDER, name, "onnx/model.onnx"), { logSeverityLevel: 3 });
+  const ints = (values: number[]): ort.Tensor =>
+    new ort.Tensor("int64", BigInt64Array.from(values, BigInt), [1, values.length]);
+  const feeds: Record<string, ort.Tensor> = {};
+  for (const input of session.inputMetadata) {
+    if (input.name === "input_ids") feeds[input.name] = ints(TOKENS);
+    else if (input.name === "attention_mask") feeds[input.name] = ints(TOKENS.map(() => 1));
+    else if (input.name === "position_ids") feeds[input.name] = ints([...TOKENS.keys()]);
+    else if (input.isTensor) {
+      const [, heads, , size] = input.shape as number[];
+      const values = input.type === "float16" ? new Float16Array(0) : new Float32Array(0);
+      feeds[input.name] = new ort.Tensor(input.type, values as never, [1, heads!, 0, size!]);
+    }
+  }
+  const { logits } = await session.run(feeds, ["logits"]);
+  const rows = Array.from(logits!.data as Float32Array, Number);
+  await session.release();
+  return rows.slice(-rows.length / TOKENS.length);
+}
+
+async function ourLogits(folder: string): Promise<number[]> {
+  const directory = await prepareCached({ file: folder, target: "f32", cache: join(work, "cache"), now: Date.now() });
+  const runner = await createNativeRunner(await openPrepared(directory), { slots: 1, slotLength: 32, threads: 1 });
+  const logits = [...(await runner.prefill(0, Int32Array.from(TOKENS), 0, true))!];
+  await runner.release();
+  return logits;
+}
+
+describe("the weights of an exported model", () => {
+  // f32 but for rounding; f16 in the other graph's activations; int8 in those of the 4-bit one.
+  test.each([
+    ["llama-optimum", 1e-3],
+    ["qwen3-genai-fp16", 0.1],
+    ["qwen2-genai-int4", 0.25],
+  ])("%s: our logits are the exported graph's", async (name, tolerance) => {
+    const [theirs, ours] = await Promise.all([exportedLogits(name), ourLogits(join(FOLDER, name))]);
+    expect(ours).toHaveLength(theirs.length);
+    const spread = Math.sqrt(theirs.reduce((sum, value) => sum + value ** 2, 0) / theirs.length);
+    const worst = Math.max(...theirs.map((value, i) => Math.abs(value - ours[i]!)));
+    expect(spread).toBeGreaterThan(1);
+    expect(worst).toBeLessThan(tolerance);
+  });
+
+  test("a tensor that would be left out, or whose file is missing, is refused by name", async () => {
+    const copy = (name: string, change: (bytes: Buffer) => Buffer): string => {
+      const folder = join(work, name);
+      cpSync(join(FOLDER, "qwen3-genai-fp16"), folder, { recursive: true });
+      const file = join(folder, "onnx/model.onnx");
+      writeFileSync(file, change(readFileSync(file)));
+      return folder;
+    };
+    const replaced = (from: string, to: string) => (bytes: Buffer) =>
+      Buffer.from(bytes.toString("latin1").replaceAll(from, to), "latin1");
+    const unknown = copy("unknown", replaced("MatMul", "MatNul"));
+    await expect(ourLogits(unknown)).rejects.toThrow(
+      '"model.layers.0.attn.q_proj.MatNul.weight" (type 10) in a way that isn\'t known',
+    );
+    const strange = copy("strange", replaced("/mlp/up_proj/MatMul", "/mlp/up_prof/MatMul"));
+    await expect(ourLogits(strange)).rejects.toThrow("blk.0.ffn_up.weight");
+    const lost = copy("lost", replaced("model.onnx.data", "nodel.onnx.data"));
+    await expect(ourLogits(lost)).rejects.toThrow("nodel.onnx.data");
+  });
+});
+
+test("rows of n bits: zero points packed for each row, the middle where there are none, scales for each block", () => {
+  const f32 = (...values: number[]): Uint8Array => new Uint8Array(Float32Array.from(values).buffer);
+  const floats = (bytes: Uint8Array): number[] => [...new Float32Array(bytes.buffer)];
+  const eight = { rows: 2, columns: 3, bits: 8, block: 16, scaleFormat: "F32", scales: f32(1, 0.5) } as const;
+  const quants = new Uint8Array(32);
+  quants.set([128, 130, 0], 0);
+  quants.set([7, 8, 9], 16);
+  expect(floats(nBitRows({ ...eight, quants, zeros: undefined }))).toEqual([0, 2, -128, -60.5, -60, -59.5]);
+  expect(floats(nBitRows({ ...eight, quants, zeros: Uint8Array.of(128, 7) }))).toEqual([0, 2, -128, 0, 0.5, 1]);
+  // Two blocks of 2 in a row of 4: one byte of zero points a row.
+  const four = { rows: 1, columns: 4, bits: 4, block: 2, scaleFormat: "F32", scales: f32(1, 10) } as const;
+  expect(floats(nBitRows({ ...four, quants: Uint8Array.of(0x98, 0x21), zeros: Uint8Array.of(0x18) }))).toEqual([
+    0, 1, 0, 10,
+  ]);
+});
+
+test("columns become rows, wherever the bytes lie", () => {
+  const shifted = new Uint8Array(13);
+  new DataView(shifted.buffer).setUint16(1, 0x0101, true);
+  [1, 2, 3, 4, 5, 6].forEach((value, i) => new DataView(shifted.buffer).setUint16(1 + 2 * i, value, true));
+  expect([...new Uint16Array(transposed(shifted.subarray(1), 2, 3, 2).buffer)]).toEqual([1, 4, 2, 5, 3, 6]);
+});
