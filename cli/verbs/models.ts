@@ -156,7 +156,8 @@ export async function removeModel(given: string, flags: ModelFlags, shell: Shell
 
 async function missing(name: string, directory: string): Promise<CommandFailed> {
   const known = await storedModels(directory);
-  const near = nearest(name, [...known.map((model) => model.name), ...modelNames]);
+  const others = [...known.map((model) => model.name), ...modelNames].filter((other) => other !== name);
+  const near = modelNames.includes(name) ? undefined : nearest(name, others);
   const hint = near === undefined ? "See: skein models list" : `Did you mean "${near}"?`;
   return new CommandFailed(EXIT.notFound, `No model "${name}" is on this disk. ${hint}`);
 }

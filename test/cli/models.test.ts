@@ -98,6 +98,10 @@ test("what isn't here yet is shown as the catalogue knows it, and once it is her
   expect(await skein(`models pull qwen3-0.6b --data-dir ${dataDir}`)).toMatchObject({ exit: 0 });
   expect(await skein(`models rm qwen3-0.6b --data-dir ${dataDir}`)).toMatchObject({ exit: 0 });
   expect((await show("qwen3-0.6b")).out).toContain("not fetched yet");
+  expect(await skein(`models rm qwen3-0.6b --data-dir ${dataDir}`)).toMatchObject({
+    exit: 4,
+    err: expect.stringContaining("See: skein models list") as string,
+  });
 });
 
 test("the memory of a model that isn't here is estimated well: the one that is pinned and has been converted", async () => {
