@@ -77,7 +77,7 @@ export class ModelStore {
 }
 
 /** Runs engine/prepare-main.ts to its end; resolves with the directory that its last line names. */
-function prepare(
+export function prepare(
   gguf: string,
   provider: Provider,
   cache: string,
