@@ -15,7 +15,7 @@ import { type GraphFile, openGraphFile } from "./graph-file.ts";
 import { writeWeights } from "./weights-file.ts";
 
 /** Rises whenever the emitter or the layout changes, so that an older conversion is not taken for a new one. */
-const FORMAT_VERSION = 2;
+const FORMAT_VERSION = 3;
 
 const GRAPH_FILE = "model.onnx";
 const TOKENIZER_FILE = "tokenizer.json";
