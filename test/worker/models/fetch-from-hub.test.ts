@@ -200,6 +200,22 @@ describe("a hub that fails for a while", () => {
     expect(first[2]).toBeGreaterThan(first[1]!);
   });
 
+  test("after the heads of its answers gets pauses too, and three tries without a byte", async () => {
+    const pauses: number[] = [];
+    const pause = async (ms: number): Promise<void> => void pauses.push(ms);
+    const files = new Map([["a.gguf", gguf]]);
+    await using hub = await startRepositoryHub(files, { cutAfter: 0, cuts: 2 });
+    await get("hf:someone/model", { hubEndpoint: hub.endpoint, pause });
+    expect(pauses).toEqual([1_000, 2_000]);
+    await rm(dataDir, { recursive: true });
+    await using worse = await startRepositoryHub(files, { cutAfter: 0, cuts: 3 });
+    await expect(get("hf:someone/model", { hubEndpoint: worse.endpoint, pause })).rejects.toMatchObject({
+      code: "UNAVAILABLE",
+      message: expect.not.stringContaining("wheel") as string,
+    });
+    expect(pauses).toEqual([1_000, 2_000, 1_000, 2_000]);
+  });
+
   test("and then for good keeps what has come inside a shard for the next call", async () => {
     const { contents } = makeTinyRepository("qwen3", { shards: 2 });
     const shard = contents.get("model-00001-of-00002.safetensors")!;

@@ -51,6 +51,7 @@ export async function startRepositoryHub(
     response.writeHead(206, { "content-range": `bytes ${from}-${end - 1}/${bytes.length}` });
     const body = bytes.subarray(Number(from), end);
     if (to !== "" || body.length <= cutAfter || cutsLeft-- <= 0) return void response.end(body);
+    response.flushHeaders();
     return void response.write(body.subarray(0, cutAfter), () => response.destroy());
   });
   await new Promise<void>((listening) => server.listen(0, "127.0.0.1", listening));
