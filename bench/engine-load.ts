@@ -3,7 +3,13 @@
  * engine/benchmark.ts measures. argv: provider, directory, threads, tokens, the parent's clock at the start (ms since the epoch). Prints one
  * JSON line.
  */
-import { BENCHMARK_SLOT_LENGTH, BENCHMARK_SLOTS, type EngineFigures, measureEngine } from "../engine/benchmark.ts";
+import {
+  BENCHMARK_SLOT_LENGTH,
+  BENCHMARK_SLOTS,
+  BENCHMARK_WHOLE,
+  type EngineFigures,
+  measureEngine,
+} from "../engine/benchmark.ts";
 import { startEngine } from "./engine-client.ts";
 
 const MEBIBYTE = 1024 * 1024;
@@ -35,10 +41,15 @@ const messages = [{ role: "user", content: "Could you explain what is dask?" }];
 let firstTokenMs = 0;
 for await (const _ of engine.generate({ messages, maxTokens: 1 })) firstTokenMs ||= Date.now() - Number(startedAt);
 const rssMb = process.memoryUsage.rss() / MEBIBYTE;
-const figures = await measureEngine(engine, loaded, Number(tokens), {
-  now: () => performance.now(),
-  sleep: (ms) => new Promise((resolve) => setTimeout(resolve, ms)),
-});
+const figures = await measureEngine(
+  engine,
+  loaded,
+  { ...BENCHMARK_WHOLE, tokens: Number(tokens) },
+  {
+    now: () => performance.now(),
+    sleep: (ms) => new Promise((resolve) => setTimeout(resolve, ms)),
+  },
+);
 const sample: LoadSample = { ...figures, firstTokenMs, rssMb, peakRssMb: process.resourceUsage().maxRSS / 1024 };
 await engine.close();
 console.log(JSON.stringify(sample));

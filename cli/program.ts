@@ -180,6 +180,7 @@ export function program(done: (verb: Verb) => void): Command {
     )
     .option("--threads <n>", "threads to compute with (default: all processors)", positive)
     .option("--allow-software-gpu", "measure a software adapter (SwiftShader) too")
+    .option("--short", "a few seconds only: to see that it works; figures waver")
     .option("--json", "JSON")
     .action((model: string, flags) =>
       done(async (shell) => (await import("./verbs/bench.ts")).bench(model, flags, shell)),

@@ -12,8 +12,18 @@ export const BENCHMARK_SLOTS = 8;
 export const BENCHMARK_SLOT_LENGTH = 512;
 
 const CROWD = 32;
-/** The crowd arrives within this time, ms. */
-const ARRIVALS_MS = 6_000;
+/** Tokens of a crowd's stream between two looks at the engine. */
+const TOKENS_A_LOOK = 8;
+
+export interface BenchmarkSize {
+  /** How long answers are, at least 8. */
+  readonly tokens: number;
+  /** The crowd arrives within this time, ms. */
+  readonly arrivalsMs: number;
+}
+export const BENCHMARK_WHOLE: BenchmarkSize = { tokens: 48, arrivalsMs: 6_000 };
+/** To see that it works; its figures waver. */
+export const BENCHMARK_SHORT: BenchmarkSize = { tokens: 8, arrivalsMs: 500 };
 
 export interface EngineFigures {
   readonly tokensPerSecond: number;
@@ -25,6 +35,8 @@ export interface EngineFigures {
   /** Tokens that the second turn prefilled, of those that were new. */
   readonly secondTurnPrefilled: number;
   readonly secondTurnNew: number;
+  /** Of that turn's prompt, the share that was found in the cache. */
+  readonly secondTurnCached: number;
   readonly crowdFailed: number;
   /** Gaps between two tokens of one stream. */
   readonly crowdGapP50Ms: number;
@@ -35,6 +47,10 @@ export interface EngineFigures {
   readonly crowdChunkMs: number;
   readonly crowdTokensPerSecond: number;
   readonly crowdFirstTokenP99Ms: number;
+  /** The most at any look: sequences with and without a slot, and the share of the cache that they filled. */
+  readonly crowdRunningMost: number;
+  readonly crowdWaitingMost: number;
+  readonly crowdKvUsageMost: number;
 }
 
 export interface BenchmarkClock {
@@ -49,11 +65,11 @@ interface Run {
   readonly tokens: readonly number[];
 }
 
-/** `tokens`: how long answers are, at least 8. Nothing else may use the engine meanwhile. */
+/** Nothing else may use the engine meanwhile. */
 export async function measureEngine(
   engine: EngineClient,
   { config }: LoadedModel,
-  tokens: number,
+  { tokens, arrivalsMs }: BenchmarkSize,
   { now, sleep }: BenchmarkClock,
 ): Promise<EngineFigures> {
   /** Random ids are as good as text for speed; the first and last tenth of a vocabulary may be special. */
@@ -61,13 +77,14 @@ export async function measureEngine(
     Array.from({ length }, (_, i) => Math.floor(config.vocabulary * (0.1 + 0.8 * prf(seed, i))));
 
   /** Never ends by itself, so that every run has the same length. */
-  async function run(promptTokens: readonly number[], most: number): Promise<Run> {
+  async function run(promptTokens: readonly number[], most: number, look = (): void => {}): Promise<Run> {
     const asked = now();
     const times: number[] = [];
     const said: number[] = [];
     for await (const piece of engine.generate({ promptTokens, maxTokens: most, minTokens: most })) {
       if (piece.tokens.length > 0) times.push(now());
       said.push(...piece.tokens);
+      if (times.length % TOKENS_A_LOOK === 1) look();
     }
     return { asked, times, tokens: said };
   }
@@ -87,20 +104,23 @@ export async function measureEngine(
   const second = await run([...history, ...cold.tokens, ...question], 4);
   const after = await statsOf(engine);
 
+  const looks: Promise<EngineStats>[] = [];
   const crowdBegan = now();
   let failed = 0;
   const crowd = await Promise.all(
     Array.from({ length: CROWD }, async (_, i) => {
-      await sleep(ARRIVALS_MS * prf(5, i));
+      await sleep(arrivalsMs * prf(5, i));
       // Many short ones, some long.
       const length = 8 + Math.floor(300 * prf(6, i) ** 2);
-      return run(prompt(1_000 + i, length), 8 + Math.floor(tokens * prf(7, i))).catch(() => void failed++);
+      const most = 8 + Math.floor(tokens * prf(7, i));
+      return run(prompt(1_000 + i, length), most, () => void looks.push(statsOf(engine))).catch(() => void failed++);
     }),
   );
   const crowdMs = now() - crowdBegan;
   const done = crowd.filter((result) => result !== undefined);
   const gaps = done.flatMap(({ times }) => times.slice(1).map((time, i) => time - times[i]!));
   const end = await statsOf(engine);
+  const seen = await Promise.all(looks);
   return {
     tokensPerSecond: (1_000 * (one.times.length - 1)) / (one.times.at(-1)! - one.times[0]!),
     tokensPerSecondAt8: (1_000 * between) / (until - from),
@@ -110,6 +130,8 @@ export async function measureEngine(
     secondTurnPrefilled: after.prefillTokens - before.prefillTokens,
     // The last token of an answer is never run.
     secondTurnNew: question.length + 1,
+    secondTurnCached:
+      (after.cachedPromptTokens - before.cachedPromptTokens) / (after.promptTokens - before.promptTokens),
     crowdFailed: failed,
     crowdGapP50Ms: quantile(gaps, 0.5),
     crowdGapP99Ms: quantile(gaps, 0.99),
@@ -118,6 +140,9 @@ export async function measureEngine(
     crowdChunkMs: (64 * (end.prefillMs - after.prefillMs)) / (end.prefillTokens - after.prefillTokens),
     crowdTokensPerSecond: (1_000 * done.reduce((sum, { times }) => sum + times.length, 0)) / crowdMs,
     crowdFirstTokenP99Ms: quantile(done.map(firstToken), 0.99),
+    crowdRunningMost: Math.max(...seen.map(({ running }) => running)),
+    crowdWaitingMost: Math.max(...seen.map(({ waiting }) => waiting)),
+    crowdKvUsageMost: Math.max(...seen.map(({ kvUsage }) => kvUsage)),
   };
 }
 

@@ -123,3 +123,8 @@ export const GRAMMARS_MAX = 32;
 
 /** Characters of all formats whose compiled grammars are kept: the worst take 0.2 KB a character. */
 export const GRAMMARS_CHARACTERS_MAX = 262_144;
+
+/** Of the memory that weights leave, for keys and values where nobody says how many slots: the rest is for steps, caches and other programs. */
+export const KV_MEMORY_SHARE = 0.5;
+/** Addresses of a WebAssembly heap, bytes: weights, keys and values share them. */
+export const WASM_HEAP_MAX = 4 * 1024 * 1024 * 1024;

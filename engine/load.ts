@@ -8,8 +8,9 @@ import type { GraphSession, GraphSessionOptions } from "./providers/graph-sessio
 import type { RunnerOptions } from "./providers/kv.ts";
 import type { LoadProgress, LoadSpec, PreparedReference } from "./thread-messages.ts";
 import type { Loaded, LoadedSession } from "./thread.ts";
+import { kvBudget, kvBytesPerToken, slotsWithin } from "./slot-budget.ts";
 import { Tokenizer } from "./tokenizer/tokenizer.ts";
-import type { ProviderName, Runner } from "./types.ts";
+import type { ModelConfig, ProviderName, Runner } from "./types.ts";
 
 /** Best first. */
 export const PROVIDER_ORDER: readonly ProviderName[] = ["webgpu", "native", "wasm"];
@@ -62,10 +63,13 @@ export async function loadModel(
       onProgress({ stage: "tokenizer" });
       const tokenizer = new Tokenizer(model.tokenizer);
       onProgress({ stage: `session (${name})` });
+      const slotLength = Math.min(spec.slotLength, model.positions, model.config.contextLength);
+      const slots = slotsFor(name, model, spec, slotLength);
+      if (slots < spec.slots) notes.push(fewer(slots, spec.slots, slotLength, model.config));
       const runner = await create(model, {
         threads: spec.threads,
-        slots: spec.slots,
-        slotLength: Math.min(spec.slotLength, model.positions, model.config.contextLength),
+        slots,
+        slotLength,
         allowSoftwareGpu: spec.allowSoftwareGpu ?? false,
         onStage: (stage) => onProgress({ stage }),
       });
@@ -77,6 +81,18 @@ export async function loadModel(
   throw new Error(
     `no provider could load the model (${notes.join("; ") || "it is prepared for none that this platform has"})`,
   );
+}
+
+/** As many as the spec says, or as there is memory for. */
+function slotsFor(name: ProviderName, { config, weights }: PreparedModel, spec: LoadSpec, slotLength: number): number {
+  if (spec.memory === undefined) return spec.slots;
+  const budget = kvBudget(name, spec.memory, weights.byteLength);
+  return slotsWithin(budget, slotLength * kvBytesPerToken(config), spec.slots);
+}
+
+function fewer(slots: number, wanted: number, slotLength: number, config: ModelConfig): string {
+  const megabytes = Math.ceil((slotLength * kvBytesPerToken(config)) / 1e6);
+  return `${slots} of ${wanted} slots: each of ${slotLength} tokens takes ${megabytes} MB, and there is no memory for more`;
 }
 
 function checkSpec({ threads, slots, slotLength }: LoadSpec): void {

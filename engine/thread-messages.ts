@@ -23,6 +23,8 @@ export interface LoadSpec {
   readonly slots: number;
   /** Tokens of prompt and answer together. */
   readonly slotLength: number;
+  /** Bytes that are free for weights, keys and values: where so many slots don't fit, there are fewer. Left out: as many as said. */
+  readonly memory?: number;
   /** Take a software adapter (SwiftShader) for a GPU. */
   readonly allowSoftwareGpu?: boolean;
   /** Of a graph: shapes of its inputs, to be run before it serves. */

@@ -24,7 +24,7 @@ export interface LoadOptions {
   readonly device?: Device;
   /** Tokens of prompt and answer together; default 2,048. */
   readonly slotLength?: number;
-  /** Chats that run at a time; default: from this replica's memory. */
+  /** Chats that run at a time; default: as many as this replica's memory allows, 8 at most (`wasm`: 4). */
   readonly slots?: number;
 }
 

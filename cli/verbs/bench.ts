@@ -20,6 +20,7 @@ export interface BenchFlags {
   readonly device?: (typeof PROVIDERS)[number] | "auto";
   readonly threads?: number;
   readonly allowSoftwareGpu?: boolean;
+  readonly short?: boolean;
   readonly json?: boolean;
 }
 
@@ -35,6 +36,7 @@ export async function bench(model: string, flags: BenchFlags, shell: Shell): Pro
       String(threads),
       dataDirOf(flags, shell),
       flags.allowSoftwareGpu === true ? "1" : "0",
+      flags.short === true ? "1" : "0",
     ];
     outcomes.push(await measure(provider, args, shell));
     if (shell.stop.aborted) throw new Interrupted();
@@ -70,6 +72,8 @@ function measure(provider: string, args: readonly string[], shell: Shell): Promi
   });
 }
 
+const percent = (share: number): string => `${(100 * share).toFixed(0)} %`;
+
 const ROWS: readonly (readonly [string, (measured: Measured) => string])[] = [
   ["one chat, tokens/s", ({ figures }) => figures.tokensPerSecond.toFixed(1)],
   ["8 chats together, tokens/s", ({ figures }) => figures.tokensPerSecondAt8.toFixed(1)],
@@ -77,6 +81,7 @@ const ROWS: readonly (readonly [string, (measured: Measured) => string])[] = [
   ["prompts, tokens/s", ({ figures }) => (256_000 / figures.prefill256Ms).toFixed(0)],
   ["first token behind 300, ms", ({ figures }) => figures.coldTurnMs.toFixed(0)],
   ["first token of a second turn, ms", ({ figures }) => figures.secondTurnMs.toFixed(0)],
+  ["  of its prompt in the cache", ({ figures }) => percent(figures.secondTurnCached)],
   ["32 chats at random: failed", ({ figures }) => String(figures.crowdFailed)],
   ["  tokens/s", ({ figures }) => figures.crowdTokensPerSecond.toFixed(1)],
   [
@@ -88,7 +93,12 @@ const ROWS: readonly (readonly [string, (measured: Measured) => string])[] = [
     ({ figures }) => (2 * figures.crowdStepMs + figures.crowdChunkMs).toFixed(0),
   ],
   ["  first token p99, ms", ({ figures }) => figures.crowdFirstTokenP99Ms.toFixed(0)],
+  ["  running/waiting at most", ({ figures }) => `${figures.crowdRunningMost}/${figures.crowdWaitingMost}`],
+  ["  keys and values in use at most", ({ figures }) => percent(figures.crowdKvUsageMost)],
+  ["conversion at the first use, ms", ({ coldConversionMs }) => coldConversionMs.toFixed(0)],
+  ["start to first token after it, ms", ({ startMs }) => startMs.toFixed(0)],
   ["resident memory, MiB", ({ rssMb }) => rssMb.toFixed(0)],
+  ["  over weights, keys and values", ({ rssOver }) => (rssOver === null ? "-" : percent(rssOver))],
 ];
 
 /** Pure: what is printed. */

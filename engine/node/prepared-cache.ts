@@ -63,7 +63,7 @@ export async function prepareCached({
   readonly now: number;
   readonly onProgress?: (progress: CacheProgress) => void;
 }): Promise<string> {
-  const checkpoint = (await openGraphFile(file)) ?? (await openCheckpointFile(file));
+  const checkpoint = await open(file);
   try {
     const sha256 = await hash(checkpoint, (done, total) => onProgress?.({ stage: "hash", done, total }));
     const isPortable = "isPortable" in checkpoint && checkpoint.isPortable;
@@ -86,6 +86,27 @@ export async function prepareCached({
     await checkpoint.close();
   }
 }
+
+/**
+ * The folders under `cache` that hold conversions of `file`, for whichever target and by whichever version of this program; not those
+ * under way. Reads all of it: its content is what tells.
+ */
+export async function preparedCopies(cache: string, file: string): Promise<string[]> {
+  const checkpoint = await open(file);
+  try {
+    const names = await readdir(cache).catch(() => []);
+    if (names.length === 0) return [];
+    const sha256 = await hash(checkpoint, () => undefined);
+    return names
+      .filter((name) => name.startsWith(`${sha256}-`) && /-v\d+$/.test(name))
+      .map((name) => join(cache, name));
+  } finally {
+    await checkpoint.close();
+  }
+}
+
+const open = async (file: string): Promise<CheckpointFile | GraphFile> =>
+  (await openGraphFile(file)) ?? (await openCheckpointFile(file));
 
 /** The hash of a file that is alone; of a folder, that of its files' names and hashes. */
 async function hash(

@@ -85,7 +85,8 @@ function byteLevelKind(metadata: TokenizerMetadata): Kind {
   }
   return {
     spelling: "byte-level",
-    normalizer: null,
+    // GGUF doesn't say it, but Qwen's own tokenizer composes accents before it cuts, and its models have seen no others.
+    normalizer: pre === "qwen2" ? { type: "NFC" } : null,
     pretokenizers: [
       ...preTokenizer,
       { type: "ByteLevel", add_prefix_space: false, trim_offsets: true, use_regex: false },

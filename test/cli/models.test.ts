@@ -1,9 +1,13 @@
 /** `skein models` as a person meets it. */
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
 import { runCommandLine } from "../../cli/command-line.ts";
+import { prepareCached } from "../../engine/node/prepared-cache.ts";
+import { knownModels } from "../../worker/models/catalogue.ts";
+import { parseHubName } from "../../worker/models/hub-listing.ts";
+import { canonicalName } from "../../worker/models/model-url.ts";
 import { makeTinyGguf } from "../support/tiny-gguf.ts";
 import { affineGraph } from "../support/tiny-onnx.ts";
 import { fakeShell } from "./shell.ts";
@@ -11,8 +15,19 @@ import { fakeShell } from "./shell.ts";
 const folder = mkdtempSync(join(tmpdir(), "skein-cli-models-"));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
+const NAMES = [
+  "smollm2-135m-instruct",
+  "all-minilm-l6-v2",
+  "smollm2-360m-instruct",
+  "gemma-3-270m-it",
+  "gemma-3-1b-it",
+  "qwen3-0.6b",
+  "qwen3-1.7b",
+  "llama-3.2-1b-instruct",
+];
+
 async function skein(line: string): Promise<{ exit: number; out: string; err: string }> {
-  const shell = fakeShell({ cwd: folder, dataDirectory: folder });
+  const shell = fakeShell({ cwd: folder, dataDirectory: folder, env: { HF_HOME: join(folder, "hf") } });
   const exit = await runCommandLine(line.split(" "), shell);
   return { exit, out: shell.stdout, err: shell.stderr };
 }
@@ -32,11 +47,13 @@ function put(): string {
 test("listed, shown and removed", async () => {
   const dataDir = put();
   const list = await skein(`models list --data-dir ${dataDir}`);
-  expect(list.out).toMatch(/^hf:someone\/tiny +1\.2 MB +someone\/tiny@0123456789ab$/m);
-  expect(list.out).toMatch(/^smollm2-135m-instruct +- +not fetched yet$/m);
+  expect(list.out).toMatch(/^hf:someone\/tiny +1\.2 MB +- +- +someone\/tiny@0123456789ab$/m);
+  expect(list.out).toMatch(/^smollm2-135m-instruct +98\.4 MB +~237 MB +Apache-2\.0 +not fetched yet$/m);
+  expect(list.out).toMatch(/^gemma-3-1b-it +~806 MB +~1312 MB +Gemma\* +not fetched yet$/m);
+  expect(list.err).toContain("*: the original asks for consent on the hub and for HF_TOKEN");
   expect(JSON.parse((await skein(`models list --json --data-dir ${dataDir}`)).out)).toMatchObject({
-    stored: [{ name: "hf:someone/tiny", bytes: 1_234_567 }],
-    known: ["smollm2-135m-instruct", "all-minilm-l6-v2"],
+    stored: [{ name: "hf:someone/tiny", bytes: 1_234_567, licence: null }],
+    known: NAMES.map((name) => ({ name, licence: expect.any(String) as string })),
   });
   const shown = await skein(`models show hf:someone/tiny --json --data-dir ${dataDir}`);
   expect(JSON.parse(shown.out)).toMatchObject({ architecture: "llama", contextLength: 512, bytesPerToken: 512 });
@@ -45,8 +62,83 @@ test("listed, shown and removed", async () => {
     exit: 4,
     err: expect.stringContaining('Did you mean "hf:someone/tiny"?'),
   });
-  expect(await skein(`models rm hf:someone/tiny --data-dir ${dataDir}`)).toMatchObject({ exit: 0, out: "" });
+  const cache = join(dataDir, "prepared");
+  const file = join(dataDir, "models", "repositories", "ab".repeat(32), "tiny.gguf");
+  for (const target of ["native", "wasm"] as const) await prepareCached({ file, target, cache, now: 0 });
+  const [one] = readdirSync(cache);
+  const others = [one!.replace(/^./, "z"), `${one}.partial-${crypto.randomUUID()}`];
+  for (const other of others) mkdirSync(join(cache, other));
+  expect(await skein(`models rm hf:someone/tiny --data-dir ${dataDir}`)).toMatchObject({
+    exit: 0,
+    out: "",
+    err: expect.stringContaining("Removed hf:someone/tiny and its 2 converted copies.") as string,
+  });
+  expect(readdirSync(cache).toSorted()).toEqual(others.toSorted());
   expect(await skein(`models rm hf:someone/tiny --data-dir ${dataDir}`)).toMatchObject({ exit: 4 });
+});
+
+test("what isn't here yet is shown as the catalogue knows it, and once it is here as its files say", async () => {
+  const dataDir = put();
+  const show = (name: string) => skein(`models show ${name} --data-dir ${dataDir}`);
+  expect((await show("llama-3.2-1b-instruct")).out).toMatch(
+    /not fetched yet\n.*wasm ~\d+ MB\n.*64 KiB.*\n.*Llama 3\.2\n.*meta-llama.*HF_TOKEN.*\n.*~808 MB from hf:bartowski.*\n.*about right/,
+  );
+  expect((await show("all-minilm-l6-v2")).out).toMatch(/91\.3 MB from hf:sentence-transformers.*\n.*is pinned/);
+  const json = await skein(`models show qwen3-0.6b --json --data-dir ${dataDir}`);
+  const source = "hf:Qwen/Qwen3-0.6B-GGUF:Qwen3-0.6B-Q8_0.gguf";
+  expect(JSON.parse(json.out)).toMatchObject({ path: null, source, licence: "Apache-2.0", isPinned: false });
+  expect(await show("qwen3-0.6")).toMatchObject({ exit: 4, err: expect.stringContaining('"qwen3-0.6b"') as string });
+
+  const note = { name: source, bytes: 5_000_000, source: "Qwen/Qwen3-0.6B-GGUF@0123456789ab", file: "tiny.gguf" };
+  writeFileSync(join(dataDir, "models", "repositories", `${"ab".repeat(32)}.json`), JSON.stringify(note));
+  expect((await skein(`models list --data-dir ${dataDir}`)).out).toMatch(
+    /^qwen3-0\.6b +5\.0 MB +~\d+ MB +Apache-2\.0 +Qwen.*@0123456789ab$/m,
+  );
+  for (const name of ["qwen3-0.6b", source]) expect((await show(name)).out, name).toContain("llama, 2 layers");
+  expect(await skein(`models pull qwen3-0.6b --data-dir ${dataDir}`)).toMatchObject({ exit: 0 });
+  expect(await skein(`models rm qwen3-0.6b --data-dir ${dataDir}`)).toMatchObject({ exit: 0 });
+  expect((await show("qwen3-0.6b")).out).toContain("not fetched yet");
+  expect(await skein(`models rm qwen3-0.6b --data-dir ${dataDir}`)).toMatchObject({
+    exit: 4,
+    err: expect.stringContaining("See: skein models list") as string,
+  });
+});
+
+test("what Hugging Face's own tools have is listed and shown, and isn't ours to remove", async () => {
+  const dataDir = mkdtempSync(join(folder, "data-"));
+  const repository = join(folder, "hf", "hub", "models--Qwen--Qwen3-1.7B-GGUF");
+  mkdirSync(join(repository, "snapshots", "c0ffee"), { recursive: true });
+  writeFileSync(join(repository, "snapshots", "c0ffee", "Qwen3-1.7B-Q8_0.gguf"), makeTinyGguf().bytes);
+  mkdirSync(join(repository, "refs"));
+  writeFileSync(join(repository, "refs", "main"), "c0ffee");
+  expect((await skein(`models list --data-dir ${dataDir}`)).out).toMatch(
+    /^qwen3-1\.7b .*Apache-2\.0 +Hugging Face's cache$/m,
+  );
+  for (const name of ["qwen3-1.7b", "hf:Qwen/Qwen3-1.7B-GGUF:Qwen3-1.7B-Q8_0.gguf"]) {
+    const { out } = await skein(`models show ${name} --data-dir ${dataDir}`);
+    expect(out, name).toMatch(
+      /^qwen3-1\.7b: .*\n.*llama, 2 layers[^]*licence: Apache-2\.0\n.*from Hugging Face's cache/,
+    );
+  }
+  expect(await skein(`models rm qwen3-1.7b --data-dir ${dataDir}`)).toMatchObject({ exit: 4 });
+  rmSync(repository, { recursive: true });
+});
+
+test("the memory of a model that isn't here is estimated well: the one that is pinned and has been converted", async () => {
+  const { weights } = knownModels.find(({ name }) => name === "smollm2-135m-instruct")!;
+  // As the planner says of the real file.
+  const planned = { native: 145_564_928, webgpu: 266_773_760, wasm: 572_007_680 };
+  for (const [provider, bytes] of Object.entries(planned)) {
+    const off = Math.abs(weights[provider as keyof typeof planned] / bytes - 1);
+    expect(off, provider).toBeLessThan(0.03);
+  }
+});
+
+test("every name of the catalogue that is one of the hub's is well formed", () => {
+  for (const { name, source, isPinned } of knownModels) {
+    expect(parseHubName(source), name).toBeDefined();
+    expect(canonicalName(name)).toBe(isPinned ? name : source);
+  }
 });
 
 test("a model by URL is shown and removed by any URL of the same content; what names none is refused", async () => {

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { BENCHMARK_SLOT_LENGTH, BENCHMARK_SLOTS, measureEngine } from "../../engine/benchmark.ts";
+import { BENCHMARK_SHORT, BENCHMARK_SLOT_LENGTH, BENCHMARK_SLOTS, measureEngine } from "../../engine/benchmark.ts";
 import { EngineClient } from "../../engine/client.ts";
 import { spawnNodeEngine } from "../../engine/spawn-node.ts";
 
@@ -16,13 +16,19 @@ test(
     const spec = { prepared: {}, provider: "auto", threads: 1 } as const;
     const loaded = await engine.load({ ...spec, slots: BENCHMARK_SLOTS, slotLength: BENCHMARK_SLOT_LENGTH });
     let slept = 0;
-    const figures = await measureEngine(engine, loaded, 8, {
+    const figures = await measureEngine(engine, loaded, BENCHMARK_SHORT, {
       now: () => performance.now(),
       sleep: async (ms) => void (slept += ms),
     });
     await engine.close();
     expect(slept).toBeGreaterThan(0);
     expect(figures).toMatchObject({ crowdFailed: 0, secondTurnPrefilled: 17, secondTurnNew: 17 });
+    // All but what was new, of 332 tokens.
+    expect(figures.secondTurnCached).toBeCloseTo(315 / 332, 5);
+    // They come at once here: eight have slots, the others wait.
+    expect(figures).toMatchObject({ crowdRunningMost: BENCHMARK_SLOTS });
+    expect(figures.crowdWaitingMost).toBeGreaterThan(8);
+    expect(figures.crowdKvUsageMost).toBeLessThanOrEqual(1);
     for (const [name, value] of Object.entries(figures)) {
       expect(value, name).toSatisfy(Number.isFinite);
       if (name !== "crowdFailed") expect(value, name).toBeGreaterThan(0);

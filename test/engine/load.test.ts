@@ -1,9 +1,11 @@
 import { describe, expect, test } from "vitest";
 import { sourceOfBytes } from "../../engine/gguf/source.ts";
+import { KV_MEMORY_SHARE } from "../../engine/limits.ts";
 import { type LoadHost, loadModel } from "../../engine/load.ts";
 import { prepareInMemory } from "../../engine/prepare.ts";
 import { probeProviders } from "../../engine/probe.ts";
 import { gpuFacts } from "../../engine/providers/gpu-device.ts";
+import { kvBytesPerToken } from "../../engine/slot-budget.ts";
 import { createReferenceRunner } from "../../engine/reference/decoder.ts";
 import type { Loaded } from "../../engine/thread.ts";
 import type { LoadSpec } from "../../engine/thread-messages.ts";
@@ -64,6 +66,21 @@ describe("loadModel", () => {
     const { runner } = await loadDecoder({ ...spec, prepared: { native: { model }, wasm: { model } } }, host, ignore);
     expect(runner.provider).toBe("wasm");
     expect(host.tried).toEqual(["wasm"]);
+  });
+
+  test("has fewer slots where memory is short, and says so", async () => {
+    const slotBytes = 64 * kvBytesPerToken(config);
+    const weightBytes = model.weights.byteLength;
+    const load = (memory: number, provider: ProviderName = "native") =>
+      loadDecoder({ ...spec, provider, slots: 4, memory }, hostWith({}), ignore);
+    const roomFor = (slots: number): number => weightBytes + (slots * slotBytes) / KV_MEMORY_SHARE;
+    expect(await load(roomFor(4))).toMatchObject({ runner: { slots: 4 }, notes: [] });
+    const short = await load(roomFor(4) - 1);
+    expect(short.runner.slots).toBe(3);
+    expect(short.notes).toEqual(["3 of 4 slots: each of 64 tokens takes 1 MB, and there is no memory for more"]);
+    expect((await load(0)).runner.slots).toBe(1);
+    // A GPU's memory isn't this machine's.
+    expect((await load(0, "webgpu")).runner.slots).toBe(4);
   });
 
   test("a named provider is taken or refused, never replaced", async () => {

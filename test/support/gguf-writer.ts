@@ -14,8 +14,8 @@ export type GgufValue =
   | { readonly kind: "strings"; readonly value: readonly string[] }
   | { readonly kind: "int32s"; readonly value: readonly number[] };
 
-export type GgufFormat = "F32" | "Q4_1" | "Q8_0";
-const FORMAT_ID: Record<GgufFormat, number> = { F32: 0, Q4_1: 3, Q8_0: 8 };
+export type GgufFormat = "F32" | "Q4_0" | "Q4_1" | "Q8_0";
+const FORMAT_ID: Record<GgufFormat, number> = { F32: 0, Q4_0: 2, Q4_1: 3, Q8_0: 8 };
 
 export interface GgufTensor {
   readonly name: string;
@@ -137,7 +137,7 @@ export function quantise(values: Float32Array, format: GgufFormat): { bytes: Uin
   if (values.length % BLOCK !== 0)
     throw new Error(`${format} needs a multiple of ${BLOCK} elements, not ${values.length}`);
   const blocks = values.length / BLOCK;
-  const blockBytes = format === "Q8_0" ? 2 + BLOCK : 4 + BLOCK / 2;
+  const blockBytes = { Q8_0: 2 + BLOCK, Q4_0: 2 + BLOCK / 2, Q4_1: 4 + BLOCK / 2 }[format];
   const bytes = new Uint8Array(blocks * blockBytes);
   const view = new DataView(bytes.buffer);
   const stored = new Float32Array(values.length);
@@ -152,6 +152,17 @@ export function quantise(values: Float32Array, format: GgufFormat): { bytes: Uin
         const q = scale === 0 ? 0 : Math.max(-127, Math.min(127, Math.round(value / scale)));
         view.setInt8(at + 2 + i, q);
         target[i] = scale * q;
+      });
+    } else if (format === "Q4_0") {
+      // The value that is furthest from zero is exactly -8 scales.
+      const furthest = source.reduce((most, value) => (Math.abs(value) > Math.abs(most) ? value : most), 0);
+      view.setFloat16(at, furthest / -8, true);
+      const scale = view.getFloat16(at, true);
+      source.forEach((value, i) => {
+        const q = scale === 0 ? 8 : Math.max(0, Math.min(15, Math.round(value / scale) + 8));
+        const byte = at + 2 + (i % 16);
+        bytes[byte] = bytes[byte]! | (i < 16 ? q : q << 4);
+        target[i] = scale * (q - 8);
       });
     } else {
       const lowest = source.reduce((least, value) => Math.min(least, value), Infinity);

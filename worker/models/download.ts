@@ -9,8 +9,11 @@ import {
   DOWNLOAD_ATTEMPTS_MAX,
   DOWNLOAD_FRUITLESS_ATTEMPTS_MAX,
   DOWNLOAD_STALL_TIMEOUT_MS,
+  PATIENCE_MAX_MS,
+  PAUSE_FIRST_MS,
   PROGRESS_INTERVAL_MS,
 } from "./limits.ts";
+import { type Asker, asking, PATIENT, type Patience, pauseFor, statusWords } from "./patience.ts";
 import type { FetchProgress, OnProgress } from "./progress.ts";
 import { type Content, openPartial, type PartialFile } from "./verified-file.ts";
 
@@ -23,13 +26,10 @@ export interface RemoteFile {
   readonly server: string;
   readonly label: string;
   readonly stage: FetchProgress["stage"];
-  /** To the head of an answer, ms. */
-  readonly answerTimeoutMs: number;
+  readonly patience: Patience;
 }
 
-export interface DownloadOptions {
-  readonly fetch: typeof globalThis.fetch;
-  readonly now: () => number;
+export interface DownloadOptions extends Asker {
   readonly onProgress: OnProgress;
   readonly signal: AbortSignal;
   /** Where bytes are kept until the file is whole: the same path next time resumes. */
@@ -48,22 +48,27 @@ export async function download(
 ): Promise<void> {
   let fruitless = 0;
   let failure: unknown;
+  // A server that has given something is worth waiting for, whoever else may have it.
+  let { patience } = file;
   for (let attempt = 0; attempt < DOWNLOAD_ATTEMPTS_MAX && fruitless < DOWNLOAD_FRUITLESS_ATTEMPTS_MAX; attempt += 1) {
+    if (fruitless > 0 && patience.again > 0)
+      await pauseFor(options, PAUSE_FIRST_MS * 2 ** (fruitless - 1), options.signal).catch((thrown: unknown) => {
+        throw cancelled(thrown);
+      });
     const partial = await openPartial(options.partial, content, true);
     const before = partial.bytes;
     try {
-      if (!partial.complete) await receive(file, content, partial, options);
+      if (!partial.complete) await receive({ ...file, patience }, content, partial, options);
       if (partial.complete) return await partial.finish(target);
     } catch (thrown) {
       failure = thrown;
       if (options.signal.aborted) throw cancelled(thrown);
       if (thrown instanceof SkeinError || finalFailure(thrown, options.partial) !== undefined) throw thrown;
-      // Never connected: no use in knocking again, another source may be quicker.
-      if (before === 0 && partial.bytes === 0) break;
     } finally {
       await partial.close();
     }
     fruitless = partial.bytes > before ? 0 : fruitless + 1;
+    if (partial.bytes > before) patience = PATIENT;
   }
   throw new SkeinError("UNAVAILABLE", `${file.server} ${reason(failure)}`, { cause: failure });
 }
@@ -76,19 +81,23 @@ async function receive(
   options: DownloadOptions,
 ): Promise<void> {
   const watchdog = new AbortController();
-  const expire = (limit: string) => () => watchdog.abort(new Error(limit));
-  let timer = setTimeout(expire(`gave no answer within ${file.answerTimeoutMs / 1000} s`), file.answerTimeoutMs);
+  const expire = (): void => watchdog.abort(new Error(`sent nothing for ${DOWNLOAD_STALL_TIMEOUT_MS / 1000} s`));
+  let timer: NodeJS.Timeout | undefined;
   try {
     const offset = partial.bytes;
-    const response = await options.fetch(file.url, {
+    const response = await asking(file.patience, options)(file.url, {
       // Fetch leaves a token out where a server sends us on to another host.
       headers: { range: `bytes=${offset}-`, "accept-encoding": "identity", ...file.headers },
       signal: AbortSignal.any([options.signal, watchdog.signal]),
+    }).catch((cause: unknown) => {
+      if (cause instanceof SkeinError || options.signal.aborted) throw cause;
+      throw new SkeinError("UNAVAILABLE", `${file.server} ${reason(cause)}`, { cause });
     });
+    timer = setTimeout(expire, DOWNLOAD_STALL_TIMEOUT_MS);
     const start = startOf(response);
     if (start === undefined || response.body === null) {
       await response.body?.cancel();
-      throw new SkeinError("UNAVAILABLE", `${file.server} answered ${response.status} for ${file.label}`);
+      throw new SkeinError("UNAVAILABLE", `${file.server} ${statusWords(response)} for ${file.label}`);
     }
     // A server that ignores ranges sends everything from the start: what is already here is skipped.
     let skip = offset - start;
@@ -98,7 +107,7 @@ async function receive(
     let reported = began;
     for await (const chunk of response.body) {
       clearTimeout(timer);
-      timer = setTimeout(expire(`sent nothing for ${DOWNLOAD_STALL_TIMEOUT_MS / 1000} s`), DOWNLOAD_STALL_TIMEOUT_MS);
+      timer = setTimeout(expire, DOWNLOAD_STALL_TIMEOUT_MS);
       const skipped = Math.min(skip, chunk.byteLength);
       skip -= skipped;
       await partial.append(chunk.subarray(skipped));
@@ -131,20 +140,20 @@ function reason(failure: unknown): string {
 export function rangesOf(
   file: RemoteFile,
   size: number,
-  { fetch, signal }: { readonly fetch: typeof globalThis.fetch; readonly signal?: AbortSignal | undefined },
+  { signal, ...asker }: Asker & { readonly signal?: AbortSignal | undefined },
 ): ByteSource {
   return {
     size,
     async read(offset, length) {
-      const timeout = AbortSignal.timeout(DOWNLOAD_STALL_TIMEOUT_MS);
+      const timeout = AbortSignal.timeout(PATIENCE_MAX_MS + DOWNLOAD_STALL_TIMEOUT_MS);
       try {
-        const response = await fetch(file.url, {
+        const response = await asking(file.patience, asker)(file.url, {
           headers: { range: `bytes=${offset}-${offset + length - 1}`, "accept-encoding": "identity", ...file.headers },
           signal: signal ? AbortSignal.any([signal, timeout]) : timeout,
         });
         if (response.status !== 206 && response.status !== 200) {
           await response.body?.cancel();
-          throw new SkeinError("UNAVAILABLE", `${file.server} answered ${response.status} for ${file.label}`);
+          throw new SkeinError("UNAVAILABLE", `${file.server} ${statusWords(response)} for ${file.label}`);
         }
         return await firstBytes(response, response.status === 200 ? offset : 0, length, file.server);
       } catch (cause) {

@@ -1,5 +1,5 @@
 /** Turns what the file system throws into an error that says what to do. */
-import { statfs } from "node:fs/promises";
+import { stat, statfs } from "node:fs/promises";
 import { SkeinError } from "../../protocol/errors.ts";
 
 /** `directory` is where we were writing. Errors that more trying or another source can't cure; undefined for all others. */
@@ -48,8 +48,29 @@ export function nextSourceReason(thrown: unknown, dataDir: string): string {
   throw finalFailure(thrown, dataDir) ?? thrown;
 }
 
-/** Throws where the disk of `folder` hasn't room for `bytes` more. */
-export async function requireSpace(bytes: number, folder: string): Promise<void> {
+/** Throws where the disk of `folder` hasn't room for `bytes` more. What has come of a file lies there already and doesn't count. */
+export async function requireSpace(bytes: number, folder: string, freeSpace: FreeSpace = freeOnDisk): Promise<void> {
+  if ((await freeSpace(folder)) < bytes) throw diskFull(folder);
+}
+
+/** Bytes that this user may still write below a folder. */
+export type FreeSpace = (folder: string) => Promise<number>;
+
+const freeOnDisk: FreeSpace = async (folder) => {
   const { bavail, bsize } = await statfs(folder);
-  if (bavail * bsize < bytes) throw diskFull(folder);
+  return bavail * bsize;
+};
+
+/** Bytes of a file; 0 where there is none. */
+export async function sizeOnDisk(path: string): Promise<number> {
+  return stat(path).then(
+    (stats) => stats.size,
+    () => 0,
+  );
+}
+
+/** Throws where the network must not be asked for what isn't here: neither a hub, nor another host, nor pip. */
+export function requireOnline(name: string, { offline = false }: { readonly offline?: boolean }): void {
+  if (offline)
+    throw new SkeinError("UNAVAILABLE", `${name} is not on this disk, and HF_HUB_OFFLINE forbids to fetch it`);
 }

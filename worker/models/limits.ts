@@ -23,8 +23,14 @@ export const PROGRESS_INTERVAL_MS = 200;
 export const HUB_LISTING_MAX = 8 * 1024 * 1024;
 /** For such an answer, ms. */
 export const HUB_LISTING_TIMEOUT_MS = 20_000;
-/** To the head of an answer of a server that a URL names, with its redirects, ms: there is no other source to be quick for. */
-export const URL_ANSWER_TIMEOUT_MS = 20_000;
+/** To the head of an answer of the only server that has what is wanted, with its redirects, ms: there is no other source to be quick for. */
+export const ANSWER_TIMEOUT_MS = 20_000;
+/** Requests after the first one to such a server while it can't be reached, is overloaded or fails: 1 + 2 + 4 + 8 s of pauses. */
+export const ASKED_AGAIN_MAX = 4;
+/** Before the second request, ms; each later pause is twice as long. */
+export const PAUSE_FIRST_MS = 1_000;
+/** For one answer with all its requests and pauses, ms. A server that wants to be left alone for longer (`Retry-After`) is given up. */
+export const PATIENCE_MAX_MS = 120_000;
 /** Redirects in a row from such a server: one to a store of files, perhaps one for a renamed path, and room. */
 export const URL_REDIRECTS_MAX = 5;
 /** Of a file that a URL names, bytes: some times the largest GGUF files there are. */

@@ -3,7 +3,7 @@
  * Applications name models and workers fetch them, so a URL reaches only hosts that whoever runs the worker has listed.
  */
 import { SkeinError } from "../../protocol/errors.ts";
-import { HUB_ENDPOINT } from "./catalogue.ts";
+import { findHubModel, HUB_ENDPOINT } from "./catalogue.ts";
 import { parseHubName } from "./hub-listing.ts";
 import { MODEL_URL_MAX } from "./limits.ts";
 
@@ -24,11 +24,11 @@ const FORM = "https://host/path/model.gguf#sha256=<64 hexadecimal digits>";
 export const isModelUrl = (name: string): boolean => /^https?:/i.test(name);
 
 /**
- * The one name by which a model is known: a URL of a file in the hub is the hub's own name of it, any other URL is spelt as browsers
+ * The one name by which a model is known: a URL of a file in the hub is the hub's own name of it, so is a short name for one, any other URL is spelt as browsers
  * would; other names are themselves. Throws `INVALID_ARGUMENT` for a URL that names no model.
  */
 export function canonicalName(name: string, hubEndpoint: string = HUB_ENDPOINT): string {
-  if (!isModelUrl(name)) return name;
+  if (!isModelUrl(name)) return findHubModel(name)?.hub ?? name;
   const url = parse(name);
   return hubNameOf(url, [HUB_ENDPOINT, hubEndpoint]) ?? modelUrlOf(url).name;
 }

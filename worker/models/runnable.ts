@@ -11,6 +11,7 @@ import { rangesOf } from "./download.ts";
 import type { FetchOptions } from "./fetch-repository.ts";
 import { type HubFile, hubFile } from "./hub.ts";
 import { parseHubName } from "./hub-listing.ts";
+import type { Patience } from "./patience.ts";
 
 /**
  * `folder` has what came before the weights; `weights` is the first file of them, `name` what the user called the model. Throws
@@ -21,10 +22,11 @@ export async function assertRunnable(
   weights: HubFile,
   name: string,
   options: FetchOptions,
+  patience: Patience,
 ): Promise<void> {
   const { file, repository } = weights.hub;
   if (file.endsWith(".gguf"))
-    return assertRunnableGguf(rangesOf(hubFile(weights, options), weights.bytes, options), repository);
+    return assertRunnableGguf(rangesOf(hubFile(weights, options, patience), weights.bytes, options), repository);
   try {
     if (/\.onnx/.test(file)) {
       // Who names the file wants the graph as it is.

@@ -4,7 +4,7 @@
  */
 import { readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
-import { catalogue, type CatalogueRepository } from "./catalogue.ts";
+import { catalogue, type CatalogueRepository, findHubModel } from "./catalogue.ts";
 import { wholeFiles } from "./file-store.ts";
 import { entryFile, parseHubName } from "./hub-listing.ts";
 import { parseModelUrl } from "./model-url.ts";
@@ -23,6 +23,9 @@ type Note = Omit<StoredModel, "path"> & { readonly file: string | undefined };
 const repositories = (dataDir: string): string => join(dataDir, "models", "repositories");
 /** What a file has that a URL named. Another URL of the same content adds nothing: it is found by its hash. */
 type FileNote = Pick<StoredModel, "name" | "source">;
+
+/** What is known by a name of the hub is listed by its name in the catalogue, where it has one. */
+const shortName = (name: string): string => findHubModel(name)?.name ?? name;
 
 /** Every model that is whole, by name. */
 export async function storedModels(dataDir: string): Promise<StoredModel[]> {
@@ -46,7 +49,7 @@ export async function storedModels(dataDir: string): Promise<StoredModel[]> {
     if (!/^[0-9a-f]{64}\.json$/.test(entry)) continue;
     const note = JSON.parse(await readFile(join(repositories(dataDir), entry), "utf8")) as Note;
     const path = join(repositories(dataDir), entry.slice(0, -".json".length), note.file ?? "");
-    found.push({ name: note.name, path, bytes: note.bytes, source: note.source });
+    found.push({ name: shortName(note.name), path, bytes: note.bytes, source: note.source });
   }
   return found.toSorted((a, b) => (a.name < b.name ? -1 : 1));
 }
@@ -81,10 +84,10 @@ async function writeNote(path: string, note: Note | FileNote): Promise<void> {
 export async function findStored(dataDir: string, name: string): Promise<StoredModel | undefined> {
   const url = parseModelUrl(name);
   const path = url && join(wholeFiles(dataDir), `${url.sha256}.${url.extension}`);
-  return (await storedModels(dataDir)).find((model) => model.name === name || model.path === path);
+  return (await storedModels(dataDir)).find((model) => model.name === shortName(name) || model.path === path);
 }
 
-/** Removes a model from the disk; false where there is none of that name. What was converted from it stays usable until it is removed too. */
+/** Removes a model from the disk; false where there is none of that name. Not what was converted from it. */
 export async function removeStored(dataDir: string, name: string): Promise<boolean> {
   const stored = await findStored(dataDir, name);
   if (stored === undefined) return false;

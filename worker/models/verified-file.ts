@@ -4,9 +4,10 @@
  */
 import { createHash, type Hash } from "node:crypto";
 import { createReadStream } from "node:fs";
-import { type FileHandle, mkdir, open, rename, rm, stat } from "node:fs/promises";
+import { type FileHandle, mkdir, open, rename, rm } from "node:fs/promises";
 import { dirname } from "node:path";
 import { SkeinError } from "../../protocol/errors.ts";
+import { sizeOnDisk } from "./failure.ts";
 
 /** What is accepted. Hubs name large files by their SHA-256, small ones as git names its blobs: by the SHA-1 of a head and the bytes. */
 export type Content = { readonly bytes: number } & ({ readonly sha256: string } | { readonly gitBlob: string });
@@ -18,9 +19,9 @@ function hasherOf(content: Content): Hash {
   return "sha256" in content ? createHash("sha256") : createHash("sha1").update(`blob ${content.bytes}\0`);
 }
 
-/** SHA-256 of a whole file, hex. */
-export async function hashFile(path: string): Promise<string> {
-  const hash = createHash("sha256");
+/** Hash of a whole file, hex: its SHA-256, or of the kind that `content` is known by. */
+export async function hashFile(path: string, content?: Content): Promise<string> {
+  const hash = content === undefined ? createHash("sha256") : hasherOf(content);
   for await (const chunk of createReadStream(path)) hash.update(chunk as Buffer);
   return hash.digest("hex");
 }
@@ -87,17 +88,10 @@ export class PartialFile {
 /** Opens `path` for appending. With `resume`, what an earlier attempt left counts (and is hashed); else it starts empty. */
 export async function openPartial(path: string, content: Content, resume: boolean): Promise<PartialFile> {
   await mkdir(dirname(path), { recursive: true });
-  const left = resume ? await sizeOf(path) : 0;
+  const left = resume ? await sizeOnDisk(path) : 0;
   const kept = left <= content.bytes ? left : 0;
   const file = await open(path, kept > 0 ? "r+" : "w");
   const hash = hasherOf(content);
   if (kept > 0) for await (const chunk of createReadStream(path, { end: kept - 1 })) hash.update(chunk as Buffer);
   return new PartialFile(file, hash, path, content, kept);
-}
-
-async function sizeOf(path: string): Promise<number> {
-  return stat(path).then(
-    (stats) => stats.size,
-    () => 0,
-  );
 }

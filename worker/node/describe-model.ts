@@ -2,8 +2,10 @@
 import { openCheckpointFile } from "../../engine/node/checkpoint-file.ts";
 import { openGraphFile } from "../../engine/node/graph-file.ts";
 import { type TextTask, textTaskOf } from "../../engine/graph-model.ts";
+import { kvBytesPerToken } from "../../engine/slot-budget.ts";
 import type { ValueFacts } from "../../engine/tensor.ts";
 import { SkeinError } from "../../protocol/errors.ts";
+import type { Weights } from "../models/about.ts";
 
 interface LanguageModelFacts {
   readonly kind: "language model";
@@ -14,6 +16,8 @@ interface LanguageModelFacts {
   readonly vocabulary: number;
   /** Bytes of keys and values that a token takes in a slot. */
   readonly bytesPerToken: number;
+  /** Bytes of weights in memory, by provider. */
+  readonly weights: Weights;
   /** Whether it knows turns of a chat. */
   readonly hasChatTemplate: boolean;
 }
@@ -44,16 +48,22 @@ export async function describeModel(path: string): Promise<ModelFacts> {
 async function decoderFacts(path: string): Promise<LanguageModelFacts> {
   const file = await openCheckpointFile(path);
   try {
-    const { preparation } = await file.plan({ target: "f32" });
-    const { architecture, layers, kvHeads, headDim, contextLength, vocabulary } = preparation.config;
+    const { preparation } = await file.plan({ target: "native" });
+    const bytesFor = async (target: "webgpu" | "wasm"): Promise<number> =>
+      (await file.plan({ target })).preparation.layout.byteLength;
+    const { architecture, layers, contextLength, vocabulary } = preparation.config;
     return {
       kind: "language model",
       architecture,
       layers,
       contextLength,
       vocabulary,
-      // Keys and values, f32.
-      bytesPerToken: layers * kvHeads * headDim * 2 * 4,
+      bytesPerToken: kvBytesPerToken(preparation.config),
+      weights: {
+        native: preparation.layout.byteLength,
+        webgpu: await bytesFor("webgpu"),
+        wasm: await bytesFor("wasm"),
+      },
       hasChatTemplate: preparation.tokenizer.chatTemplate !== undefined,
     };
   } finally {

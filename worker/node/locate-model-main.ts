@@ -7,7 +7,7 @@ import { isAbsolute, relative } from "node:path";
 import { OUTSIDE, SkeinError } from "../../protocol/errors.ts";
 import type { Failed, LocateModel, Ready } from "../../protocol/local.ts";
 import { startedByParent } from "../../protocol/node/parent.ts";
-import { findModel } from "../models/catalogue.ts";
+import { modelNames } from "../models/catalogue.ts";
 import { isModelUrl } from "../models/model-url.ts";
 import { ensureModel } from "./ensure-model.ts";
 
@@ -18,9 +18,9 @@ async function locate({ name, dataDir, appDir }: LocateModel): Promise<string | 
   // A worker that joined may not make this machine fetch what it likes.
   if (name.startsWith("hf:") || isModelUrl(name)) return null;
   const path = await ensureModel(name, { dataDir });
-  if (findModel(name) !== undefined) return path;
   // A tab reads one file, and makes the graph itself; a repository is many.
   if (!path.endsWith(".gguf") || (await stat(path)).isDirectory()) return null;
+  if (modelNames.includes(name)) return path;
   const inside = relative(await realpath(appDir), path);
   return inside.startsWith("..") || isAbsolute(inside) ? null : path;
 }

@@ -5,12 +5,12 @@
  */
 import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
-import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { SkeinError } from "../../protocol/errors.ts";
 import type { LocatedModel } from "../../protocol/local.ts";
 import { findModel } from "../models/catalogue.ts";
+import { preparedFolder } from "./data-directory.ts";
 import { LAST_WORDS_MAX } from "./limits.ts";
 
 type Provider = "webgpu" | "native" | "wasm";
@@ -29,7 +29,7 @@ export class ModelStore {
 
   constructor(dataDir: string) {
     this.#dataDir = dataDir;
-    this.folder = join(dataDir, "prepared");
+    this.folder = preparedFolder(dataDir);
   }
 
   async locate(name: string, provider: Provider, onProgress: (doing: string) => void): Promise<LocatedModel> {
@@ -77,7 +77,7 @@ export class ModelStore {
 }
 
 /** Runs engine/prepare-main.ts to its end; resolves with the directory that its last line names. */
-function prepare(
+export function prepare(
   gguf: string,
   provider: Provider,
   cache: string,

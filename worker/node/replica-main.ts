@@ -52,6 +52,7 @@ const engines = new ReplicaEngineHost({
     return { directory: model.directory };
   },
   spawn: () => spawnNodeEngine(),
+  freeMemory: () => process.availableMemory(),
   after: platform.after,
   onProgress: (text) => replica.progress(text),
   onLoaded: (slots) => replica.limitFromEngine(slots),

@@ -16,10 +16,10 @@ import { ENGINES_MAX } from "../../protocol/limits.ts";
 import type { ReplicaOptions, LocatedModel } from "../../protocol/local.ts";
 
 /**
- * Chats at a time when nobody says: a slot of 2,048 tokens of a 135M model is 94 MB. `native` takes memory as slots fill, `wasm` at once
- * and from 4 GiB that the weights share.
+ * Chats at a time at most, when nobody says: fewer where memory is short. A slot of 2,048 tokens of a 135M model is 94 MB. `native` takes
+ * memory as slots fill, `wasm` at once and from 4 GiB that the weights share.
  */
-const SLOTS_DEFAULT: Readonly<Record<ProviderName, number>> = { native: 8, webgpu: 8, wasm: 4 };
+const SLOTS_MOST: Readonly<Record<ProviderName, number>> = { native: 8, webgpu: 8, wasm: 4 };
 /** Calls of a graph at a time when nobody says: they are put together into runs. */
 const GRAPH_CALLS_DEFAULT = 64;
 /** Nodes that a line of the log names. */
@@ -33,6 +33,8 @@ export interface EngineHostParts {
   locate(name: string, provider: ProviderName): Promise<LocatedModel>;
   open(model: LocatedModel, provider: ProviderName): Promise<LoadSpec["prepared"][ProviderName]>;
   spawn(): EngineThread;
+  /** Bytes that this machine has free now; absent where that can't be known. */
+  freeMemory?(): number;
   after(ms: number, callback: () => void): () => void;
   onProgress(text: string): void;
   onLoaded(slots: number): void;
@@ -94,6 +96,12 @@ export class ReplicaEngineHost implements EngineHost {
     this.#reports = (await Promise.all(asked)).flat();
   }
 
+  /** What the replica was given, else what the machine has; where neither is known, only `wasm` has an end. */
+  #memory(): number {
+    const { options, freeMemory } = this.#parts;
+    return options.spec.memory > 0 ? options.spec.memory : (freeMemory?.() ?? Infinity);
+  }
+
   async #candidates(request: ModelRequest): Promise<readonly ProviderName[]> {
     const { options, available } = this.#parts;
     const device = request.device === "auto" ? options.device : request.device;
@@ -118,8 +126,9 @@ export class ReplicaEngineHost implements EngineHost {
           prepared: { [provider]: reference },
           provider,
           threads: Math.max(1, Math.floor(options.spec.cpus)),
-          slots: request.slots ?? SLOTS_DEFAULT[provider],
+          slots: request.slots ?? SLOTS_MOST[provider],
           slotLength: request.slotLength,
+          ...(request.slots === undefined ? { memory: this.#memory() } : {}),
           allowSoftwareGpu: options.allowSoftwareGpu,
           ...(request.warmUp === undefined ? {} : { warmUp: request.warmUp }),
         },

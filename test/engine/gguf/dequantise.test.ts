@@ -46,7 +46,7 @@ test.each(CASES.filter(({ format }) => isBlockFormat(format)))(
   },
 );
 
-test.each(["F32", "Q8_0", "Q4_1"] as const)("%s: what a writer stored is read back exactly", (format) => {
+test.each(["F32", "Q8_0", "Q4_0", "Q4_1"] as const)("%s: what a writer stored is read back exactly", (format) => {
   fc.assert(
     fc.property(values(64), (floats) => {
       const { bytes, values: stored } = quantise(floats, format);

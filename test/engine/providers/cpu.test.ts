@@ -31,6 +31,7 @@ const wasm = (threads: number) => (prepared: PreparedModel) => createWasmRunner(
 const PROVIDERS: readonly Provider[] = [
   { name: "native, F32 file", format: "F32", target: "native", load: native(1), tolerance: 1e-3 },
   { name: "native, Q4_1 and Q8_0 file", format: "Q4_1", target: "native", load: native(2), tolerance: 1.5 },
+  { name: "native, Q4_0 and Q8_0 file", format: "Q4_0", target: "native", load: native(1), tolerance: 1.5 },
   { name: "native, Q8_0 file", format: "Q8_0", target: "native", load: native(1), tolerance: 1.5 },
   { name: "native, Q4_1 file as f32", format: "Q4_1", target: "f32", load: native(1), tolerance: 1e-3 },
   { name: "wasm, F32 file", format: "F32", target: "wasm", load: wasm(1), tolerance: 1e-3 },

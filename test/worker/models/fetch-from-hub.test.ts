@@ -1,61 +1,24 @@
-import { createHash } from "node:crypto";
+import { execFile } from "node:child_process";
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
-import { createServer } from "node:http";
-import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { fetchModel, type FetchModelOptions } from "../../../worker/models/fetch-model.ts";
 import { parseHubName } from "../../../worker/models/hub-listing.ts";
 import { removeStored, storedModels } from "../../../worker/models/stored-models.ts";
 import { makeTinyGguf } from "../../support/tiny-gguf.ts";
 import { makeTinyRepository } from "../../support/tiny-repository.ts";
-import { deadEndpoint, noPython } from "./sources.ts";
-
-const COMMIT = "0123456789abcdef0123456789abcdef01234567";
-const TOKEN = "hf_secret";
+import { COMMIT, startRepositoryHub, TOKEN } from "./repository-hub.ts";
+import { deadEndpoint, noPython, noPause } from "./sources.ts";
 
 let dataDir: string;
 beforeEach(async () => void (dataDir = await mkdtemp(join(tmpdir(), "skein-hub-"))));
 afterEach(() => rm(dataDir, { recursive: true, force: true }));
 
 const get = (name: string, options: Partial<FetchModelOptions>) =>
-  fetchModel(name, { dataDir, fetch, run: noPython, now: () => performance.now(), ...options });
-
-/** A hub with one repository, `someone/model`, which names large files by their SHA-256 and small ones as git does. */
-async function startHub(files: ReadonlyMap<string, Uint8Array>, { isPrivate = false } = {}) {
-  const asked: string[] = [];
-  const isLarge = (name: string): boolean => /\.(gguf|safetensors)$/.test(name);
-  const entry = ([path, bytes]: [string, Uint8Array]): object => {
-    const oid = createHash("sha1").update(`blob ${bytes.length}\0`).update(bytes).digest("hex");
-    const lfs = { oid: createHash("sha256").update(bytes).digest("hex"), size: bytes.length };
-    return { type: "file", path, size: bytes.length, oid, ...(isLarge(path) ? { lfs } : {}) };
-  };
-  const server = createServer((request, response) => {
-    const { range, authorization } = request.headers;
-    asked.push(`${request.url}${range === undefined ? "" : ` ${range}`}`);
-    const answer = (value: unknown): void => void response.end(JSON.stringify(value));
-    if (isPrivate && authorization !== `Bearer ${TOKEN}`) return void response.writeHead(401).end();
-    if (request.url === "/api/models/someone/model/revision/main") return answer({ sha: COMMIT });
-    if (request.url === `/api/models/someone/model/tree/${COMMIT}?recursive=true`)
-      return answer([{ type: "directory", path: "onnx", size: 0 }, ...[...files].map(entry)]);
-    const bytes = files.get(request.url!.replace(`/someone/model/resolve/${COMMIT}/`, ""));
-    if (bytes === undefined) return void response.writeHead(404).end();
-    const [, from, to] = /^bytes=(\d+)-(\d*)$/.exec(range ?? "bytes=0-")!;
-    const end = to === "" ? bytes.length : Math.min(bytes.length, Number(to) + 1);
-    response.writeHead(206, { "content-range": `bytes ${from}-${end - 1}/${bytes.length}` });
-    response.end(bytes.subarray(Number(from), end));
-  });
-  await new Promise<void>((listening) => server.listen(0, "127.0.0.1", listening));
-  return {
-    asked,
-    endpoint: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
-    async [Symbol.asyncDispose]() {
-      server.closeAllConnections();
-      await new Promise((closed) => server.close(closed));
-    },
-  };
-}
+  fetchModel(name, { dataDir, fetch, run: noPython, now: () => performance.now(), pause: noPause, ...options });
 
 const gguf = makeTinyGguf().bytes;
 
@@ -84,7 +47,7 @@ describe("a repository", () => {
       ["README.md", Buffer.from("x")],
       ["pytorch_model.bin", Buffer.from("y")],
     ] as const);
-    await using hub = await startHub(files, { isPrivate: true });
+    await using hub = await startRepositoryHub(files, { isPrivate: true });
     const options = { hubEndpoint: hub.endpoint, hubToken: TOKEN };
     const { path } = await get("hf:someone/model", options);
     expect((await readdir(path)).toSorted()).toEqual([...contents.keys()].toSorted());
@@ -101,10 +64,10 @@ describe("a repository", () => {
   });
 
   test("of one GGUF file is that file; of several, one must be named", async () => {
-    await using hub = await startHub(new Map([["a.gguf", gguf]]));
+    await using hub = await startRepositoryHub(new Map([["a.gguf", gguf]]));
     const { path } = await get("hf:someone/model", { hubEndpoint: hub.endpoint });
     expect(new Uint8Array(await readFile(path))).toEqual(new Uint8Array(gguf));
-    await using more = await startHub(
+    await using more = await startRepositoryHub(
       new Map([
         ["a.gguf", gguf],
         ["sub/b.gguf", gguf],
@@ -129,7 +92,7 @@ describe("a repository", () => {
       ["onnx/model_q4.onnx", text("small graph")],
       ["README.md", text("x")],
     ]);
-    await using hub = await startHub(files);
+    await using hub = await startRepositoryHub(files);
     const { path } = await get("hf:someone/model", { hubEndpoint: hub.endpoint });
     expect((await readdir(path)).toSorted()).toEqual(["config.json", "onnx", "tokenizer.json"]);
     expect((await readdir(join(path, "onnx"))).toSorted()).toEqual(["model.onnx", "model.onnx_data"]);
@@ -144,7 +107,7 @@ describe("a repository", () => {
   test("of ONNX that is a language model's which can't be run is refused before its weights, unless its file is named", async () => {
     const config = new Uint8Array(Buffer.from('{"architectures": ["MambaForCausalLM"]}'));
     const graph = new Uint8Array(Buffer.from("graph"));
-    await using hub = await startHub(
+    await using hub = await startRepositoryHub(
       new Map([
         ["config.json", config],
         ["onnx/model.onnx", graph],
@@ -163,7 +126,7 @@ describe("a repository", () => {
   test("that can't be run is refused before a byte of its weights is fetched", async () => {
     const { contents } = makeTinyRepository("llama");
     contents.set("config.json", new Uint8Array(Buffer.from('{"architectures": ["MambaForCausalLM"]}')));
-    await using hub = await startHub(contents);
+    await using hub = await startRepositoryHub(contents);
     await expect(get("hf:someone/model", { hubEndpoint: hub.endpoint })).rejects.toMatchObject({
       code: "UNIMPLEMENTED",
       message: expect.stringContaining('"MambaForCausalLM" is not supported') as string,
@@ -172,7 +135,7 @@ describe("a repository", () => {
 
     const foreign = Buffer.concat([gguf, Buffer.alloc(8 * 1024 * 1024)]);
     foreign.write("mamba", foreign.indexOf("llama"));
-    await using other = await startHub(new Map([["x.gguf", new Uint8Array(foreign)]]));
+    await using other = await startRepositoryHub(new Map([["x.gguf", new Uint8Array(foreign)]]));
     await expect(get("hf:someone/model", { hubEndpoint: other.endpoint })).rejects.toMatchObject({
       code: "UNIMPLEMENTED",
     });
@@ -182,7 +145,7 @@ describe("a repository", () => {
   });
 
   test("that needs a token, is missing, or isn't reached: what to do", async () => {
-    await using hub = await startHub(new Map([["a.gguf", gguf]]), { isPrivate: true });
+    await using hub = await startRepositoryHub(new Map([["a.gguf", gguf]]), { isPrivate: true });
     const failed = (name: string, options: Partial<FetchModelOptions>) =>
       get(name, options).catch((error: unknown) => error);
     expect(await failed("hf:someone/model", { hubEndpoint: hub.endpoint })).toMatchObject({
@@ -200,7 +163,7 @@ describe("a repository", () => {
 
   test("with other content than its hash is refused", async () => {
     const files = new Map([["a.gguf", gguf]]);
-    await using hub = await startHub(files);
+    await using hub = await startRepositoryHub(files);
     const fetchWrong: typeof fetch = async (url, init) => {
       const response = await fetch(url, init);
       const range = new Headers(init?.headers).get("range");
@@ -213,6 +176,83 @@ describe("a repository", () => {
       "not the expected one",
     );
   });
+});
+
+describe("a hub that fails for a while", () => {
+  test("is asked again, listing and files; a cut inside a shard goes on there", async () => {
+    const { contents } = makeTinyRepository("qwen3", { shards: 2 });
+    const troubles = [{ status: 503 }, { status: 429, headers: { "retry-after": "7" } }];
+    await using hub = await startRepositoryHub(contents, { troubles, cutAfter: 20_000, cuts: 2 });
+    const pauses: number[] = [];
+    const pause = async (ms: number): Promise<void> => void pauses.push(ms);
+    const { path } = await get("hf:someone/model", { hubEndpoint: hub.endpoint, pause });
+    for (const [name, bytes] of contents)
+      expect(new Uint8Array(await readFile(join(path, name)))).toEqual(new Uint8Array(bytes));
+    expect(pauses).toEqual([1_000, 7_000]);
+    const first = hub.asked
+      .filter((url) => url.includes("00001-of-00002"))
+      .map((url) => Number(/(\d+)-$/.exec(url)?.[1]));
+    expect(first).toHaveLength(3);
+    expect(first[0]).toBe(0);
+    expect(first[1]).toBeGreaterThan(0);
+    expect(first[2]).toBeGreaterThan(first[1]!);
+  });
+
+  test("after the heads of its answers gets pauses too, and three tries without a byte", async () => {
+    const pauses: number[] = [];
+    const pause = async (ms: number): Promise<void> => void pauses.push(ms);
+    const files = new Map([["a.gguf", gguf]]);
+    await using hub = await startRepositoryHub(files, { cutAfter: 0, cuts: 2 });
+    await get("hf:someone/model", { hubEndpoint: hub.endpoint, pause });
+    expect(pauses).toEqual([1_000, 2_000]);
+    await rm(dataDir, { recursive: true });
+    await using worse = await startRepositoryHub(files, { cutAfter: 0, cuts: 3 });
+    await expect(get("hf:someone/model", { hubEndpoint: worse.endpoint, pause })).rejects.toMatchObject({
+      code: "UNAVAILABLE",
+      message: expect.not.stringContaining("wheel") as string,
+    });
+    expect(pauses).toEqual([1_000, 2_000, 1_000, 2_000]);
+  });
+
+  test("and then for good keeps what has come inside a shard for the next call", async () => {
+    const { contents } = makeTinyRepository("qwen3", { shards: 2 });
+    const shard = contents.get("model-00001-of-00002.safetensors")!;
+    const bytesFrom = (asked: readonly string[]) =>
+      asked.filter((url) => url.includes("00001-of-00002")).map((url) => Number(/(\d+)-$/.exec(url)?.[1]));
+    {
+      await using hub = await startRepositoryHub(contents, { cutAfter: 20_000, cuts: 1 });
+      const cutting: typeof fetch = async (url, init) => {
+        const from = Number(/\d+/.exec(new Headers(init?.headers).get("range") ?? "0")![0]);
+        if (from > 0)
+          throw new TypeError("fetch failed", { cause: Object.assign(new Error("x"), { code: "ECONNRESET" }) });
+        return fetch(url, init);
+      };
+      await expect(get("hf:someone/model", { hubEndpoint: hub.endpoint, fetch: cutting })).rejects.toMatchObject({
+        code: "UNAVAILABLE",
+        message: expect.stringContaining("can't be reached (ECONNRESET)") as string,
+      });
+    }
+    await using hub = await startRepositoryHub(contents);
+    await get("hf:someone/model", { hubEndpoint: hub.endpoint });
+    const [from, ...more] = bytesFrom(hub.asked);
+    expect(more).toEqual([]);
+    expect(from).toBeGreaterThan(0);
+    expect(from).toBeLessThan(shard.length);
+    // What was whole isn't asked for again.
+    expect(hub.asked.filter((url) => url.includes("config.json"))).toEqual([]);
+  });
+});
+
+test("two processes that pull one repository pull it once", async () => {
+  const { contents } = makeTinyRepository("llama", { shards: 2 });
+  await using hub = await startRepositoryHub(contents, { delayMs: 200 }); // both are there before the first is done
+  const program = fileURLToPath(new URL("fetch-tiny-main.ts", import.meta.url));
+  const run = () => promisify(execFile)(process.execPath, [program, dataDir, hub.endpoint, "hf:someone/model"]);
+  const [one, two] = await Promise.all([run(), run()]);
+  expect(one.stdout).toBe(two.stdout);
+  const files = hub.asked.filter((url) => url.includes("/resolve/")).map((url) => url.split(" ")[0]);
+  expect(files).toHaveLength(contents.size);
+  expect(new Set(files).size).toBe(contents.size);
 });
 
 test("what Hugging Face's own tools have fetched is used where it lies, if it is whole", async () => {

@@ -10,7 +10,7 @@ import { canonicalName, readModelHosts } from "../../../worker/models/model-url.
 import type { FetchProgress } from "../../../worker/models/progress.ts";
 import { findStored, removeStored, storedModels } from "../../../worker/models/stored-models.ts";
 import { makeTinyGguf } from "../../support/tiny-gguf.ts";
-import { noPython } from "./sources.ts";
+import { noPython, noPause } from "./sources.ts";
 
 const gguf = Buffer.from(makeTinyGguf().bytes);
 const hashOf = (bytes: Buffer): string => createHash("sha256").update(bytes).digest("hex");
@@ -57,7 +57,15 @@ function network(answers: Readonly<Record<string, Answer>>) {
 }
 
 const get = (name: string, options: Partial<FetchModelOptions>) =>
-  fetchModel(name, { dataDir, fetch, run: noPython, now: () => performance.now(), modelHosts: HOSTS, ...options });
+  fetchModel(name, {
+    dataDir,
+    fetch,
+    run: noPython,
+    now: () => performance.now(),
+    pause: noPause,
+    modelHosts: HOSTS,
+    ...options,
+  });
 const failure = (name: string, options: Partial<FetchModelOptions>) =>
   get(name, options).then(
     () => "it was fetched",
@@ -90,6 +98,15 @@ describe("a model by URL", () => {
     expect(await removeStored(dataDir, canonicalName(other))).toBe(true);
     expect(await removeStored(dataDir, NAME)).toBe(false);
     expect(await readdir(join(dataDir, "models", "sha256"))).toEqual([]);
+  });
+
+  test("offline is what is on this disk, and nobody is asked", async () => {
+    const { asked, fetch } = network({ [URL_OF_IT]: serve(gguf) });
+    const forbidden = await failure(NAME, { fetch, offline: true });
+    expect(forbidden).toMatchObject({ code: "UNAVAILABLE", message: says("HF_HUB_OFFLINE forbids to fetch it") });
+    expect(asked).toEqual([]);
+    await get(NAME, { fetch });
+    expect(await get(NAME, { fetch, offline: true })).toEqual({ path: target() });
   });
 
   test("of an ONNX file keeps its ending, which says what it is", async () => {

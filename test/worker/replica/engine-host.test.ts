@@ -16,7 +16,11 @@ const GRAPH: LoadedGraph = {
 const REQUEST: ModelRequest = { name: "./x.onnx", device: "auto", slotLength: 8, slots: undefined };
 
 /** A host whose threads load the graph on every provider but those that fail. */
-function host(failing: Readonly<Record<string, string>> = {}, graph: LoadedGraph = GRAPH) {
+function host(
+  failing: Readonly<Record<string, string>> = {},
+  graph: LoadedGraph = GRAPH,
+  { memory = 0, freeMemory }: { readonly memory?: number; readonly freeMemory?: () => number } = {},
+) {
   const said: string[] = [];
   const specs: LoadSpec[] = [];
   let limit = 0;
@@ -45,11 +49,16 @@ function host(failing: Readonly<Record<string, string>> = {}, graph: LoadedGraph
     };
   };
   const parts: EngineHostParts = {
-    options: { spec: { gpus: 1, cpus: 2.5, replica: "app#D#1" } as never, device: "auto", allowSoftwareGpu: false },
+    options: {
+      spec: { gpus: 1, cpus: 2.5, memory, replica: "app#D#1" } as never,
+      device: "auto",
+      allowSoftwareGpu: false,
+    },
     available: async () => ["webgpu", "native"],
     locate: async () => ({ kind: "prepared", directory: "/x" }),
     open: async () => ({ directory: "/x" }),
     spawn,
+    ...(freeMemory && { freeMemory }),
     after: () => () => {},
     onProgress: () => {},
     onLoaded: (slots) => void (limit = slots),
@@ -80,4 +89,19 @@ test("a GPU that computes wrongly is passed over, and its reason told", async ()
   expect((await engines.load(REQUEST)).provider).toBe("native");
   expect(specs.map(({ provider }) => provider)).toEqual(["webgpu", "native"]);
   expect(said).toEqual([`warn webgpu: ${wrong}`]);
+});
+
+test("memory is the replica's option, else the machine's; who says how many slots gets them", async () => {
+  const freeMemory = (): number => 5_000;
+  const specOf = async (given: { readonly memory?: number; readonly freeMemory?: () => number }, slots?: number) => {
+    const { host: engines, specs } = host({}, GRAPH, given);
+    await engines.load({ ...REQUEST, slots });
+    return specs[0]!;
+  };
+  expect(await specOf({ memory: 1_000, freeMemory })).toMatchObject({ slots: 8, memory: 1_000 });
+  expect(await specOf({ freeMemory })).toMatchObject({ slots: 8, memory: 5_000 });
+  expect(await specOf({})).toMatchObject({ slots: 8, memory: Infinity });
+  const said = await specOf({ memory: 1_000, freeMemory }, 3);
+  expect(said).toMatchObject({ slots: 3 });
+  expect(said).not.toHaveProperty("memory");
 });
