@@ -9,7 +9,6 @@ import { engineOptionsOf, refuseFields, samplingFields, type EngineOptions } fro
 import { textFormat, textFormatAsked } from "./structured-output.ts";
 import type { Tool, ToolChoice, ToolFormat } from "./tool-style.ts";
 
-const { temperature, top_p, top_k, min_p, repetition_penalty, seed, stream, model, user } = samplingFields;
 const part = z.looseObject({ type: z.string(), text: z.string().optional() });
 const content = z.union([z.string(), z.array(part)], "expected a text or a list of content parts");
 const item = z.looseObject({
@@ -24,7 +23,7 @@ const item = z.looseObject({
 type Item = z.output<typeof item>;
 
 const responseSchema = z.looseObject({
-  ...{ temperature, top_p, top_k, min_p, repetition_penalty, seed, stream, model, user },
+  ...samplingFields,
   input: z.union([z.string(), z.array(item).min(1)], "expected a text or a list of items"),
   instructions: text,
   max_output_tokens: whole(1),
