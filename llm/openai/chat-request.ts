@@ -5,7 +5,7 @@ import { OPENAI_CHOICES_MAX } from "../../protocol/limits.ts";
 import type { Ask } from "./choices.ts";
 import { ApiError, invalid, unsupported } from "./errors.ts";
 import { flag, read, text, whole } from "./fields.ts";
-import { refuseFields, engineOptionsOf, samplingFields, wantsUsage } from "./sampling.ts";
+import { refuseFields, refuseOthers, engineOptionsOf, samplingFields, wantsUsage } from "./sampling.ts";
 import { grammarAskedBy, responseFormat, structuredFields, type AskedGrammar } from "./structured-output.ts";
 import { toolCallParser } from "./tool-call-parser.ts";
 import { callsFormat, type Tool, type ToolChoice, type ToolFormat, withToolsAsText } from "./tool-style.ts";
@@ -73,12 +73,16 @@ const ELSEWHERE = {
   audio: "this server answers in text.",
   prediction: "this server doesn't take predictions.",
   web_search_options: "this server doesn't search the web.",
+  store: "this server keeps no answers.",
 };
+/** Values of fields that mean nothing else here. */
+const FINE = { service_tier: ["auto", "default"] };
 
 /** Throws a 400 that names the field which is wrong or can't be honoured. */
 export function readChat(body: unknown, format: ToolFormat, chance: () => number): ChatAsk {
   const fields = read(chatSchema, body);
   refuseFields(fields, ELSEWHERE);
+  refuseOthers(fields, FINE);
   const includeUsage = wantsUsage(fields);
   if (fields.top_logprobs != null && fields.logprobs !== true)
     throw invalid("top_logprobs", "it is only allowed when 'logprobs' is true.");

@@ -1,7 +1,9 @@
 /** Responses in OpenAI's form: one object, or a series of named events that build it up. Pure but for what the choices are. */
+import type { ChosenScore } from "../../engine/index.ts";
 import { jsonHead, STREAM_HEAD, type Answer } from "./answer.ts";
 import type { ReplyFacts } from "./chat-reply.ts";
 import { newId, type AnswerEvent, type Choices, type Surroundings } from "./choices.ts";
+import { chatLogprobs } from "./logprobs.ts";
 import type { ResponseAsk } from "./response-request.ts";
 
 interface MessageItem {
@@ -21,7 +23,12 @@ interface CallItem {
 }
 type Status = "in_progress" | "completed" | "incomplete";
 
-const outputText = (text: string): object => ({ type: "output_text", text, annotations: [], logprobs: [] });
+const outputText = (text: string, scores: readonly ChosenScore[] = []): object => ({
+  type: "output_text",
+  text,
+  annotations: [],
+  logprobs: chatLogprobs(scores).content,
+});
 
 /** The response as far as it is known. */
 function responseOf(ask: ResponseAsk, facts: ReplyFacts, status: Status, output: readonly object[], choices?: Choices) {
@@ -37,6 +44,7 @@ function responseOf(ask: ResponseAsk, facts: ReplyFacts, status: Status, output:
     incomplete_details: status === "incomplete" ? { reason: "max_output_tokens" } : null,
     instructions: fields.instructions ?? null,
     max_output_tokens: fields.max_output_tokens ?? null,
+    max_tool_calls: fields.max_tool_calls ?? null,
     model: facts.model,
     output,
     parallel_tool_calls: fields.parallel_tool_calls ?? true,
@@ -47,6 +55,7 @@ function responseOf(ask: ResponseAsk, facts: ReplyFacts, status: Status, output:
     text: { format: fields.text?.format ?? { type: "text" } },
     tool_choice: fields.tool_choice ?? "auto",
     tools: fields.tools ?? [],
+    top_logprobs: fields.top_logprobs ?? 0,
     top_p: fields.top_p ?? 1,
     truncation: "disabled",
     usage:
@@ -76,16 +85,27 @@ export async function* wholeResponse(
 ): Answer {
   const output: object[] = [];
   let said = "";
+  let scores: ChosenScore[] = [];
+  /** Of tokens whose text is held back: it may be a call's. */
+  let held: ChosenScore[] = [];
   let end: End | undefined;
   const message = (status: Status): void => {
     if (said === "" && output.length > 0) return;
-    output.push({ id: newId("msg_", chance), type: "message", role: "assistant", status, content: [outputText(said)] });
+    const content = [outputText(said, scores)];
+    output.push({ id: newId("msg_", chance), type: "message", role: "assistant", status, content });
     said = "";
+    scores = [];
   };
   for await (const next of choices.events()) {
-    if (next.kind === "text") said += next.text;
-    else if (next.kind === "call") {
+    if (next.kind === "text") {
+      held.push(...(next.logprobs ?? []));
+      if (next.text === "") continue;
+      said += next.text;
+      scores.push(...held);
+      held = [];
+    } else if (next.kind === "call") {
       if (said !== "") message("completed");
+      held = [];
       const { id, name, arguments: values } = next;
       output.push({
         id: newId("fc_", chance),
@@ -114,7 +134,9 @@ export async function* streamedResponse(
   const event = (type: string, more: object): string =>
     `event: ${type}\ndata: ${JSON.stringify({ type, sequence_number: number++, ...more })}\n\n`;
   const output: (MessageItem | CallItem)[] = [];
-  let open: { readonly item: MessageItem; text: string; readonly delta: string } | undefined;
+  let open: { readonly item: MessageItem; text: string; scores: ChosenScore[]; readonly delta: string } | undefined;
+  /** Of tokens whose text is held back: it may be a call's. */
+  let held: ChosenScore[] = [];
 
   /** Begins a message and its only part. */
   function* begin(): Generator<string> {
@@ -128,20 +150,21 @@ export async function* streamedResponse(
     const place = { item_id: item.id, output_index: output.length, content_index: 0 };
     yield event("response.output_item.added", { output_index: output.length, item });
     yield event("response.content_part.added", { ...place, part: outputText("") });
-    const delta = `,"item_id":"${item.id}","output_index":${output.length},"content_index":0,"logprobs":[],"delta":`;
+    const delta = `,"item_id":"${item.id}","output_index":${output.length},"content_index":0,"delta":`;
     output.push(item);
-    open = { item, text: "", delta };
+    open = { item, text: "", scores: [], delta };
   }
   function* finish(status: Status): Generator<string> {
     if (open === undefined) return;
-    const { item, text } = open;
+    const { item, text, scores } = open;
     open = undefined;
     const at = output.length - 1;
     const place = { item_id: item.id, output_index: at, content_index: 0 };
-    yield event("response.output_text.done", { ...place, text, logprobs: [] });
-    yield event("response.content_part.done", { ...place, part: outputText(text) });
+    yield event("response.output_text.done", { ...place, text, logprobs: chatLogprobs(scores).content });
+    const part = outputText(text, scores);
+    yield event("response.content_part.done", { ...place, part });
     item.status = status;
-    item.content = [outputText(text)];
+    item.content = [part];
     yield event("response.output_item.done", { output_index: at, item });
   }
   function* call({ id, name, arguments: values }: Extract<AnswerEvent, { kind: "call" }>): Generator<string> {
@@ -171,10 +194,16 @@ export async function* streamedResponse(
   let end: End | undefined;
   for await (const next of choices.events()) {
     if (next.kind === "text") {
+      held.push(...(next.logprobs ?? []));
+      if (next.text === "") continue;
       if (open === undefined) yield* begin();
       open!.text += next.text;
-      yield `event: response.output_text.delta\ndata: {"type":"response.output_text.delta","sequence_number":${number++}${open!.delta}${JSON.stringify(next.text)}}\n\n`;
+      open!.scores.push(...held);
+      const logprobs = held.length === 0 ? "[]" : JSON.stringify(chatLogprobs(held).content);
+      held = [];
+      yield `event: response.output_text.delta\ndata: {"type":"response.output_text.delta","sequence_number":${number++}${open!.delta}${JSON.stringify(next.text)},"logprobs":${logprobs}}\n\n`;
     } else if (next.kind === "call") {
+      held = [];
       yield* finish("completed");
       yield* call(next);
     } else end = next;

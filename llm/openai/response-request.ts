@@ -5,7 +5,7 @@ import type { Ask } from "./choices.ts";
 import { argumentsOf, partsOf, promptOf, toolSchema } from "./chat-request.ts";
 import { ApiError, invalid, unsupported } from "./errors.ts";
 import { flag, read, text, whole } from "./fields.ts";
-import { engineOptionsOf, refuseFields, samplingFields, type EngineOptions } from "./sampling.ts";
+import { engineOptionsOf, refuseFields, refuseOthers, samplingFields, type EngineOptions } from "./sampling.ts";
 import { textFormat, textFormatAsked } from "./structured-output.ts";
 import type { Tool, ToolChoice, ToolFormat } from "./tool-style.ts";
 
@@ -28,6 +28,10 @@ const responseSchema = z.looseObject({
   instructions: text,
   max_output_tokens: whole(1),
   parallel_tool_calls: flag,
+  top_logprobs: whole(0, 20),
+  include: z.array(z.string()).nullish(),
+  /** Of tools that the server runs itself: here are none. */
+  max_tool_calls: whole(1),
   metadata: z.record(z.string(), z.unknown()).nullish(),
   text: z.looseObject({ format: textFormat }).nullish(),
   tools: z.array(z.looseObject({ type: z.string() })).nullish(),
@@ -52,12 +56,16 @@ const STATELESS = {
   conversation: "this server keeps no conversations: send the whole conversation as 'input'.",
   background: "this server keeps no responses.",
   prompt: "this server keeps no prompts.",
+  store: "this server keeps no responses.",
 };
+/** Values of fields that mean nothing else here. */
+const FINE = { truncation: ["disabled"], service_tier: ["auto", "default"] };
 
 /** Throws a 400 that names the field which is wrong or can't be honoured. */
 export function readResponse(body: unknown, format: ToolFormat, chance: () => number): ResponseAsk {
   const fields = read(responseSchema, body);
   refuseFields(fields, STATELESS);
+  refuseOthers(fields, FINE);
   const tools = (fields.tools ?? []).map(toolOf);
   const messages =
     typeof fields.input === "string" ? [{ role: "user", content: fields.input }] : messagesOf(fields.input);
@@ -72,7 +80,7 @@ export function readResponse(body: unknown, format: ToolFormat, chance: () => nu
     {
       answers: 1,
       maxTokens: fields.max_output_tokens ?? undefined,
-      logprobs: undefined,
+      logprobs: logprobsAsked(fields),
       grammar: prompt.grammar?.format,
     },
     chance,
@@ -83,6 +91,10 @@ export function readResponse(body: unknown, format: ToolFormat, chance: () => nu
     fields,
   };
 }
+
+/** Alternatives to each token; undefined: no logprobs at all. */
+const logprobsAsked = ({ top_logprobs: top, include }: ResponseFields): number | undefined =>
+  top ?? (include?.includes("message.output_text.logprobs") === true ? 0 : undefined);
 
 /** Here a function's fields stand beside its type. */
 function toolOf(given: { readonly type: string }, at: number): Tool {

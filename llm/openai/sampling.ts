@@ -100,6 +100,18 @@ export function refuseFields(body: Readonly<Record<string, unknown>>, why: Reado
   }
 }
 
+/** Of fields that are known, the values that this server does justice to; others are refused. */
+export function refuseOthers(
+  body: Readonly<Record<string, unknown>>,
+  fine: Readonly<Record<string, readonly string[]>>,
+): void {
+  for (const [field, values] of Object.entries(fine)) {
+    const value = body[field];
+    if (value == null || (values as readonly unknown[]).includes(value)) continue;
+    throw unsupported(field, `this server takes ${values.map((each) => `"${each}"`).join(" or ")} only.`);
+  }
+}
+
 /** Which stream options make sense without a stream: none, as OpenAI has it. */
 export function wantsUsage(fields: SamplingFields): boolean {
   if (fields.stream_options != null && fields.stream !== true)

@@ -109,6 +109,33 @@ test("a stream builds up text, then a call, and ends with the whole", async () =
   expect(response.output[0]!.id).toBe(series[2]!.item.id);
 });
 
+test("logprobs, whole and streamed, by 'top_logprobs' or 'include'; none of a call's tokens", async () => {
+  const { post, requests } = await start(() => ["So", ":", '<tool_call>{"name":"weather"}</tool_call>']);
+  const ask = { input: "Hi", tools, top_logprobs: 1, max_tool_calls: 3, truncation: "disabled", store: false };
+  const whole = await (await post(PATH, ask)).json();
+  expect(whole).toMatchObject({ top_logprobs: 1, max_tool_calls: 3, truncation: "disabled" });
+  const score = (token: string) => ({ token, logprob: -0.5, bytes: [...Buffer.from(token)] });
+  const listed = (token: string) => ({ ...score(token), top_logprobs: [score(token)] });
+  expect(whole.output[0].content[0]).toEqual({
+    type: "output_text",
+    text: "So:",
+    annotations: [],
+    logprobs: [listed("So"), listed(":")],
+  });
+  const series = await seriesOf(await post(PATH, { ...ask, stream: true }));
+  const deltas = series.filter(({ type }) => type === "response.output_text.delta") as unknown as {
+    readonly logprobs: readonly object[];
+  }[];
+  expect(deltas.flatMap(({ logprobs }) => logprobs)).toEqual([listed("So"), listed(":")]);
+  expect(series.at(-1)!.response.output.map((item) => (item as { content?: object }).content)).toEqual([
+    whole.output[0].content,
+    undefined,
+  ]);
+  await post(PATH, { input: "Hi", include: ["message.output_text.logprobs"] });
+  await post(PATH, { input: "Hi", include: ["reasoning.encrypted_content"] });
+  expect(requests.map(({ logprobs }) => logprobs)).toEqual([1, 1, 0, undefined]);
+});
+
 test("whole with a call; an empty answer is an empty message", async () => {
   const { post } = await start((_, index) => (index === 0 ? ['<tool_call>{"name":"weather"}</tool_call>'] : []));
   expect((await (await post(PATH, { input: "Hi", tools })).json()).output).toMatchObject([
@@ -121,6 +148,11 @@ test.each([
   [{}, "input"],
   [{ input: "a", previous_response_id: "resp_1" }, "previous_response_id"],
   [{ input: "a", background: true }, "background"],
+  [{ input: "a", store: true }, "store"],
+  [{ input: "a", truncation: "auto" }, "truncation"],
+  [{ input: "a", service_tier: "flex" }, "service_tier"],
+  [{ input: "a", top_logprobs: 21 }, "top_logprobs"],
+  [{ input: "a", max_tool_calls: 0 }, "max_tool_calls"],
   [{ input: "a", text: { format: { type: "xml" } } }, "text.format.type"],
   [{ input: "a", text: { format: { type: "json_schema", name: "x" } } }, "text.format.schema"],
   [{ input: "a", tools: [{ type: "web_search" }] }, "tools[0]"],
