@@ -133,6 +133,11 @@ export const OPENAI_RETRY_AFTER_MIN_S = 1;
 export const OPENAI_RETRY_AFTER_MAX_S = 60;
 /** Requests that one replica of a model takes: they wait in its engine, where callers get their turns, and not at the ingress. */
 export const OPENAI_REQUESTS_MAX = 64;
+/**
+ * Requests beyond those, per ingress, that wait for a replica; then clients are told 429. A model of 8 slots with answers of 10 s works that off
+ * in a quarter of an hour: longer than anybody waits.
+ */
+export const OPENAI_QUEUED_MAX = 1_000;
 /** Models of one application. */
 export const OPENAI_MODELS_MAX = 64;
 

@@ -58,6 +58,8 @@ export function apiError(thrown: unknown, requestId: string, prompt = "messages"
     return new ApiError(429, sentence(thrown.message), { code: "rate_limit_exceeded", retryAfter: 1 });
   if (thrown instanceof EngineDeadError)
     return new ApiError(503, `The model's engine ended: ${thrown.message}.`, { code: "engine_dead", retryAfter: 2 });
+  if (thrown instanceof SkeinError && thrown.code === "BACKPRESSURE")
+    return new ApiError(429, thrown.message, { code: "rate_limit_exceeded", retryAfter: 1 });
   if (thrown instanceof SkeinError && thrown.code !== "APPLICATION_ERROR") {
     const { http } = OUTSIDE[thrown.code];
     if (http !== 500)

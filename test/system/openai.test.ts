@@ -190,6 +190,15 @@ describe("the OpenAI API", () => {
     ]);
   });
 
+  it("a wrong API key is told in OpenAI's words, by the ingress itself", async () => {
+    const { text } = await mesh.api("POST", "/api/skein/api-keys", { app: "one", name: "test" });
+    const ask = (key: string) => mesh.fetch("/one/v1/models", { headers: { authorization: `Bearer ${key}` } });
+    await eventually(async () => (await ask("wrong")).status === 401, "the ingress knows of the key");
+    const { error } = JSON.parse((await ask("wrong")).text);
+    expect(error).toMatchObject({ type: "invalid_request_error", code: "invalid_api_key" });
+    expect((await ask(JSON.parse(text).key)).status).toBe(200);
+  });
+
   it("stops the engine when the client leaves a stream", async () => {
     const url = new URL("/llm/v1/chat/completions", await mesh.clientUrl());
     const { deployments } = (await mesh.status()).applications["openai"]!;
