@@ -5,7 +5,14 @@ import { OPENAI_CHOICES_MAX } from "../../protocol/limits.ts";
 import type { Ask } from "./choices.ts";
 import { ApiError, invalid, unsupported } from "./errors.ts";
 import { flag, read, text, whole } from "./fields.ts";
-import { refuseFields, refuseOthers, engineOptionsOf, samplingFields, wantsUsage } from "./sampling.ts";
+import {
+  refuseFields,
+  refuseOthers,
+  engineOptionsOf,
+  samplingFields,
+  usageAsked,
+  type UsageAsked,
+} from "./sampling.ts";
 import { grammarAskedBy, responseFormat, structuredFields, type AskedGrammar } from "./structured-output.ts";
 import { toolCallParser } from "./tool-call-parser.ts";
 import { callsFormat, type Tool, type ToolChoice, type ToolFormat, withToolsAsText } from "./tool-style.ts";
@@ -60,8 +67,7 @@ const chatSchema = z.looseObject({
 export interface ChatAsk {
   readonly asks: readonly Ask[];
   readonly stream: boolean;
-  /** One more chunk with the counts at the end of a stream. */
-  readonly includeUsage: boolean;
+  readonly usage: UsageAsked;
   readonly timings: boolean;
   /** A certain function had to be called: OpenAI ends such an answer with "stop". */
   readonly isForced: boolean;
@@ -74,16 +80,19 @@ const ELSEWHERE = {
   prediction: "this server doesn't take predictions.",
   web_search_options: "this server doesn't search the web.",
   store: "this server keeps no answers.",
+  continue_final_message: "a conversation ends with the assistant's turn to speak.",
+  chat_template: "the model's own is used.",
+  documents: "put them into a message.",
 };
 /** Values of fields that mean nothing else here. */
-const FINE = { service_tier: ["auto", "default"] };
+const FINE = { service_tier: ["auto", "default"], skip_special_tokens: [true], add_generation_prompt: [true] };
 
 /** Throws a 400 that names the field which is wrong or can't be honoured. */
 export function readChat(body: unknown, format: ToolFormat, chance: () => number): ChatAsk {
   const fields = read(chatSchema, body);
   refuseFields(fields, ELSEWHERE);
   refuseOthers(fields, FINE);
-  const includeUsage = wantsUsage(fields);
+  const usage = usageAsked(fields);
   if (fields.top_logprobs != null && fields.logprobs !== true)
     throw invalid("top_logprobs", "it is only allowed when 'logprobs' is true.");
   const modalities = fields["modalities"];
@@ -109,7 +118,7 @@ export function readChat(body: unknown, format: ToolFormat, chance: () => number
   return {
     asks,
     stream: fields.stream === true,
-    includeUsage,
+    usage,
     timings: fields.timings === true,
     isForced: typeof choice === "object",
   };

@@ -6,10 +6,16 @@ import { readMessages } from "./chat-request.ts";
 import { tokenIds } from "./completions.ts";
 import { ApiError, unsupported } from "./errors.ts";
 import { read, text } from "./fields.ts";
+import { refuseFields, refuseOthers } from "./sampling.ts";
 import type { ToolFormat } from "./tool-style.ts";
 
 const tokenizeSchema = z.looseObject({ model: text, prompt: text });
 const detokenizeSchema = z.looseObject({ model: text, tokens: z.union([tokenIds, z.tuple([])], "expected token ids") });
+
+const NOT_HERE = {
+  return_token_strs: "ask /detokenize what ids say.",
+  continue_final_message: "a conversation ends with the assistant's turn to speak.",
+};
 
 type Texts = Pick<EngineModel, "tokenize" | "detokenize">;
 
@@ -20,7 +26,9 @@ export async function* tokenize(
   format: ToolFormat | undefined,
   maxLength: number,
 ): Answer {
-  const { prompt, messages } = read(tokenizeSchema, body);
+  const { prompt, messages, ...others } = read(tokenizeSchema, body);
+  refuseFields(others, NOT_HERE);
+  refuseOthers(others, { add_special_tokens: [prompt != null], add_generation_prompt: [true] });
   if (prompt == null && format === undefined && messages !== undefined)
     throw unsupported("messages", "this model makes embeddings; name a prompt.");
   if (prompt == null && messages === undefined)

@@ -337,18 +337,20 @@ describe("logprobs", () => {
     expect(requests.map(({ logprobs }) => logprobs)).toEqual([2, 2, 0]);
   });
 
-  test("of completions: lists with places, behind the echo", async () => {
+  test("of completions: lists with places; with an echo they would leave the prompt out, and so are refused", async () => {
     const { post } = await start(() => ["ab", "c"]);
-    const ask = { prompt: "xyz", echo: true, logprobs: 1 };
+    const ask = { prompt: "xyz", logprobs: 1 };
     const whole = {
       tokens: ["ab", "c"],
       token_logprobs: [-0.5, -0.5],
       top_logprobs: [{ ab: -0.5 }, { c: -0.5 }],
-      text_offset: [3, 5],
+      text_offset: [0, 2],
     };
     expect((await (await post("/v1/completions", ask)).json()).choices[0].logprobs).toEqual(whole);
     const events = await eventsOf(await post("/v1/completions", { ...ask, stream: true }));
-    const offsets = events.slice(1, 3).map((data) => JSON.parse(data).choices[0].logprobs.text_offset[0]);
-    expect(offsets).toEqual([3, 5]);
+    const offsets = events.slice(0, 2).map((data) => JSON.parse(data).choices[0].logprobs.text_offset[0]);
+    expect(offsets).toEqual([0, 2]);
+    const refused = await post("/v1/completions", { ...ask, echo: true });
+    expect([refused.status, (await refused.json()).error.param]).toEqual([400, "echo"]);
   });
 });
