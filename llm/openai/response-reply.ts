@@ -1,8 +1,9 @@
 /** Responses in OpenAI's form: one object, or a series of named events that build it up. Pure but for what the choices are. */
 import type { ChosenScore } from "../../engine/index.ts";
-import { jsonHead, STREAM_HEAD, type Answer } from "./answer.ts";
+import { BrokenStream, jsonHead, STREAM_HEAD, type Answer } from "./answer.ts";
 import type { ReplyFacts } from "./chat-reply.ts";
 import { newId, type AnswerEvent, type Choices, type Surroundings } from "./choices.ts";
+import type { ApiError } from "./errors.ts";
 import { chatLogprobs } from "./logprobs.ts";
 import type { ResponseAsk } from "./response-request.ts";
 
@@ -10,7 +11,7 @@ interface MessageItem {
   readonly id: string;
   readonly type: "message";
   readonly role: "assistant";
-  status: "in_progress" | "completed" | "incomplete";
+  status: Exclude<Status, "failed">;
   content: readonly object[];
 }
 interface CallItem {
@@ -21,7 +22,7 @@ interface CallItem {
   arguments: string;
   status: "in_progress" | "completed";
 }
-type Status = "in_progress" | "completed" | "incomplete";
+type Status = "in_progress" | "completed" | "incomplete" | "failed";
 
 const outputText = (text: string, scores: readonly ChosenScore[] = []): object => ({
   type: "output_text",
@@ -74,7 +75,7 @@ function responseOf(ask: ResponseAsk, facts: ReplyFacts, status: Status, output:
 }
 
 type End = Extract<AnswerEvent, { kind: "end" }>;
-const statusOf = (end: End): Status => (end.finishReason === "length" ? "incomplete" : "completed");
+const statusOf = (end: End): "completed" | "incomplete" => (end.finishReason === "length" ? "incomplete" : "completed");
 
 /** One JSON object. Says nothing where the request was called off. */
 export async function* wholeResponse(
@@ -123,6 +124,18 @@ export async function* wholeResponse(
   yield JSON.stringify(responseOf(ask, facts, statusOf(end), output, choices));
 }
 
+/** The same events; what breaks them is told in `lastWords`. */
+async function* breaking(
+  events: AsyncIterable<AnswerEvent>,
+  lastWords: BrokenStream["lastWords"],
+): AsyncGenerator<AnswerEvent, void, undefined> {
+  try {
+    yield* events;
+  } catch (error) {
+    throw new BrokenStream(error, lastWords);
+  }
+}
+
 /** Named events, numbered; a text's pieces are put together without serialising the rest again. */
 export async function* streamedResponse(
   choices: Choices,
@@ -154,7 +167,7 @@ export async function* streamedResponse(
     output.push(item);
     open = { item, text: "", scores: [], delta };
   }
-  function* finish(status: Status): Generator<string> {
+  function* finish(status: "completed" | "incomplete"): Generator<string> {
     if (open === undefined) return;
     const { item, text, scores } = open;
     open = undefined;
@@ -191,8 +204,13 @@ export async function* streamedResponse(
   const response = responseOf(ask, facts, "in_progress", []);
   yield event("response.created", { response });
   yield event("response.in_progress", { response });
+  const failed = ({ message, code, param }: ApiError): string => {
+    if (open !== undefined) Object.assign(open.item, { status: "incomplete", content: [outputText(open.text)] });
+    const broken = { ...responseOf(ask, facts, "failed", output), error: { code: "server_error", message } };
+    return event("error", { code, message, param }) + event("response.failed", { response: broken });
+  };
   let end: End | undefined;
-  for await (const next of choices.events()) {
+  for await (const next of breaking(choices.events(), failed)) {
     if (next.kind === "text") {
       held.push(...(next.logprobs ?? []));
       if (next.text === "") continue;

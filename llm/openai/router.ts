@@ -1,5 +1,5 @@
 /** OpenAI's routes. Finds the model that a request names, and passes on what the model answers, wherever it runs. */
-import { Hono } from "hono";
+import { Hono, type Context as HonoContext } from "hono";
 import { OPENAI_BODY_MAX } from "../../protocol/limits.ts";
 import type { Context } from "../../serve/context.ts";
 import type { DeploymentHandle } from "../../serve/handle.ts";
@@ -9,6 +9,7 @@ import type { Surroundings } from "./choices.ts";
 import { ApiError, apiError, invalid } from "./errors.ts";
 import { LoadedModel } from "./loading.ts";
 import { ENDPOINTS, ModelServer, type Endpoint, type ModelCard, type ModelSettings } from "./model-server.ts";
+import { parseWithSeed } from "./seeds.ts";
 import { REAL } from "./surroundings.ts";
 
 /** A model as the routes see it. */
@@ -74,15 +75,18 @@ class Routes {
 
   #routes(): Hono<Env> {
     const app = new Hono<Env>({ getPath });
-    for (const endpoint of Object.keys(ENDPOINTS) as Endpoint[])
+    for (const endpoint of Object.keys(ENDPOINTS) as Endpoint[]) {
       app.post(pathOf(endpoint), (c) => this.#post(endpoint, c.req.raw, c.env.ctx));
+      app.all(pathOf(endpoint), notAllowed("POST"));
+    }
     app.get("/v1/models", (c) => c.json({ object: "list", data: [...this.#models.values()].map(cardOf) }));
     app.get("/v1/models/:id{.+}", (c) => {
-      const id = decodeURIComponent(c.req.param("id"));
+      const id = c.req.param("id");
       const model = this.#models.get(id);
       if (model !== undefined) return c.json(cardOf(model));
       throw notFound(`Unable to find ${id}. ${this.#available()}`);
     });
+    app.all("/v1/models/:id{.+}?", notAllowed("GET"));
     // What a person sees who opens the address.
     app.get("/", (c) => c.text(`The OpenAI API is at /v1. ${this.#available()}\n`));
     app.notFound((c) => {
@@ -175,6 +179,14 @@ export class OpenAIModel {
 
 const notFound = (message: string): ApiError => new ApiError(404, message, { param: "model", code: "model_not_found" });
 
+/** The path is known, and the method isn't its. */
+const notAllowed = (allowed: string) => (c: HonoContext<Env>) => {
+  const message = `Not allowed to ${c.req.method} on ${c.req.path}: it takes ${allowed}.`;
+  const answer = failed(new ApiError(405, message, { code: "method_not_allowed" }));
+  answer.headers.set("allow", allowed);
+  return answer;
+};
+
 const pathOf = (endpoint: Endpoint): string => (endpoint.endsWith("tokenize") ? `/${endpoint}` : `/v1/${endpoint}`);
 
 /** Behind whatever the application is mounted at. */
@@ -199,7 +211,7 @@ async function readBody(request: Request): Promise<Readonly<Record<string, unkno
     throw new ApiError(413, `The body has more than ${OPENAI_BODY_MAX} bytes.`, { code: "request_too_large" });
   let body: unknown;
   try {
-    body = JSON.parse(text);
+    body = parseWithSeed(text);
   } catch (error) {
     throw new ApiError(400, `The body is not valid JSON: ${error instanceof Error ? error.message : String(error)}`, {
       code: "invalid_json",

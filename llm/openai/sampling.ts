@@ -4,6 +4,7 @@ import { choiceSeed, type GenerateRequest, type GrammarFormat, type SamplingPara
 import { OPENAI_LABEL_MAX, OPENAI_TOKENS_MAX } from "../../protocol/limits.ts";
 import { invalid, unsupported } from "./errors.ts";
 import { between, flag, text, whole } from "./fields.ts";
+import { engineSeed } from "./seeds.ts";
 
 /** A name of the caller's: the engine keeps it with what it remembers of prompts. */
 const label = z.string().max(OPENAI_LABEL_MAX).nullish();
@@ -14,7 +15,7 @@ export const samplingFields = {
   model: text,
   temperature: between(0, 2),
   top_p: between(0, 1),
-  seed: z.number().int("expected a whole number").nullish(),
+  seed: z.number().int("expected a whole number of at most 64 bits").nullish(),
   presence_penalty: between(-2, 2),
   frequency_penalty: between(-2, 2),
   logit_bias: z
@@ -64,8 +65,7 @@ export function engineOptionsOf(
   { answers, maxTokens, logprobs, grammar }: Wanted,
   chance: () => number,
 ): readonly EngineOptions[] {
-  // The engine's seeds are not negative.
-  const seed = fields.seed == null ? Math.floor(chance() * 2 ** 48) : Math.abs(fields.seed) % 2 ** 52;
+  const seed = fields.seed == null ? Math.floor(chance() * 2 ** 48) : engineSeed(fields.seed);
   refuseFields(fields, NOT_HERE);
   const { user, cache_salt: cacheSalt } = fields;
   const stop = fields.stop == null ? [] : typeof fields.stop === "string" ? [fields.stop] : fields.stop;

@@ -1,6 +1,7 @@
 import { afterEach, describe, expect, test } from "vitest";
 import { choiceSeed, EngineFullError, PromptTooLongError } from "../../../engine/index.ts";
 import { runtime } from "../../../serve/runtime.ts";
+import { engineSeed } from "../../../llm/openai/seeds.ts";
 import { eventsOf, start, type Script } from "./bench.ts";
 
 afterEach(() => void delete runtime().engine);
@@ -82,7 +83,7 @@ describe("a chat in one piece", () => {
         presencePenalty: 1,
         frequencyPenalty: -1,
         logitBias: { 5: 10 },
-        seed: 3,
+        seed: engineSeed(-3),
       },
       minTokens: 3,
       caller: "someone",

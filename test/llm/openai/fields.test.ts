@@ -75,6 +75,29 @@ describe.each(Object.entries(ENDPOINTS))("%s", (path, fine) => {
   });
 });
 
+test("any seed of 64 bits is taken to its last digit, and has a stream of its own", async () => {
+  const { post, requests } = await start(() => ["ok"]);
+  const seeds = ["5", "-5", "0", "-1", "-9007199254740991", "9007199254740991"];
+  const long = [
+    "9007199254740993",
+    "9007199254740992",
+    "-9007199254740993",
+    "9223372036854775807",
+    "-9223372036854775808",
+  ];
+  const body = (seed: string): string => `{"prompt":"a","seed":${seed},"metadata":{"seed":7}}`;
+  for (const seed of [...seeds, ...long])
+    expect([seed, (await post("/v1/completions", body(seed))).status]).toEqual([seed, 200]);
+  const used = requests.map(({ sampling }) => sampling!.seed!);
+  expect(new Set(used).size).toBe(used.length);
+  expect(used.every((seed) => Number.isSafeInteger(seed) && seed >= 0)).toBe(true);
+  expect([used[0], used[5]]).toEqual([5, Number.MAX_SAFE_INTEGER]);
+  for (const seed of ["9223372036854775808", "-9223372036854775809", "1e30"]) {
+    const answer = await post("/v1/completions", body(seed));
+    expect([answer.status, (await answer.json()).error.param]).toEqual([400, "seed"]);
+  }
+});
+
 test("a stream tells the counts with every chunk where that is asked for", async () => {
   const { post } = await start(() => ["a", "b"]);
   for (const [path, fine] of Object.entries(ENDPOINTS).slice(0, 2)) {

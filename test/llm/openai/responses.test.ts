@@ -136,6 +136,23 @@ test("logprobs, whole and streamed, by 'top_logprobs' or 'include'; none of a ca
   expect(requests.map(({ logprobs }) => logprobs)).toEqual([1, 1, 0, undefined]);
 });
 
+test("an engine that breaks in mid-stream: an error, then the response as failed, without details", async () => {
+  const { post } = await start(() => ["So", "†"]);
+  const series = await seriesOf(await post(PATH, { input: "Hi", stream: true }));
+  const message = expect.stringMatching(/^Internal Server Error \(Request ID: local-\d+\)$/);
+  expect(series.slice(-2)).toMatchObject([
+    { type: "error", code: "internal_error", message, param: null },
+    {
+      type: "response.failed",
+      response: {
+        status: "failed",
+        output: [{ status: "incomplete", content: [{ text: "So" }] }],
+        error: { code: "server_error", message },
+      },
+    },
+  ]);
+});
+
 test("whole with a call; an empty answer is an empty message", async () => {
   const { post } = await start((_, index) => (index === 0 ? ['<tool_call>{"name":"weather"}</tool_call>'] : []));
   expect((await (await post(PATH, { input: "Hi", tools })).json()).output).toMatchObject([

@@ -31,7 +31,8 @@ describe("models", () => {
       status: "loaded",
     });
     expect(await (await get("/v1/models/hf:owner/two")).json()).toEqual(card);
-    expect(await errorOf(await get("/v1/models/none"))).toMatchObject({ status: 404, code: "model_not_found" });
+    for (const id of ["none", "%zz", "%25zz"])
+      expect(await errorOf(await get(`/v1/models/${id}`))).toMatchObject({ status: 404, code: "model_not_found" });
   });
 
   test("unknown ones are not found, whole or streamed, in words that name what there is", async () => {
@@ -76,7 +77,7 @@ describe("models", () => {
 
 describe("requests", () => {
   test("what is no JSON object, too large, or nowhere", async () => {
-    const { post, get } = await start(hello);
+    const { post, get, fetch } = await start(hello);
     expect(await errorOf(await post("/v1/chat/completions", "{"))).toMatchObject({ status: 400, code: "invalid_json" });
     expect(await errorOf(await post("/v1/chat/completions", "[]"))).toMatchObject({
       status: 400,
@@ -89,7 +90,16 @@ describe("requests", () => {
     });
     expect(await (await get("/")).text()).toBe("The OpenAI API is at /v1. Available models: ['tiny'].\n");
     expect(await errorOf(await get("/v1/nothing"))).toMatchObject({ status: 404, code: "unknown_url" });
-    expect(await errorOf(await get("/v1/chat/completions"))).toMatchObject({ status: 404, code: "unknown_url" });
+    for (const [path, method, allow] of [
+      ["/v1/chat/completions", "GET", "POST"],
+      ["/tokenize", "PUT", "POST"],
+      ["/v1/models", "POST", "GET"],
+      ["/v1/models/tiny", "DELETE", "GET"],
+    ] as const) {
+      const answer = await fetch(new Request(`http://localhost${path}`, { method }));
+      expect(answer.headers.get("allow")).toBe(allow);
+      expect(await errorOf(answer)).toMatchObject({ status: 405, code: "method_not_allowed" });
+    }
   });
 
   test("paths count from /v1, wherever the application is mounted", () => {
