@@ -18,11 +18,12 @@ export interface ReplyFacts {
   readonly fingerprint: string;
 }
 
-export const usageOf = ({ promptTokens, cachedTokens, completionTokens }: Usage) => ({
+export const usageOf = ({ promptTokens, cachedTokens, completionTokens, reasoningTokens }: Usage) => ({
   prompt_tokens: promptTokens,
   completion_tokens: completionTokens,
   total_tokens: promptTokens + completionTokens,
   prompt_tokens_details: { cached_tokens: cachedTokens },
+  completion_tokens_details: { reasoning_tokens: reasoningTokens },
 });
 
 /** What each chunk of a stream says of the counts, as the end of its JSON. */
@@ -30,6 +31,9 @@ export const usageField = (asked: UsageAsked, choices: Choices): (() => string) 
   asked === "always"
     ? () => `,"usage":${JSON.stringify(usageOf(choices.usage))}`
     : () => (asked === "end" ? ',"usage":null' : "");
+
+/** By the name that most clients read, and by vLLM's of today. */
+const thoughtOf = (text: string) => ({ reasoning_content: text, reasoning: text });
 
 type End = Extract<AnswerEvent, { kind: "end" }>;
 const finishOf = ({ finishReason }: End, isForced: boolean): string =>
@@ -52,12 +56,13 @@ export async function* wholeChat(choices: Choices, ask: ChatAsk, facts: ReplyFac
     created: facts.created,
     model: facts.model,
     system_fingerprint: facts.fingerprint,
-    choices: answers.map(({ text, calls, scores, end }, index) => ({
+    choices: answers.map(({ thought, text, calls, scores, end }, index) => ({
       index,
       message: {
         role: "assistant",
-        content: calls.length > 0 && text === "" ? null : text,
+        content: (calls.length > 0 || thought !== "") && text === "" ? null : text,
         refusal: null,
+        ...(thought === "" ? {} : thoughtOf(thought)),
         ...(calls.length > 0 ? { tool_calls: calls.map(callOf) } : {}),
       },
       logprobs: ask.asks[index]!.options.logprobs === undefined ? null : chatLogprobs(scores),
@@ -86,7 +91,8 @@ export async function* streamedChat(choices: Choices, ask: ChatAsk, facts: Reply
       yield said.logprobs === undefined
         ? delta + close()
         : `${delta}"logprobs":${JSON.stringify(chatLogprobs(said.logprobs))},"finish_reason":null}]${usage()}}\n\n`;
-    } else if (said.kind === "call") {
+    } else if (said.kind === "thought") yield `${begin},"delta":${JSON.stringify(thoughtOf(said.text))},${close()}`;
+    else if (said.kind === "call") {
       const at = `${begin},"delta":{"tool_calls":[{"index":${said.call},`;
       yield `${at}"id":"${said.id}","type":"function","function":{"name":${JSON.stringify(said.name)},"arguments":""}}]},${close()}`;
       yield `${at}"function":{"arguments":${JSON.stringify(said.arguments)}}}]},${close()}`;

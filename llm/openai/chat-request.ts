@@ -29,6 +29,8 @@ const message = z.looseObject({
   name: text,
   tool_calls: z.array(call).nullish(),
   tool_call_id: text,
+  reasoning_content: text,
+  reasoning: text,
 });
 type MessageFields = z.output<typeof message>;
 
@@ -212,12 +214,14 @@ function messagesOf(messages: readonly MessageFields[]): ChatMessage[] {
         param: `${where}.content`,
         code: "missing_required_parameter",
       });
+    const thought = given.reasoning_content ?? given.reasoning;
     return {
       role: given.role === "developer" ? "system" : given.role,
       content: textOf(given.content, where),
       ...(calls === undefined || calls.length === 0 ? {} : { tool_calls: calls }),
       ...(given.tool_call_id == null ? {} : { tool_call_id: given.tool_call_id }),
       ...(given.name == null ? {} : { name: given.name }),
+      ...(thought == null ? {} : { reasoning_content: thought }),
     };
   });
 }

@@ -7,10 +7,10 @@ import type { ApiError } from "./errors.ts";
 import { chatLogprobs } from "./logprobs.ts";
 import type { ResponseAsk } from "./response-request.ts";
 
-interface MessageItem {
+/** A message, or a thought. */
+interface TextItem {
   readonly id: string;
-  readonly type: "message";
-  readonly role: "assistant";
+  readonly type: "message" | "reasoning";
   status: Exclude<Status, "failed">;
   content: readonly object[];
 }
@@ -31,6 +31,26 @@ const outputText = (text: string, scores: readonly ChosenScore[] = []): object =
   logprobs: chatLogprobs(scores).content,
 });
 
+/** What an item of text is made of. */
+interface TextKind {
+  begin(chance: Pick<Surroundings, "random">): TextItem;
+  /** Its only part. */
+  part(text: string, scores?: readonly ChosenScore[]): object;
+  /** As its events are called. */
+  readonly events: string;
+}
+const begun = { status: "in_progress", content: [] } as const;
+const MESSAGE: TextKind = {
+  begin: (chance) => ({ id: newId("msg_", chance), type: "message", role: "assistant", ...begun }) as TextItem,
+  part: outputText,
+  events: "output_text",
+};
+const THOUGHT: TextKind = {
+  begin: (chance) => ({ id: newId("rs_", chance), type: "reasoning", summary: [], ...begun }) as TextItem,
+  part: (text) => ({ type: "reasoning_text", text }),
+  events: "reasoning_text",
+};
+
 /** The response as far as it is known. */
 function responseOf(ask: ResponseAsk, facts: ReplyFacts, status: Status, output: readonly object[], choices?: Choices) {
   const { fields } = ask;
@@ -50,7 +70,7 @@ function responseOf(ask: ResponseAsk, facts: ReplyFacts, status: Status, output:
     output,
     parallel_tool_calls: fields.parallel_tool_calls ?? true,
     previous_response_id: null,
-    reasoning: { effort: null, summary: null },
+    reasoning: { effort: effortOf(fields), summary: null },
     store: false,
     temperature: fields.temperature ?? 1,
     text: { format: fields.text?.format ?? { type: "text" } },
@@ -66,13 +86,17 @@ function responseOf(ask: ResponseAsk, facts: ReplyFacts, status: Status, output:
             input_tokens: usage.promptTokens,
             input_tokens_details: { cached_tokens: usage.cachedTokens },
             output_tokens: usage.completionTokens,
-            output_tokens_details: { reasoning_tokens: 0 },
+            output_tokens_details: { reasoning_tokens: usage.reasoningTokens },
             total_tokens: usage.promptTokens + usage.completionTokens,
           },
     user: fields.user ?? null,
     metadata: fields.metadata ?? {},
   };
 }
+
+/** As it was given; it is read, and checked, where the model is asked. */
+const effortOf = ({ reasoning }: ResponseAsk["fields"]): unknown =>
+  (reasoning as { readonly effort?: unknown } | null | undefined)?.effort ?? null;
 
 type End = Extract<AnswerEvent, { kind: "end" }>;
 const statusOf = (end: End): "completed" | "incomplete" => (end.finishReason === "length" ? "incomplete" : "completed");
@@ -85,15 +109,15 @@ export async function* wholeResponse(
   chance: Pick<Surroundings, "random">,
 ): Answer {
   const output: object[] = [];
+  let thought = "";
   let said = "";
   let scores: ChosenScore[] = [];
   /** Of tokens whose text is held back: it may be a call's. */
   let held: ChosenScore[] = [];
   let end: End | undefined;
   const message = (status: Status): void => {
-    if (said === "" && output.length > 0) return;
-    const content = [outputText(said, scores)];
-    output.push({ id: newId("msg_", chance), type: "message", role: "assistant", status, content });
+    if (said === "" && (output.length > 0 || thought !== "")) return;
+    output.push({ ...MESSAGE.begin(chance), status, content: [outputText(said, scores)] });
     said = "";
     scores = [];
   };
@@ -104,7 +128,8 @@ export async function* wholeResponse(
       said += next.text;
       scores.push(...held);
       held = [];
-    } else if (next.kind === "call") {
+    } else if (next.kind === "thought") thought += next.text;
+    else if (next.kind === "call") {
       if (said !== "") message("completed");
       held = [];
       const { id, name, arguments: values } = next;
@@ -120,6 +145,10 @@ export async function* wholeResponse(
   }
   if (end === undefined) return;
   message(statusOf(end));
+  if (thought !== "") {
+    const status = output.length === 0 ? statusOf(end) : "completed";
+    output.unshift({ ...THOUGHT.begin(chance), status, content: [THOUGHT.part(thought)] });
+  }
   yield jsonHead();
   yield JSON.stringify(responseOf(ask, facts, statusOf(end), output, choices));
 }
@@ -146,35 +175,32 @@ export async function* streamedResponse(
   let number = 0;
   const event = (type: string, more: object): string =>
     `event: ${type}\ndata: ${JSON.stringify({ type, sequence_number: number++, ...more })}\n\n`;
-  const output: (MessageItem | CallItem)[] = [];
-  let open: { readonly item: MessageItem; text: string; scores: ChosenScore[]; readonly delta: string } | undefined;
+  const output: (TextItem | CallItem)[] = [];
+  let open: { readonly item: TextItem; readonly kind: TextKind; text: string; scores: ChosenScore[] } | undefined;
+  /** Of the open item's deltas, what is the same in all. */
+  let delta = "";
   /** Of tokens whose text is held back: it may be a call's. */
   let held: ChosenScore[] = [];
 
-  /** Begins a message and its only part. */
-  function* begin(): Generator<string> {
-    const item: MessageItem = {
-      id: newId("msg_", chance),
-      type: "message",
-      role: "assistant",
-      status: "in_progress",
-      content: [],
-    };
+  /** Begins an item and its only part. */
+  function* begin(kind: TextKind): Generator<string> {
+    const item = kind.begin(chance);
     const place = { item_id: item.id, output_index: output.length, content_index: 0 };
     yield event("response.output_item.added", { output_index: output.length, item });
-    yield event("response.content_part.added", { ...place, part: outputText("") });
-    const delta = `,"item_id":"${item.id}","output_index":${output.length},"content_index":0,"delta":`;
+    yield event("response.content_part.added", { ...place, part: kind.part("") });
+    delta = `,"item_id":"${item.id}","output_index":${output.length},"content_index":0,"delta":`;
     output.push(item);
-    open = { item, text: "", scores: [], delta };
+    open = { item, kind, text: "", scores: [] };
   }
   function* finish(status: "completed" | "incomplete"): Generator<string> {
     if (open === undefined) return;
-    const { item, text, scores } = open;
+    const { item, kind, text, scores } = open;
     open = undefined;
     const at = output.length - 1;
     const place = { item_id: item.id, output_index: at, content_index: 0 };
-    yield event("response.output_text.done", { ...place, text, logprobs: chatLogprobs(scores).content });
-    const part = outputText(text, scores);
+    const logprobs = kind === MESSAGE ? { logprobs: chatLogprobs(scores).content } : {};
+    yield event(`response.${kind.events}.done`, { ...place, text, ...logprobs });
+    const part = kind.part(text, scores);
     yield event("response.content_part.done", { ...place, part });
     item.status = status;
     item.content = [part];
@@ -205,7 +231,7 @@ export async function* streamedResponse(
   yield event("response.created", { response });
   yield event("response.in_progress", { response });
   const failed = ({ message, code, param }: ApiError): string => {
-    if (open !== undefined) Object.assign(open.item, { status: "incomplete", content: [outputText(open.text)] });
+    if (open !== undefined) Object.assign(open.item, { status: "incomplete", content: [open.kind.part(open.text)] });
     const broken = { ...responseOf(ask, facts, "failed", output), error: { code: "server_error", message } };
     return event("error", { code, message, param }) + event("response.failed", { response: broken });
   };
@@ -214,12 +240,19 @@ export async function* streamedResponse(
     if (next.kind === "text") {
       held.push(...(next.logprobs ?? []));
       if (next.text === "") continue;
-      if (open === undefined) yield* begin();
+      if (open?.kind !== MESSAGE) {
+        yield* finish("completed");
+        yield* begin(MESSAGE);
+      }
       open!.text += next.text;
       open!.scores.push(...held);
       const logprobs = held.length === 0 ? "[]" : JSON.stringify(chatLogprobs(held).content);
       held = [];
-      yield `event: response.output_text.delta\ndata: {"type":"response.output_text.delta","sequence_number":${number++}${open!.delta}${JSON.stringify(next.text)},"logprobs":${logprobs}}\n\n`;
+      yield `event: response.output_text.delta\ndata: {"type":"response.output_text.delta","sequence_number":${number++}${delta}${JSON.stringify(next.text)},"logprobs":${logprobs}}\n\n`;
+    } else if (next.kind === "thought") {
+      if (open === undefined) yield* begin(THOUGHT);
+      open!.text += next.text;
+      yield `event: response.reasoning_text.delta\ndata: {"type":"response.reasoning_text.delta","sequence_number":${number++}${delta}${JSON.stringify(next.text)}}\n\n`;
     } else if (next.kind === "call") {
       held = [];
       yield* finish("completed");
@@ -228,7 +261,7 @@ export async function* streamedResponse(
   }
   if (end === undefined) return;
   const status = statusOf(end);
-  if (output.length === 0) yield* begin();
+  if (output.length === 0) yield* begin(MESSAGE);
   yield* finish(status);
   yield event(`response.${status}`, { response: responseOf(ask, facts, status, output, choices) });
 }

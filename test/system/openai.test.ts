@@ -1,5 +1,5 @@
 /** The OpenAI API in front of real models, through ingress, router and replicas: a tiny random one and the default one. */
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { request } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -8,12 +8,17 @@ import { defaultModelPath } from "../support/default-model.ts";
 import { makeTinyGguf } from "../support/tiny-gguf.ts";
 import { eventually, SystemMesh } from "./mesh.ts";
 
+/** Its prompt says that there is nothing to think about, where it is told so. */
+const THINKS = `{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}{% if add_generation_prompt %}assistant: {% if enable_thinking is false %}<think>\n\n</think>\n\n{% endif %}{% endif %}`;
+
 describe("the OpenAI API", () => {
   let mesh: SystemMesh;
   let folder = "";
   beforeAll(async () => {
     folder = mkdtempSync(join(tmpdir(), "skein-openai-"));
     writeFileSync(join(folder, "tiny.gguf"), makeTinyGguf().bytes);
+    mkdirSync(join(folder, "thinks"));
+    writeFileSync(join(folder, "thinks", "tiny.gguf"), makeTinyGguf({ chatTemplate: THINKS }).bytes);
     mesh = await SystemMesh.start({ appDir: folder, agent: () => ({ device: "native" }) });
     await mesh.deploy([
       {
@@ -31,7 +36,9 @@ describe("the OpenAI API", () => {
         name: "one",
         import_path: "skein/llm:openai",
         route_prefix: "/one",
-        args: { models: [{ source: join(folder, "tiny.gguf"), slot_length: 400, num_gpus: 0, num_cpus: 0.5 }] },
+        args: {
+          models: [{ source: join(folder, "thinks", "tiny.gguf"), slot_length: 400, num_gpus: 0, num_cpus: 0.5 }],
+        },
       },
     ]);
   });
@@ -188,6 +195,29 @@ describe("the OpenAI API", () => {
       404,
       expect.stringContaining("Could not find"),
     ]);
+  });
+
+  it("a model that thinks: its thought apart from its answer, and none where the template is told so", async () => {
+    const ask = (path: string, more: object) =>
+      mesh
+        .fetch(`/one/${path}`, {
+          method: "POST",
+          body: JSON.stringify({ messages: [{ role: "user", content: "Why?" }], ...more }),
+        })
+        .then(({ text }) => JSON.parse(text));
+    const off = { chat_template_kwargs: { enable_thinking: false } };
+    const [on, told, known] = await Promise.all([
+      // A random model thinks what it is made to.
+      ask("v1/chat/completions", { structured_outputs: { regex: "<think>\\n[a-z]{3}\\n</think>\\n\\n[A-Z]{3}" } }),
+      ask("v1/chat/completions", { ...off, max_tokens: 2 }),
+      ask("tokenize", off),
+    ]);
+    expect(on.choices[0].message).toMatchObject({
+      content: expect.stringMatching(/^[A-Z]{3}$/),
+      reasoning_content: expect.stringMatching(/^[a-z]{3}$/),
+    });
+    expect(told.usage.prompt_tokens).toBe(known.count);
+    expect(known.count).toBeGreaterThan(on.usage.prompt_tokens);
   });
 
   it("a wrong API key is told in OpenAI's words, by the ingress itself", async () => {

@@ -40,6 +40,7 @@ describe("a chat in one piece", () => {
         completion_tokens: 3,
         total_tokens: 8,
         prompt_tokens_details: { cached_tokens: 2 },
+        completion_tokens_details: { reasoning_tokens: 0 },
       },
     });
     expect((await two.json()).id).not.toBe(JSON.parse(text).id);
@@ -182,7 +183,7 @@ describe("a chat as a stream", () => {
         `${head}{"index":0,"delta":{"content":"Hel"}${tail}`,
         `${head}{"index":0,"delta":{"content":"lo"}${tail}`,
         `${head}{"index":0,"delta":{},"logprobs":null,"finish_reason":"stop"}],"usage":null}`,
-        `${head}],"usage":{"prompt_tokens":5,"completion_tokens":3,"total_tokens":8,"prompt_tokens_details":{"cached_tokens":2}}}`,
+        `${head}],"usage":{"prompt_tokens":5,"completion_tokens":3,"total_tokens":8,"prompt_tokens_details":{"cached_tokens":2},"completion_tokens_details":{"reasoning_tokens":0}}}`,
         "[DONE]",
       ]
         .map((data) => `data: ${data}\n\n`)
