@@ -17,7 +17,8 @@ import { grammarAskedBy, responseFormat, structuredFields, type AskedGrammar } f
 import { toolCallParser } from "./tool-call-parser.ts";
 import { callsFormat, type Tool, type ToolChoice, type ToolFormat, withToolsAsText } from "./tool-style.ts";
 
-const part = z.looseObject({ type: z.string(), text: z.string().optional() });
+/** Text, or what the assistant said where it refused. */
+export const part = z.looseObject({ type: z.string(), text: z.string().optional(), refusal: z.string().optional() });
 const content = z.union([z.string(), z.array(part)], "expected a text or a list of content parts").nullish();
 const call = z.looseObject({
   id: z.string().optional(),
@@ -42,12 +43,17 @@ export const toolSchema = z.looseObject({
     parameters: z.looseObject({}).nullish(),
   }),
 });
+const namedFunction = z.looseObject({ type: z.literal("function"), function: z.looseObject({ name: z.string() }) });
 const choiceSchema = z.union(
   [
     z.enum(["none", "auto", "required"]),
-    z.looseObject({ type: z.literal("function"), function: z.looseObject({ name: z.string() }) }),
+    namedFunction,
+    z.looseObject({
+      type: z.literal("allowed_tools"),
+      allowed_tools: z.looseObject({ mode: z.enum(["auto", "required"]), tools: z.array(namedFunction).min(1) }),
+    }),
   ],
-  'expected "none", "auto", "required" or {"type":"function","function":{"name":…}}',
+  'expected "none", "auto", "required", {"type":"function","function":{"name":…}} or {"type":"allowed_tools",…}',
 );
 
 const chatSchema = z.looseObject({
@@ -100,8 +106,7 @@ export function readChat(body: unknown, format: ToolFormat, chance: () => number
   const modalities = fields["modalities"];
   if (Array.isArray(modalities) && modalities.some((modality) => modality !== "text"))
     throw unsupported("modalities", "this server answers in text.");
-  const tools = (fields.tools ?? []) as readonly Tool[];
-  const choice = toolChoiceOf(fields.tool_choice, tools);
+  const { tools, choice } = callable(fields);
   const prompt = promptOf(messagesOf(fields.messages), tools, choice, format, {
     onlyOne: fields.parallel_tool_calls === false,
     answer: grammarAskedBy(fields),
@@ -128,14 +133,41 @@ export function readChat(body: unknown, format: ToolFormat, chance: () => number
 
 /** What the engine is given for the conversation of a request that asks for no answer. */
 export function readMessages(body: unknown, format: ToolFormat): PromptInput {
-  const { messages, tools, tool_choice: choice } = read(chatSchema, body);
+  const fields = read(chatSchema, body);
+  const { tools, choice } = callable(fields);
+  return promptOf(messagesOf(fields.messages), tools, choice, format).input;
+}
+
+/** Functions that may be called, and which of them is wanted. */
+export interface Callable {
+  readonly tools: readonly Tool[];
+  readonly choice: ToolChoice | "none";
+}
+
+function callable({ tools, tool_choice: given }: z.output<typeof chatSchema>): Callable {
   const known = (tools ?? []) as readonly Tool[];
-  return promptOf(messagesOf(messages), known, toolChoiceOf(choice, known), format).input;
+  if (given == null || typeof given === "string" || given.type === "function")
+    return { tools: known, choice: toolChoiceOf(given, known) };
+  const { mode, tools: allowed } = given.allowed_tools;
+  return {
+    tools: toolsNamed(
+      known,
+      allowed.map((each) => each.function.name),
+    ),
+    choice: mode,
+  };
+}
+
+/** Of the functions, those that are allowed: the model sees no others. */
+export function toolsNamed(tools: readonly Tool[], names: readonly string[]): readonly Tool[] {
+  const missing = names.find((name) => !tools.some((tool) => tool.function.name === name));
+  if (missing !== undefined) throw invalid("tool_choice", `there is no function '${missing}' in 'tools'.`);
+  return tools.filter((tool) => names.includes(tool.function.name));
 }
 
 /** "none" where no function may be called. */
 function toolChoiceOf(
-  given: z.output<typeof choiceSchema> | null | undefined,
+  given: "none" | "auto" | "required" | z.output<typeof namedFunction> | null | undefined,
   tools: readonly Tool[],
 ): ToolChoice | "none" {
   if (given == null) return tools.length === 0 ? "none" : "auto";
@@ -146,8 +178,7 @@ function toolChoiceOf(
   }
   if (typeof given === "string") return given;
   const { name } = given.function;
-  if (!tools.some((tool) => tool.function.name === name))
-    throw invalid("tool_choice", `there is no function '${name}' in 'tools'.`);
+  toolsNamed(tools, [name]);
   return { name };
 }
 
@@ -231,7 +262,8 @@ function textOf(given: MessageFields["content"], where: string): string {
   if (typeof given === "string") return given;
   return given
     .map((piece, at) => {
-      if (typeof piece.text === "string") return piece.text;
+      const said = piece.text ?? piece.refusal;
+      if (said !== undefined) return said;
       throw unsupported(`${where}.content[${at}]`, `this model reads text only, not '${piece.type}'.`);
     })
     .join("");

@@ -57,9 +57,8 @@ export interface Usage {
   readonly reasoningTokens: number;
 }
 
-/** How long things took, ms; in vLLM's words. */
+/** How long things took, ms; in vLLM's words. The first token's time has the waiting for a slot in it: when that ended, the engine doesn't say. */
 export interface Timings {
-  readonly queue_time_ms: number;
   readonly time_to_first_token_ms: number;
   readonly generation_time_ms: number;
   readonly mean_itl_ms: number;
@@ -91,7 +90,6 @@ export class Choices {
   readonly #answersPerPrompt: number;
   readonly #surroundings: Surroundings;
   readonly #startedAt: number;
-  #acceptedAt = 0;
   #firstAt: number | undefined;
   #lastAt = 0;
   #promptTokens = 0;
@@ -135,7 +133,6 @@ export class Choices {
     const choices = new Choices(asks, outputs, answersPerPrompt, surroundings, startedAt);
     try {
       const prompts = await Promise.all(outputs.map((output) => output.promptTokens));
-      choices.#acceptedAt = surroundings.now();
       choices.#promptTokens = prompts.reduce(
         (sum, { length }, at) => sum + (at % answersPerPrompt === 0 ? length : 0),
         0,
@@ -165,7 +162,6 @@ export class Choices {
     const gaps = Math.max(0, this.#completionTokens - this.#outputs.length);
     const round = (value: number): number => Math.round(value * 100) / 100;
     return {
-      queue_time_ms: round(this.#acceptedAt - this.#startedAt),
       time_to_first_token_ms: round(first - this.#startedAt),
       generation_time_ms: round(generating),
       mean_itl_ms: gaps === 0 ? 0 : round(generating / gaps),

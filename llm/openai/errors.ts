@@ -53,7 +53,9 @@ export function apiError(thrown: unknown, requestId: string, prompt = "messages"
   if (thrown instanceof ApiError) return thrown;
   if (thrown instanceof PromptTooLongError)
     return new ApiError(400, sentence(thrown.message), { param: prompt, code: "context_length_exceeded" });
-  if (thrown instanceof RangeError) return new ApiError(400, sentence(thrown.message), { code: "invalid_value" });
+  // All other fields were checked before.
+  if (thrown instanceof RangeError)
+    return new ApiError(400, sentence(thrown.message), { param: prompt, code: "invalid_value" });
   if (thrown instanceof EngineFullError)
     return new ApiError(429, sentence(thrown.message), { code: "rate_limit_exceeded", retryAfter: 1 });
   if (thrown instanceof EngineDeadError)

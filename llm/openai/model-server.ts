@@ -179,7 +179,7 @@ export class ModelServer {
       id: newId(prefix, this.#surroundings),
       created: this.#seconds(),
       model: this.#settings.id,
-      fingerprint: `fp_skein_${this.#model.provider}`,
+      fingerprint: ["fp_skein", this.#model.provider, this.#model.weights?.slice(0, 12)].filter(Boolean).join("_"),
     };
   }
 

@@ -1,6 +1,7 @@
 /** How the next token is chosen and when an answer ends: from OpenAI's fields (and vLLM's extras) to the engine's names. Pure. */
 import * as z from "zod";
 import { choiceSeed, type GenerateRequest, type GrammarFormat, type SamplingParameters } from "../../engine/index.ts";
+import { LOGIT_BIAS_TOKENS_MAX, STOP_STRING_CHARACTERS_MAX } from "../../engine/limits.ts";
 import { OPENAI_LABEL_MAX, OPENAI_TOKENS_MAX } from "../../protocol/limits.ts";
 import { invalid, unsupported } from "./errors.ts";
 import { between, flag, text, whole } from "./fields.ts";
@@ -8,7 +9,10 @@ import { engineSeed } from "./seeds.ts";
 
 /** A name of the caller's: the engine keeps it with what it remembers of prompts. */
 const label = z.string().max(OPENAI_LABEL_MAX).nullish();
-const stopText = z.string().min(1, "a stop text must not be empty");
+const stopText = z
+  .string()
+  .min(1, "a stop text must not be empty")
+  .max(STOP_STRING_CHARACTERS_MAX, `a stop text has at most ${STOP_STRING_CHARACTERS_MAX} characters`);
 
 /** Fields that chat and completions share. */
 export const samplingFields = {
@@ -20,6 +24,10 @@ export const samplingFields = {
   frequency_penalty: between(-2, 2),
   logit_bias: z
     .record(z.string().regex(/^\d+$/, "expected token ids as keys"), z.number().min(-100).max(100))
+    .refine(
+      (biases) => Object.keys(biases).length <= LOGIT_BIAS_TOKENS_MAX,
+      `expected at most ${LOGIT_BIAS_TOKENS_MAX} tokens`,
+    )
     .nullish(),
   stop: z
     .union([stopText, z.array(stopText).max(4, "expected at most 4 texts")], "expected a text or up to 4 texts")

@@ -220,6 +220,25 @@ describe("the OpenAI API", () => {
     expect(known.count).toBeGreaterThan(on.usage.prompt_tokens);
   });
 
+  it("engines of a mesh are on /metrics; answers say which weights they are of", async () => {
+    const series = (): Promise<string> => mesh.api("GET", "/metrics").then(({ text }) => text);
+    // Of the tests before: workers report every few seconds.
+    await eventually(
+      async () => /^skein_generation_tokens_total\{[^}]*smollm2-135m-instruct[^}]*\} [1-9]/m.test(await series()),
+      "the engine's tokens are counted",
+    );
+    for (const name of ["num_requests_running", "kv_cache_usage_perc", "time_to_first_token_seconds_count"])
+      expect(await series()).toMatch(new RegExp(`^skein_${name}\\{`, "m"));
+    const prints = await Promise.all(
+      ["tiny", "smollm2-135m-instruct"].map(async (model) => {
+        const { text } = await post("completions", { model, prompt: "a", max_tokens: 1 });
+        return JSON.parse(text).system_fingerprint as string;
+      }),
+    );
+    for (const print of prints) expect(print).toMatch(/^fp_skein_native_[0-9a-f]{12}$/);
+    expect(prints[0]).not.toBe(prints[1]);
+  });
+
   it("a wrong API key is told in OpenAI's words, by the ingress itself", async () => {
     const { text } = await mesh.api("POST", "/api/skein/api-keys", { app: "one", name: "test" });
     const ask = (key: string) => mesh.fetch("/one/v1/models", { headers: { authorization: `Bearer ${key}` } });

@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, test } from "vitest";
-import { choiceSeed, EngineFullError, PromptTooLongError } from "../../../engine/index.ts";
+import { choiceSeed, EngineDeadError, EngineFullError, PromptTooLongError } from "../../../engine/index.ts";
 import { runtime } from "../../../serve/runtime.ts";
 import { engineSeed } from "../../../llm/openai/seeds.ts";
 import { eventsOf, start, type Script } from "./bench.ts";
@@ -143,7 +143,6 @@ describe("a chat in one piece", () => {
       prompt_tokens_details: { cached_tokens: 2 },
     });
     expect(Object.keys(answer.timings)).toEqual([
-      "queue_time_ms",
       "time_to_first_token_ms",
       "generation_time_ms",
       "mean_itl_ms",
@@ -296,6 +295,34 @@ describe("what is wrong is told in OpenAI's form", () => {
       expect(error).toEqual({ message: expect.stringMatching(message), type: "invalid_request_error", param, code });
     }
     expect(requests).toHaveLength(param === "stream_options" ? 1 : 0);
+  });
+
+  test("what the assistant refused before is part of the conversation", async () => {
+    const { post, requests } = await start(hello);
+    const refused = { role: "assistant", content: [{ type: "refusal", refusal: "I won't." }] };
+    expect((await post(PATH, { messages: [...hi.messages, refused, ...hi.messages] })).status).toBe(200);
+    expect((await post("/v1/responses", { input: [...hi.messages, refused, ...hi.messages] })).status).toBe(200);
+    const said = { messages: [{}, { role: "assistant", content: "I won't." }, {}] };
+    expect(requests).toMatchObject([said, said]);
+  });
+
+  test("an engine that ended is a 503 that says when to come again; what it refuses is a 400 of the prompt", async () => {
+    const dead = await start(() => new EngineDeadError("out of memory"));
+    const answer = await dead.post(PATH, hi);
+    expect([answer.status, answer.headers.get("retry-after"), (await answer.json()).error]).toMatchObject([
+      503,
+      "2",
+      { code: "engine_dead", type: "server_error" },
+    ]);
+    for (const [path, body, param] of [
+      ["/v1/completions", { prompt: [600] }, "prompt"],
+      ["/v1/responses", { input: "Hi" }, "input"],
+      [PATH, hi, "messages"],
+    ] as const) {
+      const refusing = await start(() => new RangeError("token 600 is not in the vocabulary of 512"));
+      const { error } = await (await refusing.post(path, body)).json();
+      expect(error).toMatchObject({ param, code: "invalid_value" });
+    }
   });
 
   test("a prompt that is too long, before any chunk; an engine that is broken, without its details", async () => {

@@ -178,6 +178,7 @@ test.each([
   [{ input: [{ type: "function_call_output", output: "x" }] }, "input[0].call_id"],
   [{ input: [{ role: "user", content: [{ type: "input_image" }] }] }, "input[0].content[0]"],
   [{ input: [{ type: "computer_call" }] }, "input[0].type"],
+  [{ input: [{ type: "item_reference", id: "msg_1" }] }, "input[0].type"],
 ])("%j names %s", async (body, param) => {
   const { post } = await start(() => []);
   const answer = await post(PATH, body);
