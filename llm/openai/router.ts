@@ -2,7 +2,8 @@
 import { Hono, type Context as HonoContext } from "hono";
 import { OPENAI_BODY_MAX } from "../../protocol/limits.ts";
 import type { Context } from "../../serve/context.ts";
-import type { DeploymentHandle } from "../../serve/handle.ts";
+import { type DeploymentHandle, targetOf } from "../../serve/handle.ts";
+import { type Loading, runtime } from "../../serve/runtime.ts";
 import { readText } from "../body.ts";
 import { withErrors, type Answer, type AnswerHead } from "./answer.ts";
 import type { Surroundings } from "./choices.ts";
@@ -17,6 +18,8 @@ interface Backend {
   readonly id: string;
   /** Answered once it is loaded. */
   describe(): PromiseLike<ModelCard>;
+  /** What it does until then, where that is known. */
+  loading(): Loading | undefined;
   answer(endpoint: Endpoint, body: unknown, ctx: Context): { readonly answer: Answer; readonly cancel: () => void };
 }
 
@@ -33,6 +36,7 @@ export interface ServedModel {
 const remote = ({ id, handle }: ServedModel): Backend => ({
   id,
   describe: () => handle.describe(),
+  loading: () => runtime().loading.get(targetOf(handle).deployment),
   answer: (endpoint, body, ctx) => {
     const call = ctx.call(handle).options({ stream: true }).answer(endpoint, body);
     return { answer: call[Symbol.asyncIterator]() as Answer, cancel: () => call.cancel() };
@@ -42,6 +46,7 @@ const remote = ({ id, handle }: ServedModel): Backend => ({
 const local = (id: string, server: ModelServer): Backend => ({
   id,
   describe: () => Promise.resolve(server.describe()),
+  loading: () => undefined,
   answer: (endpoint, body, ctx) => {
     const left = new AbortController();
     const signal = AbortSignal.any([ctx.signal, left.signal]);
@@ -64,7 +69,15 @@ class Routes {
     this.#models = new Map(
       backends.map((backend) => [
         backend.id,
-        { ...backend, loaded: new LoadedModel(backend.id, () => backend.describe(), this.#surroundings) },
+        {
+          ...backend,
+          loaded: new LoadedModel(
+            backend.id,
+            () => backend.describe(),
+            this.#surroundings,
+            () => backend.loading(),
+          ),
+        },
       ]),
     );
   }

@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { defaultModelPath } from "../support/default-model.ts";
 import { makeTinyGguf } from "../support/tiny-gguf.ts";
+import { slowHub } from "../support/slow-hub.ts";
 import { eventually, SystemMesh } from "./mesh.ts";
 
 /** Its prompt says that there is nothing to think about, where it is told so. */
@@ -14,13 +15,17 @@ const THINKS = `{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor 
 describe("the OpenAI API", () => {
   let mesh: SystemMesh;
   let folder = "";
+  let hub: Awaited<ReturnType<typeof slowHub>>;
+  let applications: object[] = [];
   beforeAll(async () => {
+    hub = await slowHub(Buffer.from(makeTinyGguf({ seed: 2 }).bytes));
     folder = mkdtempSync(join(tmpdir(), "skein-openai-"));
     writeFileSync(join(folder, "tiny.gguf"), makeTinyGguf().bytes);
     mkdirSync(join(folder, "thinks"));
     writeFileSync(join(folder, "thinks", "tiny.gguf"), makeTinyGguf({ chatTemplate: THINKS }).bytes);
-    mesh = await SystemMesh.start({ appDir: folder, agent: () => ({ device: "native" }) });
-    await mesh.deploy([
+    const env = { HF_ENDPOINT: hub.endpoint, HF_HUB_CACHE: join(folder, "cache"), HF_HUB_OFFLINE: "" };
+    mesh = await SystemMesh.start({ appDir: folder, agent: () => ({ device: "native", env }) });
+    applications = [
       {
         name: "openai",
         import_path: "skein/llm:openai",
@@ -40,10 +45,12 @@ describe("the OpenAI API", () => {
           models: [{ source: join(folder, "thinks", "tiny.gguf"), slot_length: 400, num_gpus: 0, num_cpus: 0.5 }],
         },
       },
-    ]);
+    ];
+    await mesh.deploy(applications);
   });
   afterAll(async () => {
     await mesh?.stop();
+    await hub?.[Symbol.asyncDispose]();
     rmSync(folder, { recursive: true, force: true });
   });
 
@@ -237,6 +244,45 @@ describe("the OpenAI API", () => {
     );
     for (const print of prints) expect(print).toMatch(/^fp_skein_native_[0-9a-f]{12}$/);
     expect(prints[0]).not.toBe(prints[1]);
+  });
+
+  it("a model that is being fetched is a 503 with how far it is and when to come again; one that isn't there says so", async () => {
+    const settings = { num_gpus: 0, num_cpus: 0.5, slot_length: 128 };
+    const models = [
+      { ...settings, source: "hf:someone/tiny", id: "slow" },
+      { ...settings, source: join(folder, "none.gguf"), id: "gone" },
+    ];
+    const loading = {
+      name: "loading",
+      import_path: "skein/llm:openai",
+      route_prefix: "/loading",
+      args: { models },
+      deployments: [{ name: "gone", max_constructor_retry_count: 1 }],
+    };
+    const deployed = await mesh.api("PUT", "/api/serve/applications/", {
+      http_options: { port: 0 },
+      grpc_options: { port: 0 },
+      applications: [...applications, loading],
+    });
+    expect(deployed.status).toBe(200);
+    const ask = (model: string) =>
+      mesh.fetch("/loading/v1/completions", {
+        method: "POST",
+        body: JSON.stringify({ model, prompt: "a", max_tokens: 1 }),
+      });
+    const told = async (model: string, words: RegExp) => {
+      let answer = await ask(model);
+      await eventually(async () => words.test((answer = await ask(model)).text), `${model}: ${words}`);
+      const { code, message } = JSON.parse(answer.text).error as { code: string; message: string };
+      return { status: answer.status, code, message, retryAfter: answer.headers["retry-after"] };
+    };
+    const slow = await told("slow", / of \d+\.\d MB, .*may need \d+ s more\./);
+    const left = Number(/may need (\d+) s more/.exec(slow.message)![1]);
+    expect(slow).toMatchObject({ status: 503, code: "model_loading", retryAfter: String(Math.min(60, left)) });
+    const gone = await told("gone", /not available/);
+    expect(gone).toMatchObject({ status: 503, code: "model_unavailable", retryAfter: expect.stringMatching(/^\d+$/) });
+    hub.release();
+    await eventually(async () => (await ask("slow")).status === 200, "the model answers");
   });
 
   it("a wrong API key is told in OpenAI's words, by the ingress itself", async () => {

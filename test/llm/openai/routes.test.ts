@@ -2,7 +2,7 @@ import { afterEach, describe, expect, test } from "vitest";
 import type { Answer, AnswerHead } from "../../../llm/openai/answer.ts";
 import { embeddings, type Embedder } from "../../../llm/openai/embeddings.ts";
 import { keptAlive } from "../../../llm/openai/keep-alive.ts";
-import { estimateS, LoadedModel } from "../../../llm/openai/loading.ts";
+import { LoadedModel } from "../../../llm/openai/loading.ts";
 import type { ModelCard } from "../../../llm/openai/model-server.ts";
 import { getPath } from "../../../llm/openai/router.ts";
 import { OPENAI_BODY_MAX } from "../../../protocol/limits.ts";
@@ -306,5 +306,23 @@ describe("a model that loads", () => {
     expect(model.card).toEqual({ created: 1, maxLength: 2 });
   });
 
-  test("the estimate has bounds", () => expect([0, 3.2, 500].map(estimateS)).toEqual([1, 4, 60]));
+  test.each([
+    [0, undefined, 1, "1 s more"],
+    [3_200, undefined, 4, "4 s more"],
+    [500_000, undefined, 60, "60 s more"],
+    [500_000, 2.2, 3, "(fetching), and may need 3 s more"],
+    [5_000, 300, 60, "(fetching), and may need 300 s more"],
+  ])("after %i ms with %s s left: asking again makes sense in %i s", async (elapsed, leftS, retryAfter, words) => {
+    const time = clock();
+    const loading = leftS === undefined ? undefined : { doing: "fetching", leftS };
+    const model = new LoadedModel(
+      "m",
+      () => new Promise(() => {}),
+      time,
+      () => loading,
+    );
+    const asked = model.ready();
+    time.pass(elapsed);
+    await expect(asked).rejects.toMatchObject({ retryAfter, message: expect.stringContaining(words) });
+  });
 });
