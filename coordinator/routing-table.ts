@@ -59,6 +59,7 @@ function routedDeployment(state: State, app: DesiredApp, deployment: DesiredDepl
     maxQueuedRequests: deployment.settings.maxQueuedRequests,
     backpressure: deployment.settings.backpressure,
     retry: deployment.settings.retry,
+    ...(deployment.settings.errorFormat === undefined ? {} : { errorFormat: deployment.settings.errorFormat }),
     unavailable: story?.status === "DEPLOY_FAILED" && !replicas.some((r) => r.phase === "running"),
     replicas: replicas.flatMap((r) => routedReplica(state, r) ?? []).sort((a, b) => (a.replica < b.replica ? -1 : 1)),
   };

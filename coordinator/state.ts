@@ -57,6 +57,7 @@ export interface Settings {
   readonly maxSurgePercent: number;
   readonly maxConstructorRetryCount: number;
   readonly retry: "none" | "no-output";
+  readonly errorFormat?: "openai";
   readonly loggingConfig: LoggingConfig | null;
 }
 

@@ -154,6 +154,7 @@ function settingsOf(options: DeploymentConfig, app: ApplicationConfig, graph: Gr
     maxSurgePercent: options.max_surge_percent ?? d.max_surge_percent,
     maxConstructorRetryCount: options.max_constructor_retry_count ?? d.max_constructor_retry_count,
     retry: options.retry ?? (graph.usesEngine ? "no-output" : "none"),
+    ...(options.error_format === undefined ? {} : { errorFormat: options.error_format }),
     loggingConfig: options.logging_config ?? app.logging_config ?? null,
   };
 }
@@ -174,7 +175,7 @@ function shownOptions(options: DeploymentConfig, actor: RayActorOptions): Record
     ...defaults
   } = { ...DEPLOYMENT_DEFAULTS, retry: undefined };
   const { num_replicas, ...others } = defaults;
-  const { retry: _skeins, max_constructor_retry_count: _count, ...given } = options;
+  const { retry: _skeins, error_format: _format, max_constructor_retry_count: _count, ...given } = options;
   const shown: Record<string, unknown> = {
     ...(options.autoscaling_config != null ? {} : { num_replicas }),
     ...others,

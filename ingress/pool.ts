@@ -65,6 +65,11 @@ export class Pool {
     return this.#config.backpressure;
   }
 
+  /** How to word what clients are answered in the deployment's place. */
+  get errorFormat(): RoutedDeployment["errorFormat"] {
+    return this.#config.errorFormat;
+  }
+
   configure(config: RoutedDeployment, peers: readonly Peer[]): void {
     this.#config = config;
     this.#peers = peers;

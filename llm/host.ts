@@ -41,6 +41,8 @@ export interface EngineModel {
   readonly slotLength: number;
   /** Source of its chat template; undefined: it has none. */
   readonly chatTemplate: string | undefined;
+  /** Hash of its file, in hexadecimal; undefined where it isn't known. */
+  readonly weights?: string | undefined;
   generate(request: GenerateRequest): EngineOutput;
   /** Undefined before anything was asked of it. */
   stats(): Promise<EngineStats | undefined>;

@@ -139,6 +139,8 @@ const deploymentOptions = {
   max_constructor_retry_count: z.number().int().min(1).optional(),
   /** Skein: replay a request that produced nothing on another replica, whatever its method. */
   retry: z.enum(["none", "no-output"]).optional(),
+  /** Skein: how the ingress words what it answers in the deployment's place; unset: as Ray Serve does. */
+  error_format: z.enum(["openai"]).optional(),
 } as const;
 
 export const deploymentSchema = z.strictObject({ name, ...deploymentOptions }).superRefine((d, context) => {
@@ -337,6 +339,7 @@ export const OPTION_NAMES = {
   maxConstructorRetryCount: "max_constructor_retry_count",
   loggingConfig: "logging_config",
   retry: "retry",
+  errorFormat: "error_format",
 } as const;
 export const ACTOR_OPTION_NAMES = {
   numCpus: "num_cpus",

@@ -128,11 +128,15 @@ export const OPENAI_INPUTS_MAX = 2_048;
 export const OPENAI_TOKENS_MAX = 131_072;
 /** A stream that has nothing to say sends a comment this often, ms: proxies close what is silent for 30 to 60 s. */
 export const OPENAI_KEEP_ALIVE_MS = 15_000;
-/** What clients are told to wait while a model loads, s, whatever the estimate says. */
-export const OPENAI_RETRY_AFTER_MIN_S = 1;
+/** What clients are told to wait at most while a model loads, s, whatever the estimate says. */
 export const OPENAI_RETRY_AFTER_MAX_S = 60;
 /** Requests that one replica of a model takes: they wait in its engine, where callers get their turns, and not at the ingress. */
 export const OPENAI_REQUESTS_MAX = 64;
+/**
+ * Requests beyond those, per ingress, that wait for a replica; then clients are told 429. A model of 8 slots with answers of 10 s works that off
+ * in a quarter of an hour: longer than anybody waits.
+ */
+export const OPENAI_QUEUED_MAX = 1_000;
 /** Models of one application. */
 export const OPENAI_MODELS_MAX = 64;
 

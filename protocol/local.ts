@@ -149,7 +149,14 @@ export type ToReplica =
     }
   /** Drain: goaway on every link, finish what runs, then exit 0. */
   | { readonly type: "stop"; readonly timeoutMs: number; readonly waitLoopMs: number }
-  | { readonly type: "model"; readonly id: number; readonly model: LocatedModel | null; readonly error: string | null };
+  | { readonly type: "model"; readonly id: number; readonly model: LocatedModel | null; readonly error: string | null }
+  /** What another deployment of the application does on this worker while it loads; null: no more. */
+  | {
+      readonly type: "loading";
+      readonly deployment: string;
+      readonly doing: string | null;
+      readonly leftS: number | undefined;
+    };
 export type FromReplica =
   | {
       readonly type: "status";

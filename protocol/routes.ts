@@ -24,6 +24,8 @@ export const routedDeploymentSchema = z.strictObject({
   /** Absent: 503. */
   backpressure: backpressureConfigSchema.optional(),
   retry: z.enum(["none", "no-output"]),
+  /** How the ingress words what it answers in its place. Absent: as Ray Serve does. */
+  errorFormat: z.enum(["openai"]).optional(),
   /** Set when it failed to deploy and no replica runs: requests are answered 503 at once. */
   unavailable: z.boolean(),
   replicas: z.array(routedReplicaSchema),
@@ -59,5 +61,6 @@ export const routingTableSchema = z.strictObject({
 });
 export type RoutingTable = z.output<typeof routingTableSchema>;
 export type RoutedDeployment = z.output<typeof routedDeploymentSchema>;
+export type ErrorFormat = NonNullable<RoutedDeployment["errorFormat"]>;
 export type RoutedReplica = z.output<typeof routedReplicaSchema>;
 export type RoutedApp = z.output<typeof routedAppSchema>;

@@ -129,6 +129,13 @@ export function makeHandle<T>(
   return proxy as unknown as DeploymentHandle<T>;
 }
 
+/** The deployment that a handle calls. */
+export function targetOf<T>(handle: DeploymentHandle<T>): Target {
+  const state = states.get(handle as object);
+  if (state === undefined) throw new TypeError("That is no deployment handle.");
+  return state.target;
+}
+
 /** The same handle with another origin; `ctx.call` is the public form. */
 export function withOrigin<T>(handle: DeploymentHandle<T>, origin: CallOrigin): DeploymentHandle<T> {
   const state = states.get(handle as object);

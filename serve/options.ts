@@ -74,6 +74,8 @@ export interface DeploymentOptions {
   readonly loggingConfig?: Readonly<Record<string, unknown>> | null;
   /** "no-output": a request that produced nothing yet is run again when its replica dies. Only for work without side effects. */
   readonly retry?: "none" | "no-output";
+  /** Of an application's ingress: clients get what the mesh itself answers (no valid API key, no replica, timeout) as `{"error":{…}}`, as OpenAI's clients read it. Default: Ray Serve's plain text. */
+  readonly errorFormat?: "openai";
 }
 
 type Table = Readonly<Record<string, string>>;

@@ -15,10 +15,20 @@ export interface Runtime {
   contexts: ContextStorage | null;
   /** Who this process is; null outside of a replica. */
   replica: ReplicaContext | null;
+  /** Deployments of this application that load on this worker, by name. */
+  readonly loading: Map<string, Loading>;
+}
+
+/** What a deployment that is not there yet does now. */
+export interface Loading {
+  /** As a person would say it. */
+  readonly doing: string;
+  /** s that it may still take, where that can be told. */
+  readonly leftS: number | undefined;
 }
 
 const holder = globalThis as unknown as Record<symbol, Runtime | undefined>;
 
 export function runtime(): Runtime {
-  return (holder[RUNTIME_KEY] ??= { modules: {}, contexts: null, replica: null });
+  return (holder[RUNTIME_KEY] ??= { modules: {}, contexts: null, replica: null, loading: new Map() });
 }

@@ -17,6 +17,8 @@ export interface ChatMessage {
   readonly tool_calls?: readonly object[];
   /** Of a tool's answer. */
   readonly tool_call_id?: string;
+  /** What the assistant thought before it said this: templates decide how much of it is shown again. */
+  readonly reasoning_content?: string;
   readonly name?: string;
 }
 
@@ -24,6 +26,8 @@ export interface ChatMessage {
 export interface ChatPromptOptions {
   /** Functions that the model may call, as the template writes them out. */
   readonly tools?: readonly object[];
+  /** What else the template may read, such as `enable_thinking`; what the engine sets itself can't be said so. */
+  readonly values?: Readonly<Record<string, unknown>>;
 }
 
 const NO_BYTES = new Uint8Array(0);
@@ -84,14 +88,16 @@ export class Tokenizer {
   }
 
   /** The prompt as text. */
-  renderChat(messages: readonly ChatMessage[], { tools }: ChatPromptOptions = {}): string {
+  renderChat(messages: readonly ChatMessage[], { tools, values }: ChatPromptOptions = {}): string {
     if (this.#template === undefined) {
       throw new RangeError(
         "the model has no chat template: give it a plain prompt, or load an instruction-tuned model",
       );
     }
     const { tokens, bosToken, eosToken } = this.#description;
+    const { tools: _, ...others } = values ?? {};
     return render(this.#template, {
+      ...others,
       messages: [...messages],
       ...(tools === undefined ? {} : { tools: [...tools] }),
       add_generation_prompt: true,

@@ -12,6 +12,7 @@ import { repeatable } from "../retry.ts";
 import type { Match } from "../routes.ts";
 import { answerLines, failAnswer, INTERNAL, type Answer } from "./answers.ts";
 import { remoteOf, type HttpContext } from "./context.ts";
+import { inFormat, lastEvent } from "./error-format.ts";
 import { responseHeaders, type RequestHeaders } from "./headers.ts";
 
 /** Bodies up to this, bytes, are joined with the head as a string: node:http then does one write instead of three. */
@@ -156,7 +157,9 @@ export class Exchange implements Reply {
   // --- to the client ---
 
   #answerFor(fail: FailHead): Answer {
-    return failAnswer(fail, this.#headers.requestId, this.#timeoutS, this.#pool.backpressure);
+    const { requestId } = this.#headers;
+    const { backpressure, errorFormat } = this.#pool;
+    return inFormat(errorFormat, failAnswer(fail, requestId, this.#timeoutS, backpressure), fail.code, requestId);
   }
 
   /** HEAD, 204 and 304 have none. */
@@ -295,8 +298,7 @@ export class Exchange implements Reply {
   #breakOff(fail: FailHead | null): void {
     if (this.#pieceBytes > 0 && fail !== null) this.#writePieces();
     if (fail !== null && this.#eventStream && this.#framing) {
-      const message = this.#answerFor(fail).body;
-      this.#pieces = [Buffer.from(`event: error\ndata: ${JSON.stringify({ code: fail.code, message })}\n\n`)];
+      this.#pieces = [Buffer.from(lastEvent(this.#pool.errorFormat, this.#answerFor(fail), fail.code))];
       this.#pieceBytes = this.#pieces[0]!.byteLength;
       this.#writePieces();
     }
@@ -318,7 +320,7 @@ export class Exchange implements Reply {
     this.#forward.cancel(reason);
     if (this.#clientGone || this.#over) return;
     if (this.#response.headersSent) this.#breakOff(null);
-    else this.#answer(INTERNAL);
+    else this.#answer(inFormat(this.#pool.errorFormat, INTERNAL, "INTERNAL", this.#headers.requestId));
     this.#finish(500);
   }
 

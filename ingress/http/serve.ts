@@ -5,6 +5,7 @@ import { HTTP_HEADERS_MAX } from "../../protocol/limits.ts";
 import { withoutKey, type Keyring } from "../api-keys.ts";
 import { answerLines, NEEDS_KEY, notFound, refused, systemAnswer, TOO_MANY_HEADERS, type Answer } from "./answers.ts";
 import { targetOf, type HttpContext } from "./context.ts";
+import { inFormat } from "./error-format.ts";
 import { Exchange } from "./exchange.ts";
 import { judge, preflight } from "./guard.ts";
 import { readHeaders, type RequestHeaders } from "./headers.ts";
@@ -53,7 +54,8 @@ export function serveRequest(
   const pool = match === undefined ? undefined : context.mesh.pool(match.route.app, match.route.deployment);
   if (match === undefined || pool === undefined) return own(notFound(path), "");
   const admitted = match.route.keys === null ? headers : withKey(context, request, headers, match.route.keys);
-  if (admitted === null) return own(NEEDS_KEY, match.route.name);
+  if (admitted === null)
+    return own(inFormat(pool.errorFormat, NEEDS_KEY, "UNAUTHENTICATED", headers.requestId), match.route.name);
   if (wantsContinue) response.writeContinue();
   new Exchange(context, request, response, admitted, match, pool, verdict.headers).start();
 }

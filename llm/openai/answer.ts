@@ -33,6 +33,18 @@ export function errorHead({ status, retryAfter }: ApiError): AnswerHead {
 /** One event of a stream whose data is JSON text. */
 export const event = (json: string): string => `data: ${json}\n\n`;
 
+/** A stream that breaks and has a form of its own for that. */
+export class BrokenStream extends Error {
+  override readonly name = "BrokenStream";
+  /** What it still says of the failure. */
+  readonly lastWords: (error: ApiError) => string;
+
+  constructor(cause: unknown, lastWords: (error: ApiError) => string) {
+    super("The stream broke.", { cause });
+    this.lastWords = lastWords;
+  }
+}
+
 /**
  * Puts failures into words: before the head as an answer of their own, in mid-stream as one event, after which the stream ends.
  * `onFault` hears of those that are ours.
@@ -49,10 +61,12 @@ export async function* withErrors(
       begun = true;
       yield part;
     }
-  } catch (thrown) {
+  } catch (caught) {
+    const { cause: thrown, lastWords } =
+      caught instanceof BrokenStream ? caught : { cause: caught, lastWords: (error: ApiError) => event(error.body) };
     const error = apiError(thrown, requestId, prompt);
     if (error.status >= 500 && !(thrown instanceof ApiError)) onFault(thrown);
-    if (begun) return yield event(error.body);
+    if (begun) return yield lastWords(error);
     yield errorHead(error);
     yield error.body;
   }

@@ -1,7 +1,7 @@
 /** The ready-made application: one model that is its own ingress, or a router and a deployment for each, from what `args` in YAML or on the command line say. */
 import * as z from "zod";
 import { SkeinError } from "../../protocol/errors.ts";
-import { OPENAI_MODELS_MAX, OPENAI_REQUESTS_MAX } from "../../protocol/limits.ts";
+import { OPENAI_MODELS_MAX, OPENAI_QUEUED_MAX, OPENAI_REQUESTS_MAX } from "../../protocol/limits.ts";
 import { deployment, type Application } from "../../serve/deployment.ts";
 import { SLOT_LENGTH_DEFAULT } from "../language-model.ts";
 import type { DeploymentOptions } from "../../serve/options.ts";
@@ -10,6 +10,14 @@ import { OpenAI, OpenAIModel } from "./router.ts";
 
 /** Requests that the router passes on at a time: it only carries them, and the models' replicas count. */
 const ROUTED_REQUESTS_MAX = 10_000;
+
+/** Answers may begin anew while nothing was said; clients read OpenAI's errors, and come again later where they are told to. */
+const SERVED: DeploymentOptions = {
+  retry: "no-output",
+  errorFormat: "openai",
+  maxQueuedRequests: OPENAI_QUEUED_MAX,
+  backpressureConfig: { statusCode: 429, retryAfterS: 1 },
+};
 
 const modelSchema = z.union([
   z.string().min(1),
@@ -55,7 +63,7 @@ export function openaiApplication(args: OpenAIArgs): Application {
   return deployment(OpenAI, {
     name: "OpenAI",
     maxOngoingRequests: ROUTED_REQUESTS_MAX,
-    retry: "no-output",
+    ...SERVED,
     // It only carries: two models fit on two cores.
     rayActorOptions: { numCpus: 0 },
   }).bind(
@@ -73,7 +81,7 @@ function modelOf(given: Exclude<z.output<typeof modelSchema>, string>) {
   const options: DeploymentOptions = {
     name: id.replace(/[#/\s]+/g, "-"),
     maxOngoingRequests: OPENAI_REQUESTS_MAX,
-    retry: "no-output",
+    ...SERVED,
     rayActorOptions: { numCpus: given.num_cpus ?? 1, numGpus: given.num_gpus ?? "auto" },
     ...(given.num_replicas === undefined ? {} : { numReplicas: given.num_replicas }),
   };

@@ -6,6 +6,7 @@ import { event, jsonHead, STREAM_HEAD, type Answer } from "./answer.ts";
 import type { AnswerEvent, Choices, Usage } from "./choices.ts";
 import type { ChatAsk } from "./chat-request.ts";
 import { chatLogprobs } from "./logprobs.ts";
+import type { UsageAsked } from "./sampling.ts";
 import { type WholeAnswer, wholeAnswers } from "./whole-answers.ts";
 
 /** What every chunk of an answer says of it. */
@@ -17,12 +18,22 @@ export interface ReplyFacts {
   readonly fingerprint: string;
 }
 
-export const usageOf = ({ promptTokens, cachedTokens, completionTokens }: Usage) => ({
+export const usageOf = ({ promptTokens, cachedTokens, completionTokens, reasoningTokens }: Usage) => ({
   prompt_tokens: promptTokens,
   completion_tokens: completionTokens,
   total_tokens: promptTokens + completionTokens,
   prompt_tokens_details: { cached_tokens: cachedTokens },
+  completion_tokens_details: { reasoning_tokens: reasoningTokens },
 });
+
+/** What each chunk of a stream says of the counts, as the end of its JSON. */
+export const usageField = (asked: UsageAsked, choices: Choices): (() => string) =>
+  asked === "always"
+    ? () => `,"usage":${JSON.stringify(usageOf(choices.usage))}`
+    : () => (asked === "end" ? ',"usage":null' : "");
+
+/** By the name that most clients read, and by vLLM's of today. */
+const thoughtOf = (text: string) => ({ reasoning_content: text, reasoning: text });
 
 type End = Extract<AnswerEvent, { kind: "end" }>;
 const finishOf = ({ finishReason }: End, isForced: boolean): string =>
@@ -45,12 +56,13 @@ export async function* wholeChat(choices: Choices, ask: ChatAsk, facts: ReplyFac
     created: facts.created,
     model: facts.model,
     system_fingerprint: facts.fingerprint,
-    choices: answers.map(({ text, calls, scores, end }, index) => ({
+    choices: answers.map(({ thought, text, calls, scores, end }, index) => ({
       index,
       message: {
         role: "assistant",
-        content: calls.length > 0 && text === "" ? null : text,
+        content: (calls.length > 0 || thought !== "") && text === "" ? null : text,
         refusal: null,
+        ...(thought === "" ? {} : thoughtOf(thought)),
         ...(calls.length > 0 ? { tool_calls: calls.map(callOf) } : {}),
       },
       logprobs: ask.asks[index]!.options.logprobs === undefined ? null : chatLogprobs(scores),
@@ -65,32 +77,34 @@ export async function* wholeChat(choices: Choices, ask: ChatAsk, facts: ReplyFac
 export async function* streamedChat(choices: Choices, ask: ChatAsk, facts: ReplyFacts): Answer {
   const head = `data: {"id":"${facts.id}","object":"chat.completion.chunk","created":${facts.created},"model":${JSON.stringify(facts.model)},"system_fingerprint":${JSON.stringify(facts.fingerprint)},`;
   const open = `${head}"choices":[{"index":`;
-  const usage = ask.includeUsage ? ',"usage":null' : "";
-  const close = `"logprobs":null,"finish_reason":null}]${usage}}\n\n`;
+  const usage = usageField(ask.usage, choices);
+  const close = (): string => `"logprobs":null,"finish_reason":null}]${usage()}}\n\n`;
   yield STREAM_HEAD;
   // At once, so that headers and first chunk are there before the model has read the prompt.
   for (const [index] of ask.asks.entries())
-    yield `${open}${index},"delta":{"role":"assistant","content":${ask.asks[index]!.calls === undefined ? '""' : "null"},"refusal":null},${close}`;
+    yield `${open}${index},"delta":{"role":"assistant","content":${ask.asks[index]!.calls === undefined ? '""' : "null"},"refusal":null},${close()}`;
   let ended = 0;
   for await (const said of choices.events()) {
     const begin = open + said.index;
     if (said.kind === "text") {
       const delta = `${begin},"delta":{"content":${JSON.stringify(said.text)}},`;
       yield said.logprobs === undefined
-        ? delta + close
-        : `${delta}"logprobs":${JSON.stringify(chatLogprobs(said.logprobs))},"finish_reason":null}]${usage}}\n\n`;
-    } else if (said.kind === "call") {
+        ? delta + close()
+        : `${delta}"logprobs":${JSON.stringify(chatLogprobs(said.logprobs))},"finish_reason":null}]${usage()}}\n\n`;
+    } else if (said.kind === "thought") yield `${begin},"delta":${JSON.stringify(thoughtOf(said.text))},${close()}`;
+    else if (said.kind === "call") {
       const at = `${begin},"delta":{"tool_calls":[{"index":${said.call},`;
-      yield `${at}"id":"${said.id}","type":"function","function":{"name":${JSON.stringify(said.name)},"arguments":""}}]},${close}`;
-      yield `${at}"function":{"arguments":${JSON.stringify(said.arguments)}}}]},${close}`;
+      yield `${at}"id":"${said.id}","type":"function","function":{"name":${JSON.stringify(said.name)},"arguments":""}}]},${close()}`;
+      yield `${at}"function":{"arguments":${JSON.stringify(said.arguments)}}}]},${close()}`;
     } else {
       ended++;
-      yield `${begin},"delta":{},"logprobs":null,"finish_reason":"${finishOf(said, ask.isForced)}"}]${usage}}\n\n`;
+      yield `${begin},"delta":{},"logprobs":null,"finish_reason":"${finishOf(said, ask.isForced)}"}]${usage()}}\n\n`;
     }
   }
   if (ended < ask.asks.length) return;
   const timings = ask.timings ? `,"timings":${JSON.stringify(choices.timings)}` : "";
-  if (ask.includeUsage) yield `${head}"choices":[],"usage":${JSON.stringify(usageOf(choices.usage))}${timings}}\n\n`;
+  if (ask.usage !== "never")
+    yield `${head}"choices":[],"usage":${JSON.stringify(usageOf(choices.usage))}${timings}}\n\n`;
   else if (ask.timings) yield `${head}"choices":[]${timings}}\n\n`;
   yield event("[DONE]");
 }

@@ -5,12 +5,20 @@ import { OPENAI_CHOICES_MAX } from "../../protocol/limits.ts";
 import type { Ask } from "./choices.ts";
 import { ApiError, invalid, unsupported } from "./errors.ts";
 import { flag, read, text, whole } from "./fields.ts";
-import { refuseFields, engineOptionsOf, samplingFields, wantsUsage } from "./sampling.ts";
+import {
+  refuseFields,
+  refuseOthers,
+  engineOptionsOf,
+  samplingFields,
+  usageAsked,
+  type UsageAsked,
+} from "./sampling.ts";
 import { grammarAskedBy, responseFormat, structuredFields, type AskedGrammar } from "./structured-output.ts";
 import { toolCallParser } from "./tool-call-parser.ts";
 import { callsFormat, type Tool, type ToolChoice, type ToolFormat, withToolsAsText } from "./tool-style.ts";
 
-const part = z.looseObject({ type: z.string(), text: z.string().optional() });
+/** Text, or what the assistant said where it refused. */
+export const part = z.looseObject({ type: z.string(), text: z.string().optional(), refusal: z.string().optional() });
 const content = z.union([z.string(), z.array(part)], "expected a text or a list of content parts").nullish();
 const call = z.looseObject({
   id: z.string().optional(),
@@ -22,6 +30,8 @@ const message = z.looseObject({
   name: text,
   tool_calls: z.array(call).nullish(),
   tool_call_id: text,
+  reasoning_content: text,
+  reasoning: text,
 });
 type MessageFields = z.output<typeof message>;
 
@@ -33,12 +43,17 @@ export const toolSchema = z.looseObject({
     parameters: z.looseObject({}).nullish(),
   }),
 });
+const namedFunction = z.looseObject({ type: z.literal("function"), function: z.looseObject({ name: z.string() }) });
 const choiceSchema = z.union(
   [
     z.enum(["none", "auto", "required"]),
-    z.looseObject({ type: z.literal("function"), function: z.looseObject({ name: z.string() }) }),
+    namedFunction,
+    z.looseObject({
+      type: z.literal("allowed_tools"),
+      allowed_tools: z.looseObject({ mode: z.enum(["auto", "required"]), tools: z.array(namedFunction).min(1) }),
+    }),
   ],
-  'expected "none", "auto", "required" or {"type":"function","function":{"name":…}}',
+  'expected "none", "auto", "required", {"type":"function","function":{"name":…}} or {"type":"allowed_tools",…}',
 );
 
 const chatSchema = z.looseObject({
@@ -60,8 +75,7 @@ const chatSchema = z.looseObject({
 export interface ChatAsk {
   readonly asks: readonly Ask[];
   readonly stream: boolean;
-  /** One more chunk with the counts at the end of a stream. */
-  readonly includeUsage: boolean;
+  readonly usage: UsageAsked;
   readonly timings: boolean;
   /** A certain function had to be called: OpenAI ends such an answer with "stop". */
   readonly isForced: boolean;
@@ -73,20 +87,26 @@ const ELSEWHERE = {
   audio: "this server answers in text.",
   prediction: "this server doesn't take predictions.",
   web_search_options: "this server doesn't search the web.",
+  store: "this server keeps no answers.",
+  continue_final_message: "a conversation ends with the assistant's turn to speak.",
+  chat_template: "the model's own is used.",
+  documents: "put them into a message.",
 };
+/** Values of fields that mean nothing else here. */
+const FINE = { service_tier: ["auto", "default"], skip_special_tokens: [true], add_generation_prompt: [true] };
 
 /** Throws a 400 that names the field which is wrong or can't be honoured. */
 export function readChat(body: unknown, format: ToolFormat, chance: () => number): ChatAsk {
   const fields = read(chatSchema, body);
   refuseFields(fields, ELSEWHERE);
-  const includeUsage = wantsUsage(fields);
+  refuseOthers(fields, FINE);
+  const usage = usageAsked(fields);
   if (fields.top_logprobs != null && fields.logprobs !== true)
     throw invalid("top_logprobs", "it is only allowed when 'logprobs' is true.");
   const modalities = fields["modalities"];
   if (Array.isArray(modalities) && modalities.some((modality) => modality !== "text"))
     throw unsupported("modalities", "this server answers in text.");
-  const tools = (fields.tools ?? []) as readonly Tool[];
-  const choice = toolChoiceOf(fields.tool_choice, tools);
+  const { tools, choice } = callable(fields);
   const prompt = promptOf(messagesOf(fields.messages), tools, choice, format, {
     onlyOne: fields.parallel_tool_calls === false,
     answer: grammarAskedBy(fields),
@@ -105,7 +125,7 @@ export function readChat(body: unknown, format: ToolFormat, chance: () => number
   return {
     asks,
     stream: fields.stream === true,
-    includeUsage,
+    usage,
     timings: fields.timings === true,
     isForced: typeof choice === "object",
   };
@@ -113,14 +133,41 @@ export function readChat(body: unknown, format: ToolFormat, chance: () => number
 
 /** What the engine is given for the conversation of a request that asks for no answer. */
 export function readMessages(body: unknown, format: ToolFormat): PromptInput {
-  const { messages, tools, tool_choice: choice } = read(chatSchema, body);
+  const fields = read(chatSchema, body);
+  const { tools, choice } = callable(fields);
+  return promptOf(messagesOf(fields.messages), tools, choice, format).input;
+}
+
+/** Functions that may be called, and which of them is wanted. */
+export interface Callable {
+  readonly tools: readonly Tool[];
+  readonly choice: ToolChoice | "none";
+}
+
+function callable({ tools, tool_choice: given }: z.output<typeof chatSchema>): Callable {
   const known = (tools ?? []) as readonly Tool[];
-  return promptOf(messagesOf(messages), known, toolChoiceOf(choice, known), format).input;
+  if (given == null || typeof given === "string" || given.type === "function")
+    return { tools: known, choice: toolChoiceOf(given, known) };
+  const { mode, tools: allowed } = given.allowed_tools;
+  return {
+    tools: toolsNamed(
+      known,
+      allowed.map((each) => each.function.name),
+    ),
+    choice: mode,
+  };
+}
+
+/** Of the functions, those that are allowed: the model sees no others. */
+export function toolsNamed(tools: readonly Tool[], names: readonly string[]): readonly Tool[] {
+  const missing = names.find((name) => !tools.some((tool) => tool.function.name === name));
+  if (missing !== undefined) throw invalid("tool_choice", `there is no function '${missing}' in 'tools'.`);
+  return tools.filter((tool) => names.includes(tool.function.name));
 }
 
 /** "none" where no function may be called. */
 function toolChoiceOf(
-  given: z.output<typeof choiceSchema> | null | undefined,
+  given: "none" | "auto" | "required" | z.output<typeof namedFunction> | null | undefined,
   tools: readonly Tool[],
 ): ToolChoice | "none" {
   if (given == null) return tools.length === 0 ? "none" : "auto";
@@ -131,8 +178,7 @@ function toolChoiceOf(
   }
   if (typeof given === "string") return given;
   const { name } = given.function;
-  if (!tools.some((tool) => tool.function.name === name))
-    throw invalid("tool_choice", `there is no function '${name}' in 'tools'.`);
+  toolsNamed(tools, [name]);
   return { name };
 }
 
@@ -199,12 +245,14 @@ function messagesOf(messages: readonly MessageFields[]): ChatMessage[] {
         param: `${where}.content`,
         code: "missing_required_parameter",
       });
+    const thought = given.reasoning_content ?? given.reasoning;
     return {
       role: given.role === "developer" ? "system" : given.role,
       content: textOf(given.content, where),
       ...(calls === undefined || calls.length === 0 ? {} : { tool_calls: calls }),
       ...(given.tool_call_id == null ? {} : { tool_call_id: given.tool_call_id }),
       ...(given.name == null ? {} : { name: given.name }),
+      ...(thought == null ? {} : { reasoning_content: thought }),
     };
   });
 }
@@ -214,7 +262,8 @@ function textOf(given: MessageFields["content"], where: string): string {
   if (typeof given === "string") return given;
   return given
     .map((piece, at) => {
-      if (typeof piece.text === "string") return piece.text;
+      const said = piece.text ?? piece.refusal;
+      if (said !== undefined) return said;
       throw unsupported(`${where}.content[${at}]`, `this model reads text only, not '${piece.type}'.`);
     })
     .join("");

@@ -6,6 +6,7 @@ import { type ChosenScore, GrammarError, type PromptInput } from "../../engine/i
 import type { EngineModel, EngineOutput } from "../host.ts";
 import { invalid, sentence } from "./errors.ts";
 import type { EngineOptions } from "./sampling.ts";
+import { type Thinking, ThoughtParser } from "./thought-parser.ts";
 import type { ToolCallParser } from "./tool-call-parser.ts";
 
 /** One answer that is wanted. */
@@ -14,6 +15,8 @@ export interface Ask {
   readonly options: EngineOptions;
   /** The field that the options' grammar comes from. */
   readonly grammarField?: string;
+  /** Its model may think before it answers. */
+  readonly thinks?: boolean;
   /** Where functions may be called. */
   readonly calls?: {
     readonly parser: () => ToolCallParser;
@@ -31,6 +34,8 @@ export type AnswerEvent =
       /** Of the tokens that came with it, where they are wanted. */
       readonly logprobs?: readonly ChosenScore[];
     }
+  /** What it thinks before it answers. */
+  | { readonly kind: "thought"; readonly index: number; readonly text: string }
   | {
       readonly kind: "call";
       readonly index: number;
@@ -48,11 +53,12 @@ export interface Usage {
   /** Of these, tokens that were in the prefix cache. */
   readonly cachedTokens: number;
   readonly completionTokens: number;
+  /** Of these, tokens of thoughts. */
+  readonly reasoningTokens: number;
 }
 
-/** How long things took, ms; in vLLM's words. */
+/** How long things took, ms; in vLLM's words. The first token's time has the waiting for a slot in it: when that ended, the engine doesn't say. */
 export interface Timings {
-  readonly queue_time_ms: number;
   readonly time_to_first_token_ms: number;
   readonly generation_time_ms: number;
   readonly mean_itl_ms: number;
@@ -69,6 +75,9 @@ export interface Surroundings {
   after(ms: number, callback: () => void): () => void;
 }
 
+/** Tokens at a prompt's end that hold the mark of a thought and white space behind it, if it is there. */
+const THOUGHT_MARK_TOKENS = 12;
+
 const ID_LETTERS = "0123456789abcdefghijklmnopqrstuvwxyz";
 
 /** `prefix` and 24 letters of chance. */
@@ -81,24 +90,27 @@ export class Choices {
   readonly #answersPerPrompt: number;
   readonly #surroundings: Surroundings;
   readonly #startedAt: number;
-  #acceptedAt = 0;
   #firstAt: number | undefined;
   #lastAt = 0;
   #promptTokens = 0;
   #cachedTokens = 0;
   #completionTokens = 0;
+  #reasoningTokens = 0;
+  /** Answers whose prompt has opened a thought. */
+  #insideThought: readonly boolean[] = [];
 
   private constructor(
     asks: readonly Ask[],
     outputs: readonly EngineOutput[],
     answersPerPrompt: number,
     surroundings: Surroundings,
+    startedAt: number,
   ) {
     this.#answersPerPrompt = answersPerPrompt;
     this.#asks = asks;
     this.#outputs = outputs;
     this.#surroundings = surroundings;
-    this.#startedAt = surroundings.now();
+    this.#startedAt = startedAt;
   }
 
   /**
@@ -112,17 +124,20 @@ export class Choices {
     surroundings: Surroundings,
     signal: AbortSignal | undefined,
   ): Promise<Choices> {
-    const outputs = asks.map(({ input, options }) =>
-      model.generate({ ...input, ...options, ...(signal === undefined ? {} : { signal }) }),
-    );
-    const choices = new Choices(asks, outputs, answersPerPrompt, surroundings);
+    const startedAt = surroundings.now();
+    const inputs = await tokenized(model, asks);
+    const outputs = asks.map(({ options }, at) => {
+      const input = inputs[at]!;
+      return model.generate({ ...input, ...options, ...(signal === undefined ? {} : { signal }) });
+    });
+    const choices = new Choices(asks, outputs, answersPerPrompt, surroundings, startedAt);
     try {
       const prompts = await Promise.all(outputs.map((output) => output.promptTokens));
-      choices.#acceptedAt = surroundings.now();
       choices.#promptTokens = prompts.reduce(
         (sum, { length }, at) => sum + (at % answersPerPrompt === 0 ? length : 0),
         0,
       );
+      choices.#insideThought = await Promise.all(prompts.map((prompt, at) => opensThought(model, asks[at]!, prompt)));
     } catch (error) {
       choices.cancel();
       const field = asks[0]?.grammarField;
@@ -137,6 +152,7 @@ export class Choices {
       promptTokens: this.#promptTokens,
       cachedTokens: this.#cachedTokens,
       completionTokens: this.#completionTokens,
+      reasoningTokens: this.#reasoningTokens,
     };
   }
 
@@ -146,7 +162,6 @@ export class Choices {
     const gaps = Math.max(0, this.#completionTokens - this.#outputs.length);
     const round = (value: number): number => Math.round(value * 100) / 100;
     return {
-      queue_time_ms: round(this.#acceptedAt - this.#startedAt),
       time_to_first_token_ms: round(first - this.#startedAt),
       generation_time_ms: round(generating),
       mean_itl_ms: gaps === 0 ? 0 : round(generating / gaps),
@@ -170,9 +185,15 @@ export class Choices {
 
   async *#answer(index: number): AsyncGenerator<AnswerEvent, void, undefined> {
     const output = this.#outputs[index]!;
-    const { calls } = this.#asks[index]!;
+    const { calls, thinks = false } = this.#asks[index]!;
+    const thoughts = thinks ? new ThoughtParser(this.#insideThought[index] === true) : undefined;
     const parser = calls?.parser();
     let called = 0;
+    const say = function* ({ thought, text }: Thinking): Generator<AnswerEvent> {
+      if (thought !== "") yield { kind: "thought", index, text: thought };
+      if (parser !== undefined) yield* read(parser.push(text));
+      else if (text !== "") yield { kind: "text", index, text };
+    };
     const read = (parts: ReturnType<ToolCallParser["push"]>): AnswerEvent[] =>
       parts.flatMap((part): AnswerEvent[] => {
         if (called > 0 && calls?.onlyOne === true) return [];
@@ -186,18 +207,48 @@ export class Choices {
       this.#lastAt = this.#surroundings.now();
       this.#firstAt ??= this.#lastAt;
       this.#completionTokens += tokens.length;
-      if (logprobs !== undefined) yield { kind: "text", index, text: parser === undefined ? text : "", logprobs };
-      else if (parser === undefined && text !== "") yield { kind: "text", index, text };
-      if (parser !== undefined) yield* read(parser.push(text));
+      const wasInside = thoughts?.isInside === true;
+      const said = thoughts?.push(text) ?? { thought: "", text };
+      // A token that opens or closes a thought is one of its.
+      const isThought = wasInside && (thoughts?.isInside === true || said.thought !== "" || said.text === "");
+      if (isThought) this.#reasoningTokens += tokens.length;
+      if (isThought || logprobs === undefined) yield* say(said);
+      else if (parser === undefined) yield { kind: "text", index, text: said.text, logprobs };
+      else {
+        yield { kind: "text", index, text: "", logprobs };
+        yield* say(said);
+      }
       if (called > 0 && calls?.onlyOne === true) output.cancel();
     }
     const { finishReason, cachedTokens } = await output.end;
     if (index % this.#answersPerPrompt === 0) this.#cachedTokens += cachedTokens;
     if (finishReason === "cancelled" && called === 0) return;
+    if (thoughts !== undefined) yield* say(thoughts.finish());
     if (parser !== undefined) yield* read(parser.finish());
     const reason = called > 0 ? "tool_calls" : finishReason === "length" ? "length" : "stop";
     yield { kind: "end", index, finishReason: reason };
   }
+}
+
+/** Their prompts; what a template is told beside the conversation is known to the tokenizer only. */
+function tokenized(model: EngineModel, asks: readonly Ask[]): Promise<readonly PromptInput[]> {
+  const known = new Map<unknown, Promise<PromptInput>>();
+  const prompt = async (input: PromptInput): Promise<PromptInput> =>
+    "values" in input && input.values !== undefined ? { promptTokens: await model.tokenize(input) } : input;
+  return Promise.all(
+    asks.map(({ input }) => {
+      // Several answers share a conversation.
+      const key = "messages" in input ? input.messages : input;
+      if (!known.has(key)) known.set(key, prompt(input));
+      return known.get(key)!;
+    }),
+  );
+}
+
+/** Whether its answer goes on with a thought that the prompt began. One that is held to a grammar has none. */
+async function opensThought(model: EngineModel, { thinks, options }: Ask, prompt: readonly number[]): Promise<boolean> {
+  if (thinks !== true || options.grammar !== undefined) return false;
+  return /<think>\s*$/.test(await model.detokenize(prompt.slice(-THOUGHT_MARK_TOKENS)));
 }
 
 /** Elements of all, as they come. */

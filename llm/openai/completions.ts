@@ -2,12 +2,12 @@
 import * as z from "zod";
 import { OPENAI_CHOICES_MAX, OPENAI_TOKENS_MAX } from "../../protocol/limits.ts";
 import { event, jsonHead, STREAM_HEAD, type Answer } from "./answer.ts";
-import { usageOf, type ReplyFacts } from "./chat-reply.ts";
+import { usageField, usageOf, type ReplyFacts } from "./chat-reply.ts";
 import type { Ask, Choices } from "./choices.ts";
-import { invalid } from "./errors.ts";
+import { invalid, unsupported } from "./errors.ts";
 import { flag, read, text, whole } from "./fields.ts";
 import { completionLogprobs } from "./logprobs.ts";
-import { engineOptionsOf, refuseFields, samplingFields, wantsUsage } from "./sampling.ts";
+import { engineOptionsOf, refuseFields, samplingFields, usageAsked, type UsageAsked } from "./sampling.ts";
 import { grammarAskedBy, responseFormat, structuredFields } from "./structured-output.ts";
 import { wholeAnswers } from "./whole-answers.ts";
 
@@ -46,15 +46,17 @@ export interface CompletionAsk {
   /** Prompts that are said again before their answers; empty where none is. */
   readonly echoed: readonly Prompt[];
   readonly stream: boolean;
-  readonly includeUsage: boolean;
+  readonly usage: UsageAsked;
   readonly timings: boolean;
 }
 
 /** Throws a 400 that names the field which is wrong or can't be honoured. */
 export function readCompletion(body: unknown, chance: () => number): CompletionAsk {
   const fields = read(completionSchema, body);
-  const includeUsage = wantsUsage(fields);
+  const usage = usageAsked(fields);
   refuseFields(fields, { suffix: "this server doesn't fill in the middle." });
+  if (fields.echo === true && fields.logprobs != null)
+    throw unsupported("echo", "prompts aren't scored here: ask for 'logprobs' without it.");
   const answersPerPrompt = fields.n ?? 1;
   if (fields.best_of != null && fields.best_of !== answersPerPrompt)
     throw invalid("best_of", "it must equal 'n': all answers are returned.");
@@ -84,7 +86,7 @@ export function readCompletion(body: unknown, chance: () => number): CompletionA
     answersPerPrompt,
     echoed: fields.echo === true ? prompts : [],
     stream: fields.stream === true,
-    includeUsage,
+    usage,
     timings: fields.timings === true,
   };
 }
@@ -130,9 +132,9 @@ export async function* streamedCompletion(
   echoes: readonly string[],
 ): Answer {
   const head = `data: {"id":"${facts.id}","object":"text_completion","created":${facts.created},"model":${JSON.stringify(facts.model)},"system_fingerprint":${JSON.stringify(facts.fingerprint)},`;
-  const usage = ask.includeUsage ? ',"usage":null' : "";
+  const usage = usageField(ask.usage, choices);
   const line = (index: number, text: string, finish: string, logprobs = "null"): string =>
-    `${head}"choices":[{"index":${index},"text":${JSON.stringify(text)},"logprobs":${logprobs},"finish_reason":${finish}}]${usage}}\n\n`;
+    `${head}"choices":[{"index":${index},"text":${JSON.stringify(text)},"logprobs":${logprobs},"finish_reason":${finish}}]${usage()}}\n\n`;
   const offsets = ask.asks.map((_, index) => echoes[index]?.length ?? 0);
   yield STREAM_HEAD;
   for (const [index, echo] of echoes.entries()) if (echo !== "") yield line(index, echo, "null");
@@ -153,7 +155,8 @@ export async function* streamedCompletion(
   }
   if (ended < ask.asks.length) return;
   const timings = ask.timings ? `,"timings":${JSON.stringify(choices.timings)}` : "";
-  if (ask.includeUsage) yield `${head}"choices":[],"usage":${JSON.stringify(usageOf(choices.usage))}${timings}}\n\n`;
+  if (ask.usage !== "never")
+    yield `${head}"choices":[],"usage":${JSON.stringify(usageOf(choices.usage))}${timings}}\n\n`;
   else if (ask.timings) yield `${head}"choices":[]${timings}}\n\n`;
   yield event("[DONE]");
 }

@@ -53,11 +53,15 @@ export function apiError(thrown: unknown, requestId: string, prompt = "messages"
   if (thrown instanceof ApiError) return thrown;
   if (thrown instanceof PromptTooLongError)
     return new ApiError(400, sentence(thrown.message), { param: prompt, code: "context_length_exceeded" });
-  if (thrown instanceof RangeError) return new ApiError(400, sentence(thrown.message), { code: "invalid_value" });
+  // All other fields were checked before.
+  if (thrown instanceof RangeError)
+    return new ApiError(400, sentence(thrown.message), { param: prompt, code: "invalid_value" });
   if (thrown instanceof EngineFullError)
     return new ApiError(429, sentence(thrown.message), { code: "rate_limit_exceeded", retryAfter: 1 });
   if (thrown instanceof EngineDeadError)
     return new ApiError(503, `The model's engine ended: ${thrown.message}.`, { code: "engine_dead", retryAfter: 2 });
+  if (thrown instanceof SkeinError && thrown.code === "BACKPRESSURE")
+    return new ApiError(429, thrown.message, { code: "rate_limit_exceeded", retryAfter: 1 });
   if (thrown instanceof SkeinError && thrown.code !== "APPLICATION_ERROR") {
     const { http } = OUTSIDE[thrown.code];
     if (http !== 500)

@@ -1,5 +1,6 @@
 /** Whether a model behind a handle is there yet, and how long it may still take. Timers are arguments. */
-import { OPENAI_RETRY_AFTER_MAX_S, OPENAI_RETRY_AFTER_MIN_S } from "../../protocol/limits.ts";
+import { OPENAI_RETRY_AFTER_MAX_S } from "../../protocol/limits.ts";
+import type { Loading } from "../../serve/runtime.ts";
 import type { Surroundings } from "./choices.ts";
 import { ApiError } from "./errors.ts";
 import type { ModelCard } from "./model-server.ts";
@@ -11,15 +12,25 @@ const AGAIN_MS = 1_000;
 
 export class LoadedModel {
   readonly #id: string;
+  readonly #loading: () => Loading | undefined;
   readonly #surroundings: Surroundings;
   readonly #since: number;
   #card: ModelCard | undefined;
   #failure: string | undefined;
   readonly #loaded = Promise.withResolvers<void>();
 
-  /** @param describe answered by the model once it is loaded; rejects where it can't be reached */
-  constructor(id: string, describe: () => PromiseLike<ModelCard>, surroundings: Surroundings) {
+  /**
+   * @param describe answered by the model once it is loaded; rejects where it can't be reached
+   * @param loading what it does meanwhile, where that is known
+   */
+  constructor(
+    id: string,
+    describe: () => PromiseLike<ModelCard>,
+    surroundings: Surroundings,
+    loading: () => Loading | undefined = () => undefined,
+  ) {
     this.#id = id;
+    this.#loading = loading;
     this.#surroundings = surroundings;
     this.#since = surroundings.now();
     this.#watch(describe);
@@ -39,13 +50,20 @@ export class LoadedModel {
     stop();
     if (this.#card !== undefined) return;
     const elapsed = (this.#surroundings.now() - this.#since) / 1_000;
-    const left = estimateS(elapsed);
+    const loading = this.#loading();
+    // Without knowledge of its size and the network, what has taken long takes about as long again.
+    const left = Math.max(1, Math.ceil(loading?.leftS ?? Math.min(elapsed, OPENAI_RETRY_AFTER_MAX_S)));
+    const doing = loading === undefined ? "" : ` (${loading.doing})`;
     throw new ApiError(
       503,
       this.#failure === undefined
-        ? `The model '${this.#id}' is loading since ${Math.round(elapsed)} s, and may need ${left} s more.`
+        ? `The model '${this.#id}' is loading since ${Math.round(elapsed)} s${doing}, and may need ${left} s more.`
         : `The model '${this.#id}' is not available: ${this.#failure}`,
-      { code: this.#failure === undefined ? "model_loading" : "model_unavailable", param: "model", retryAfter: left },
+      {
+        code: this.#failure === undefined ? "model_loading" : "model_unavailable",
+        param: "model",
+        retryAfter: Math.min(OPENAI_RETRY_AFTER_MAX_S, left),
+      },
     );
   }
 
@@ -62,7 +80,3 @@ export class LoadedModel {
     );
   }
 }
-
-/** Without knowledge of its size and the network, what has taken long takes about as long again. */
-export const estimateS = (elapsedS: number): number =>
-  Math.min(OPENAI_RETRY_AFTER_MAX_S, Math.max(OPENAI_RETRY_AFTER_MIN_S, Math.ceil(elapsedS)));

@@ -16,6 +16,7 @@ import { streamedResponse, wholeResponse } from "./response-reply.ts";
 import { readResponse } from "./response-request.ts";
 import { REAL } from "./surroundings.ts";
 import { detokenize, tokenize } from "./tokens.ts";
+import { withThinking } from "./thinking.ts";
 import { toolFormatOf, type ToolFormat } from "./tool-style.ts";
 
 /** The endpoints that a model answers, with the field that holds its prompt. */
@@ -75,7 +76,7 @@ export class ModelServer {
     this.#created = this.#seconds();
     if (!("kind" in loaded)) {
       this.#model = loaded;
-      this.#format = toolFormatOf(loaded.chatTemplate ?? "");
+      this.#format = toolFormatOf(this.#template);
       return;
     }
     this.#encoder = loaded;
@@ -121,7 +122,7 @@ export class ModelServer {
       case "embeddings":
         return embeddings(body, this.#settings.id, undefined, signal);
       case "tokenize":
-        return tokenize(this.#model, body, this.#format, this.#model.slotLength);
+        return tokenize(this.#model, body, { format: this.#format, template: this.#template }, this.#model.slotLength);
       case "detokenize":
         return detokenize(this.#model, body);
     }
@@ -147,7 +148,8 @@ export class ModelServer {
 
   async *#chat(body: unknown, signal: AbortSignal): Answer {
     const ask = readChat(body, this.#format, this.#surroundings.random);
-    const choices = await Choices.start(this.#model, ask.asks, ask.asks.length, this.#surroundings, signal);
+    const asks = withThinking(ask.asks, body, this.#template);
+    const choices = await Choices.start(this.#model, asks, asks.length, this.#surroundings, signal);
     yield* (ask.stream ? streamedChat : wholeChat)(choices, ask, this.#facts("chatcmpl-"));
   }
 
@@ -160,7 +162,8 @@ export class ModelServer {
 
   async *#response(body: unknown, signal: AbortSignal): Answer {
     const ask = readResponse(body, this.#format, this.#surroundings.random);
-    const choices = await Choices.start(this.#model, [ask.ask], 1, this.#surroundings, signal);
+    const asks = withThinking([ask.ask], body, this.#template);
+    const choices = await Choices.start(this.#model, asks, 1, this.#surroundings, signal);
     yield* (ask.stream ? streamedResponse : wholeResponse)(choices, ask, this.#facts("resp_"), this.#surroundings);
   }
 
@@ -176,8 +179,13 @@ export class ModelServer {
       id: newId(prefix, this.#surroundings),
       created: this.#seconds(),
       model: this.#settings.id,
-      fingerprint: `fp_skein_${this.#model.provider}`,
+      fingerprint: ["fp_skein", this.#model.provider, this.#model.weights?.slice(0, 12)].filter(Boolean).join("_"),
     };
+  }
+
+  /** Of its chats; "" where it has none. */
+  get #template(): string {
+    return this.#model.chatTemplate ?? "";
   }
 
   #seconds(): number {

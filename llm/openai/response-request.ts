@@ -2,15 +2,13 @@
 import * as z from "zod";
 import type { ChatMessage } from "../../engine/index.ts";
 import type { Ask } from "./choices.ts";
-import { argumentsOf, partsOf, promptOf, toolSchema } from "./chat-request.ts";
+import { argumentsOf, type Callable, part, partsOf, promptOf, toolSchema, toolsNamed } from "./chat-request.ts";
 import { ApiError, invalid, unsupported } from "./errors.ts";
 import { flag, read, text, whole } from "./fields.ts";
-import { engineOptionsOf, refuseFields, samplingFields, type EngineOptions } from "./sampling.ts";
+import { engineOptionsOf, refuseFields, refuseOthers, samplingFields, type EngineOptions } from "./sampling.ts";
 import { textFormat, textFormatAsked } from "./structured-output.ts";
 import type { Tool, ToolChoice, ToolFormat } from "./tool-style.ts";
 
-const { temperature, top_p, top_k, min_p, repetition_penalty, seed, stream, model, user } = samplingFields;
-const part = z.looseObject({ type: z.string(), text: z.string().optional() });
 const content = z.union([z.string(), z.array(part)], "expected a text or a list of content parts");
 const item = z.looseObject({
   type: z.string().nullish(),
@@ -21,21 +19,34 @@ const item = z.looseObject({
   arguments: z.string().optional(),
   output: content.nullish(),
 });
+const namedFunction = z.looseObject({ type: z.literal("function"), name: z.string() });
 type Item = z.output<typeof item>;
 
 const responseSchema = z.looseObject({
-  ...{ temperature, top_p, top_k, min_p, repetition_penalty, seed, stream, model, user },
+  ...samplingFields,
   input: z.union([z.string(), z.array(item).min(1)], "expected a text or a list of items"),
   instructions: text,
   max_output_tokens: whole(1),
   parallel_tool_calls: flag,
+  top_logprobs: whole(0, 20),
+  include: z.array(z.string()).nullish(),
+  /** Of tools that the server runs itself: here are none. */
+  max_tool_calls: whole(1),
   metadata: z.record(z.string(), z.unknown()).nullish(),
   text: z.looseObject({ format: textFormat }).nullish(),
   tools: z.array(z.looseObject({ type: z.string() })).nullish(),
   tool_choice: z
     .union(
-      [z.enum(["none", "auto", "required"]), z.looseObject({ type: z.literal("function"), name: z.string() })],
-      'expected "none", "auto", "required" or {"type":"function","name":…}',
+      [
+        z.enum(["none", "auto", "required"]),
+        namedFunction,
+        z.looseObject({
+          type: z.literal("allowed_tools"),
+          mode: z.enum(["auto", "required"]),
+          tools: z.array(namedFunction).min(1),
+        }),
+      ],
+      'expected "none", "auto", "required", {"type":"function","name":…} or {"type":"allowed_tools",…}',
     )
     .nullish(),
 });
@@ -53,18 +64,22 @@ const STATELESS = {
   conversation: "this server keeps no conversations: send the whole conversation as 'input'.",
   background: "this server keeps no responses.",
   prompt: "this server keeps no prompts.",
+  store: "this server keeps no responses.",
 };
+/** Values of fields that mean nothing else here. */
+const FINE = { truncation: ["disabled"], service_tier: ["auto", "default"] };
 
 /** Throws a 400 that names the field which is wrong or can't be honoured. */
 export function readResponse(body: unknown, format: ToolFormat, chance: () => number): ResponseAsk {
   const fields = read(responseSchema, body);
   refuseFields(fields, STATELESS);
-  const tools = (fields.tools ?? []).map(toolOf);
+  refuseOthers(fields, FINE);
+  const { tools, choice } = callable(fields, (fields.tools ?? []).map(toolOf));
   const messages =
     typeof fields.input === "string" ? [{ role: "user", content: fields.input }] : messagesOf(fields.input);
   if (fields.instructions != null && fields.instructions !== "")
     messages.unshift({ role: "system", content: fields.instructions });
-  const prompt = promptOf(messages, tools, choiceOf(fields, tools), format, {
+  const prompt = promptOf(messages, tools, choice, format, {
     onlyOne: fields.parallel_tool_calls === false,
     answer: textFormatAsked(fields.text?.format),
   });
@@ -73,7 +88,7 @@ export function readResponse(body: unknown, format: ToolFormat, chance: () => nu
     {
       answers: 1,
       maxTokens: fields.max_output_tokens ?? undefined,
-      logprobs: undefined,
+      logprobs: logprobsAsked(fields),
       grammar: prompt.grammar?.format,
     },
     chance,
@@ -85,6 +100,10 @@ export function readResponse(body: unknown, format: ToolFormat, chance: () => nu
   };
 }
 
+/** Alternatives to each token; undefined: no logprobs at all. */
+const logprobsAsked = ({ top_logprobs: top, include }: ResponseFields): number | undefined =>
+  top ?? (include?.includes("message.output_text.logprobs") === true ? 0 : undefined);
+
 /** Here a function's fields stand beside its type. */
 function toolOf(given: { readonly type: string }, at: number): Tool {
   if (given.type !== "function")
@@ -95,13 +114,27 @@ function toolOf(given: { readonly type: string }, at: number): Tool {
   throw invalid(`tools[${at}]`, checked.error.issues[0]?.message ?? "it is not a function.");
 }
 
-function choiceOf({ tool_choice: given }: ResponseFields, tools: readonly Tool[]): ToolChoice | "none" {
+function callable({ tool_choice: given }: ResponseFields, tools: readonly Tool[]): Callable {
+  if (given == null || typeof given === "string" || given.type === "function")
+    return { tools, choice: choiceOf(given, tools) };
+  return {
+    tools: toolsNamed(
+      tools,
+      given.tools.map(({ name }) => name),
+    ),
+    choice: given.mode,
+  };
+}
+
+function choiceOf(
+  given: "none" | "auto" | "required" | z.output<typeof namedFunction> | null | undefined,
+  tools: readonly Tool[],
+): ToolChoice | "none" {
   if (given === "none" || (tools.length === 0 && (given == null || given === "auto"))) return "none";
   if (given == null) return "auto";
   if (tools.length === 0) throw invalid("tool_choice", "it is only allowed when 'tools' are given.");
   if (typeof given === "string") return given;
-  if (!tools.some((tool) => tool.function.name === given.name))
-    throw invalid("tool_choice", `there is no function '${given.name}' in 'tools'.`);
+  toolsNamed(tools, [given.name]);
   return { name: given.name };
 }
 
@@ -137,6 +170,8 @@ function messagesOf(items: readonly Item[]): ChatMessage[] {
         break;
       case "reasoning":
         break;
+      case "item_reference":
+        throw unsupported(`${where}.type`, "this server keeps no items: send the item itself.");
       default:
         throw unsupported(`${where}.type`, `'${given.type}' is not known here.`);
     }
@@ -152,7 +187,8 @@ function textOf(given: Item["content"], where: string): string {
   if (typeof given === "string") return given;
   return given
     .map((piece, at) => {
-      if (typeof piece.text === "string") return piece.text;
+      const said = piece.text ?? piece.refusal;
+      if (said !== undefined) return said;
       throw unsupported(`${where}[${at}]`, `this model reads text only, not '${piece.type}'.`);
     })
     .join("");

@@ -1,14 +1,16 @@
 /** OpenAI's routes. Finds the model that a request names, and passes on what the model answers, wherever it runs. */
-import { Hono } from "hono";
+import { Hono, type Context as HonoContext } from "hono";
 import { OPENAI_BODY_MAX } from "../../protocol/limits.ts";
 import type { Context } from "../../serve/context.ts";
-import type { DeploymentHandle } from "../../serve/handle.ts";
+import { type DeploymentHandle, targetOf } from "../../serve/handle.ts";
+import { type Loading, runtime } from "../../serve/runtime.ts";
 import { readText } from "../body.ts";
 import { withErrors, type Answer, type AnswerHead } from "./answer.ts";
 import type { Surroundings } from "./choices.ts";
 import { ApiError, apiError, invalid } from "./errors.ts";
 import { LoadedModel } from "./loading.ts";
 import { ENDPOINTS, ModelServer, type Endpoint, type ModelCard, type ModelSettings } from "./model-server.ts";
+import { parseWithSeed } from "./seeds.ts";
 import { REAL } from "./surroundings.ts";
 
 /** A model as the routes see it. */
@@ -16,6 +18,8 @@ interface Backend {
   readonly id: string;
   /** Answered once it is loaded. */
   describe(): PromiseLike<ModelCard>;
+  /** What it does until then, where that is known. */
+  loading(): Loading | undefined;
   answer(endpoint: Endpoint, body: unknown, ctx: Context): { readonly answer: Answer; readonly cancel: () => void };
 }
 
@@ -32,6 +36,7 @@ export interface ServedModel {
 const remote = ({ id, handle }: ServedModel): Backend => ({
   id,
   describe: () => handle.describe(),
+  loading: () => runtime().loading.get(targetOf(handle).deployment),
   answer: (endpoint, body, ctx) => {
     const call = ctx.call(handle).options({ stream: true }).answer(endpoint, body);
     return { answer: call[Symbol.asyncIterator]() as Answer, cancel: () => call.cancel() };
@@ -41,6 +46,7 @@ const remote = ({ id, handle }: ServedModel): Backend => ({
 const local = (id: string, server: ModelServer): Backend => ({
   id,
   describe: () => Promise.resolve(server.describe()),
+  loading: () => undefined,
   answer: (endpoint, body, ctx) => {
     const left = new AbortController();
     const signal = AbortSignal.any([ctx.signal, left.signal]);
@@ -63,7 +69,15 @@ class Routes {
     this.#models = new Map(
       backends.map((backend) => [
         backend.id,
-        { ...backend, loaded: new LoadedModel(backend.id, () => backend.describe(), this.#surroundings) },
+        {
+          ...backend,
+          loaded: new LoadedModel(
+            backend.id,
+            () => backend.describe(),
+            this.#surroundings,
+            () => backend.loading(),
+          ),
+        },
       ]),
     );
   }
@@ -74,15 +88,18 @@ class Routes {
 
   #routes(): Hono<Env> {
     const app = new Hono<Env>({ getPath });
-    for (const endpoint of Object.keys(ENDPOINTS) as Endpoint[])
+    for (const endpoint of Object.keys(ENDPOINTS) as Endpoint[]) {
       app.post(pathOf(endpoint), (c) => this.#post(endpoint, c.req.raw, c.env.ctx));
+      app.all(pathOf(endpoint), notAllowed("POST"));
+    }
     app.get("/v1/models", (c) => c.json({ object: "list", data: [...this.#models.values()].map(cardOf) }));
     app.get("/v1/models/:id{.+}", (c) => {
-      const id = decodeURIComponent(c.req.param("id"));
+      const id = c.req.param("id");
       const model = this.#models.get(id);
       if (model !== undefined) return c.json(cardOf(model));
       throw notFound(`Unable to find ${id}. ${this.#available()}`);
     });
+    app.all("/v1/models/:id{.+}?", notAllowed("GET"));
     // What a person sees who opens the address.
     app.get("/", (c) => c.text(`The OpenAI API is at /v1. ${this.#available()}\n`));
     app.notFound((c) => {
@@ -175,6 +192,14 @@ export class OpenAIModel {
 
 const notFound = (message: string): ApiError => new ApiError(404, message, { param: "model", code: "model_not_found" });
 
+/** The path is known, and the method isn't its. */
+const notAllowed = (allowed: string) => (c: HonoContext<Env>) => {
+  const message = `Not allowed to ${c.req.method} on ${c.req.path}: it takes ${allowed}.`;
+  const answer = failed(new ApiError(405, message, { code: "method_not_allowed" }));
+  answer.headers.set("allow", allowed);
+  return answer;
+};
+
 const pathOf = (endpoint: Endpoint): string => (endpoint.endsWith("tokenize") ? `/${endpoint}` : `/v1/${endpoint}`);
 
 /** Behind whatever the application is mounted at. */
@@ -199,7 +224,7 @@ async function readBody(request: Request): Promise<Readonly<Record<string, unkno
     throw new ApiError(413, `The body has more than ${OPENAI_BODY_MAX} bytes.`, { code: "request_too_large" });
   let body: unknown;
   try {
-    body = JSON.parse(text);
+    body = parseWithSeed(text);
   } catch (error) {
     throw new ApiError(400, `The body is not valid JSON: ${error instanceof Error ? error.message : String(error)}`, {
       code: "invalid_json",

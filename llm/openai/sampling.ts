@@ -1,24 +1,33 @@
-/** How the next token is chosen: from OpenAI's fields (and vLLM's extras) to the engine's names. Pure. */
+/** How the next token is chosen and when an answer ends: from OpenAI's fields (and vLLM's extras) to the engine's names. Pure. */
 import * as z from "zod";
 import { choiceSeed, type GenerateRequest, type GrammarFormat, type SamplingParameters } from "../../engine/index.ts";
-import { OPENAI_LABEL_MAX } from "../../protocol/limits.ts";
+import { LOGIT_BIAS_TOKENS_MAX, STOP_STRING_CHARACTERS_MAX } from "../../engine/limits.ts";
+import { OPENAI_LABEL_MAX, OPENAI_TOKENS_MAX } from "../../protocol/limits.ts";
 import { invalid, unsupported } from "./errors.ts";
 import { between, flag, text, whole } from "./fields.ts";
+import { engineSeed } from "./seeds.ts";
 
 /** A name of the caller's: the engine keeps it with what it remembers of prompts. */
 const label = z.string().max(OPENAI_LABEL_MAX).nullish();
-const stopText = z.string().min(1, "a stop text must not be empty");
+const stopText = z
+  .string()
+  .min(1, "a stop text must not be empty")
+  .max(STOP_STRING_CHARACTERS_MAX, `a stop text has at most ${STOP_STRING_CHARACTERS_MAX} characters`);
 
 /** Fields that chat and completions share. */
 export const samplingFields = {
   model: text,
   temperature: between(0, 2),
   top_p: between(0, 1),
-  seed: z.number().int("expected a whole number").nullish(),
+  seed: z.number().int("expected a whole number of at most 64 bits").nullish(),
   presence_penalty: between(-2, 2),
   frequency_penalty: between(-2, 2),
   logit_bias: z
     .record(z.string().regex(/^\d+$/, "expected token ids as keys"), z.number().min(-100).max(100))
+    .refine(
+      (biases) => Object.keys(biases).length <= LOGIT_BIAS_TOKENS_MAX,
+      `expected at most ${LOGIT_BIAS_TOKENS_MAX} tokens`,
+    )
     .nullish(),
   stop: z
     .union([stopText, z.array(stopText).max(4, "expected at most 4 texts")], "expected a text or up to 4 texts")
@@ -31,6 +40,7 @@ export const samplingFields = {
   min_p: between(0, 1),
   repetition_penalty: between(0.01, 100),
   min_tokens: whole(0),
+  ignore_eos: flag,
   cache_salt: label,
   /** Asks for timings in the reply. */
   timings: flag,
@@ -63,9 +73,14 @@ export function engineOptionsOf(
   { answers, maxTokens, logprobs, grammar }: Wanted,
   chance: () => number,
 ): readonly EngineOptions[] {
-  // The engine's seeds are not negative.
-  const seed = fields.seed == null ? Math.floor(chance() * 2 ** 48) : Math.abs(fields.seed) % 2 ** 52;
-  const { stop, user, cache_salt: cacheSalt, min_tokens: minTokens } = fields;
+  const seed = fields.seed == null ? Math.floor(chance() * 2 ** 48) : engineSeed(fields.seed);
+  refuseFields(fields, NOT_HERE);
+  const { user, cache_salt: cacheSalt } = fields;
+  const stop = fields.stop == null ? [] : typeof fields.stop === "string" ? [fields.stop] : fields.stop;
+  // Nothing ends an answer before its least number of tokens, its stop texts neither.
+  if (fields.ignore_eos === true && stop.length > 0)
+    throw unsupported("ignore_eos", "an answer that goes on to its last token has no 'stop'.");
+  const minTokens = fields.ignore_eos === true ? (maxTokens ?? OPENAI_TOKENS_MAX) : fields.min_tokens;
   if (minTokens != null && maxTokens !== undefined && minTokens > maxTokens)
     throw invalid("min_tokens", "it is above the most tokens that the answer may have.");
   return Array.from({ length: answers }, (_, choice) => ({
@@ -81,7 +96,7 @@ export function engineOptionsOf(
       logitBias: fields.logit_bias ?? {},
       seed: choiceSeed(seed, choice),
     },
-    stop: stop == null ? [] : typeof stop === "string" ? [stop] : stop,
+    stop,
     ...(maxTokens === undefined ? {} : { maxTokens }),
     ...(minTokens == null ? {} : { minTokens }),
     ...(logprobs === undefined ? {} : { logprobs }),
@@ -92,17 +107,48 @@ export function engineOptionsOf(
   }));
 }
 
+/** vLLM's, of all endpoints that answer prompts. */
+const NOT_HERE = {
+  prompt_logprobs: "this server scores answers only, and no prompts.",
+  stop_token_ids: "give texts as 'stop'.",
+  include_stop_str_in_output: "a stop text is no part of the answer.",
+  bad_words: "give tokens a 'logit_bias'.",
+  allowed_token_ids: "give a regular expression or a choice as 'structured_outputs'.",
+  use_beam_search: "this server samples.",
+  truncate_prompt_tokens: "this server cuts no prompts.",
+  return_token_ids: "this server answers in text.",
+  return_tokens_as_token_ids: "this server answers in text.",
+};
+
 /** Fields that are known elsewhere and mean something that this server doesn't do. */
 export function refuseFields(body: Readonly<Record<string, unknown>>, why: Readonly<Record<string, string>>): void {
   for (const [field, reason] of Object.entries(why)) {
     const value = body[field];
-    if (value !== undefined && value !== null && value !== false) throw unsupported(field, reason);
+    const isNothing = value == null || value === false || (Array.isArray(value) && value.length === 0);
+    if (!isNothing) throw unsupported(field, reason);
   }
 }
 
-/** Which stream options make sense without a stream: none, as OpenAI has it. */
-export function wantsUsage(fields: SamplingFields): boolean {
-  if (fields.stream_options != null && fields.stream !== true)
+/** Of fields that are known, the values that this server does justice to; others are refused. */
+export function refuseOthers(
+  body: Readonly<Record<string, unknown>>,
+  fine: Readonly<Record<string, readonly (string | boolean)[]>>,
+): void {
+  for (const [field, values] of Object.entries(fine)) {
+    const value = body[field];
+    if (value == null || (values as readonly unknown[]).includes(value)) continue;
+    throw unsupported(field, `this server takes ${values.map((each) => JSON.stringify(each)).join(" or ")} only.`);
+  }
+}
+
+/** How often a stream tells the counts: never, once at its end, or (as vLLM has it) with every chunk as well. */
+export type UsageAsked = "never" | "end" | "always";
+
+/** Without a stream no stream options make sense, as OpenAI has it. */
+export function usageAsked(fields: SamplingFields): UsageAsked {
+  const { stream_options: options } = fields;
+  if (options != null && fields.stream !== true)
     throw invalid("stream_options", "it is only allowed when 'stream' is true.");
-  return fields.stream_options?.include_usage === true;
+  if (options?.include_usage !== true) return "never";
+  return options.continuous_usage_stats === true ? "always" : "end";
 }

@@ -6,6 +6,7 @@ type Call = Extract<AnswerEvent, { kind: "call" }>;
 type End = Extract<AnswerEvent, { kind: "end" }>;
 
 export interface WholeAnswer {
+  readonly thought: string;
   readonly text: string;
   readonly calls: readonly Call[];
   readonly scores: readonly ChosenScore[];
@@ -15,6 +16,7 @@ export interface WholeAnswer {
 /** All of them; undefined where the request was called off. */
 export async function wholeAnswers(choices: Choices, count: number): Promise<readonly WholeAnswer[] | undefined> {
   const answers = Array.from({ length: count }, () => ({
+    thought: "",
     text: "",
     calls: [] as Call[],
     scores: [] as ChosenScore[],
@@ -25,7 +27,8 @@ export async function wholeAnswers(choices: Choices, count: number): Promise<rea
     if (said.kind === "text") {
       answer.text += said.text;
       answer.scores.push(...(said.logprobs ?? []));
-    } else if (said.kind === "call") answer.calls.push(said);
+    } else if (said.kind === "thought") answer.thought += said.text;
+    else if (said.kind === "call") answer.calls.push(said);
     else answer.end = said;
   }
   return answers.every((answer): answer is typeof answer & WholeAnswer => answer.end !== undefined)

@@ -252,6 +252,36 @@ describe("refusals", () => {
     expect(loop.size).toBe(0);
   });
 
+  test.each<[string, object]>([
+    ["promptTokens must be a list", { promptTokens: "abc" }],
+    ["token undefined is not in the vocabulary", { promptTokens: [undefined] }],
+    ["token a value of type string", { promptTokens: ["1"] }],
+    ["generated must be a list", { generated: { length: 1 } }],
+    ["stop must be a list of texts", { stop: "stop" }],
+    ["stop must be a list of texts", { stop: [{ length: 3 }] }],
+    ["stop must be a list of texts", { stop: undefined }],
+    ["maxTokens must be a whole number", { maxTokens: "5" }],
+    ["minTokens must be a whole number", { minTokens: {} }],
+    ["logprobs must be a whole number", { logprobs: [] }],
+    ["caller must be a text", { caller: { length: 3 } }],
+    ["cacheSalt must be a text", { cacheSalt: 5 }],
+    ["sampling must be an object", { sampling: null }],
+    ["temperature must be a number", { sampling: { ...GREEDY, temperature: "1" } }],
+    ["topK must be a number", { sampling: { ...GREEDY, topK: null } }],
+    ["presencePenalty must be a number", { sampling: { ...GREEDY, presencePenalty: ["1"] } }],
+    ["seed must be a number", { sampling: { ...GREEDY, seed: 5n } }],
+    ["logitBias must be an object", { sampling: { ...GREEDY, logitBias: [1] } }],
+    ["logitBias of token 5 must be a number", { sampling: { ...GREEDY, logitBias: { 5: "10" } } }],
+  ])("%s: whatever a field holds, nobody else notices", async (reason, part) => {
+    const bystander = new Collector();
+    loop.submit(0, request([5]), bystander);
+    const refusal = submit(part as Partial<GenerationRequest>);
+    expect(refusal).toThrow(RangeError);
+    expect(refusal).toThrow(reason);
+    await loop.idle();
+    expect(bystander.finishReason).toBe("length");
+  });
+
   test("bound how many may wait", () => {
     const crowded = new EngineLoop({ runner: makeRunner(1), text, yieldTurn, now });
     for (let id = 0; id < 256; id++) crowded.submit(id, request([1]), new Collector());

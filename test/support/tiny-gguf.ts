@@ -23,6 +23,7 @@ export interface TinyModelOptions {
   /** Of matrices; with four bits embedding and head are Q8_0, as in the files people have. Vectors are always F32. */
   readonly format?: GgufFormat;
   readonly kind?: TinyKind;
+  readonly chatTemplate?: string;
 }
 
 const uint32 = (value: number): GgufValue => ({ kind: "uint32", value });
@@ -30,7 +31,12 @@ const float32 = (value: number): GgufValue => ({ kind: "float32", value });
 const string = (value: string): GgufValue => ({ kind: "string", value });
 
 /** Makes the model; equal options give equal bytes. */
-export function makeTinyGguf({ seed = 1, format = "F32", kind = "llama" }: TinyModelOptions = {}): TinyModel {
+export function makeTinyGguf({
+  seed = 1,
+  format = "F32",
+  kind = "llama",
+  chatTemplate = CHAT_TEMPLATE,
+}: TinyModelOptions = {}): TinyModel {
   const { config, tensors } = drawTinyModel(kind, seed);
   const stored = new Map<string, Float32Array>();
   const written = tensors.map(({ name, kind, shape, values }): GgufTensor => {
@@ -40,7 +46,7 @@ export function makeTinyGguf({ seed = 1, format = "F32", kind = "llama" }: TinyM
     return { name, shape, format: own, bytes };
   });
   const rotaryPairs = config.architecture === "llama" ? "neighbours" : "halves";
-  const tokenizer = tokenizerEntries(config.vocabulary);
+  const tokenizer = tokenizerEntries(config.vocabulary, chatTemplate);
   const bytes = writeGguf({ ...modelEntries(kind, config), ...tokenizer }, [
     ...(config.architecture === "phi3" ? fused(written) : written),
     ...(kind === "llama3" ? [stretched(config)] : []),
@@ -75,7 +81,7 @@ function modelEntries(kind: TinyKind, config: ModelConfig): Record<string, GgufV
   };
 }
 
-function tokenizerEntries(vocabulary: number): Record<string, GgufValue> {
+function tokenizerEntries(vocabulary: number, chatTemplate: string): Record<string, GgufValue> {
   const { tokens, merges } = trainVocabulary(vocabulary);
   const controlId = (token: (typeof CONTROL_TOKENS)[number]): number => tokens.indexOf(token);
   const tokenTypes = tokens.map((_, id) => (id < vocabulary - CONTROL_TOKENS.length ? 1 : 3));
@@ -88,7 +94,7 @@ function tokenizerEntries(vocabulary: number): Record<string, GgufValue> {
     "tokenizer.ggml.bos_token_id": uint32(controlId("<|im_start|>")),
     "tokenizer.ggml.eos_token_id": uint32(controlId("<|im_end|>")),
     "tokenizer.ggml.add_bos_token": { kind: "bool", value: false },
-    "tokenizer.chat_template": string(CHAT_TEMPLATE),
+    "tokenizer.chat_template": string(chatTemplate),
   };
 }
 

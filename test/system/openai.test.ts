@@ -1,21 +1,31 @@
 /** The OpenAI API in front of real models, through ingress, router and replicas: a tiny random one and the default one. */
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { request } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { defaultModelPath } from "../support/default-model.ts";
 import { makeTinyGguf } from "../support/tiny-gguf.ts";
+import { slowHub } from "../support/slow-hub.ts";
 import { eventually, SystemMesh } from "./mesh.ts";
+
+/** Its prompt says that there is nothing to think about, where it is told so. */
+const THINKS = `{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}{% if add_generation_prompt %}assistant: {% if enable_thinking is false %}<think>\n\n</think>\n\n{% endif %}{% endif %}`;
 
 describe("the OpenAI API", () => {
   let mesh: SystemMesh;
   let folder = "";
+  let hub: Awaited<ReturnType<typeof slowHub>>;
+  let applications: object[] = [];
   beforeAll(async () => {
+    hub = await slowHub(Buffer.from(makeTinyGguf({ seed: 2 }).bytes));
     folder = mkdtempSync(join(tmpdir(), "skein-openai-"));
     writeFileSync(join(folder, "tiny.gguf"), makeTinyGguf().bytes);
-    mesh = await SystemMesh.start({ appDir: folder, agent: () => ({ device: "native" }) });
-    await mesh.deploy([
+    mkdirSync(join(folder, "thinks"));
+    writeFileSync(join(folder, "thinks", "tiny.gguf"), makeTinyGguf({ chatTemplate: THINKS }).bytes);
+    const env = { HF_ENDPOINT: hub.endpoint, HF_HUB_CACHE: join(folder, "cache"), HF_HUB_OFFLINE: "" };
+    mesh = await SystemMesh.start({ appDir: folder, agent: () => ({ device: "native", env }) });
+    applications = [
       {
         name: "openai",
         import_path: "skein/llm:openai",
@@ -31,12 +41,16 @@ describe("the OpenAI API", () => {
         name: "one",
         import_path: "skein/llm:openai",
         route_prefix: "/one",
-        args: { models: [{ source: join(folder, "tiny.gguf"), slot_length: 400, num_gpus: 0, num_cpus: 0.5 }] },
+        args: {
+          models: [{ source: join(folder, "thinks", "tiny.gguf"), slot_length: 400, num_gpus: 0, num_cpus: 0.5 }],
+        },
       },
-    ]);
+    ];
+    await mesh.deploy(applications);
   });
   afterAll(async () => {
     await mesh?.stop();
+    await hub?.[Symbol.asyncDispose]();
     rmSync(folder, { recursive: true, force: true });
   });
 
@@ -188,6 +202,96 @@ describe("the OpenAI API", () => {
       404,
       expect.stringContaining("Could not find"),
     ]);
+  });
+
+  it("a model that thinks: its thought apart from its answer, and none where the template is told so", async () => {
+    const ask = (path: string, more: object) =>
+      mesh
+        .fetch(`/one/${path}`, {
+          method: "POST",
+          body: JSON.stringify({ messages: [{ role: "user", content: "Why?" }], ...more }),
+        })
+        .then(({ text }) => JSON.parse(text));
+    const off = { chat_template_kwargs: { enable_thinking: false } };
+    const [on, told, known] = await Promise.all([
+      // A random model thinks what it is made to.
+      ask("v1/chat/completions", { structured_outputs: { regex: "<think>\\n[a-z]{3}\\n</think>\\n\\n[A-Z]{3}" } }),
+      ask("v1/chat/completions", { ...off, max_tokens: 2 }),
+      ask("tokenize", off),
+    ]);
+    expect(on.choices[0].message).toMatchObject({
+      content: expect.stringMatching(/^[A-Z]{3}$/),
+      reasoning_content: expect.stringMatching(/^[a-z]{3}$/),
+    });
+    expect(told.usage.prompt_tokens).toBe(known.count);
+    expect(known.count).toBeGreaterThan(on.usage.prompt_tokens);
+  });
+
+  it("engines of a mesh are on /metrics; answers say which weights they are of", async () => {
+    const series = (): Promise<string> => mesh.api("GET", "/metrics").then(({ text }) => text);
+    // Of the tests before: workers report every few seconds.
+    await eventually(
+      async () => /^skein_generation_tokens_total\{[^}]*smollm2-135m-instruct[^}]*\} [1-9]/m.test(await series()),
+      "the engine's tokens are counted",
+    );
+    for (const name of ["num_requests_running", "kv_cache_usage_perc", "time_to_first_token_seconds_count"])
+      expect(await series()).toMatch(new RegExp(`^skein_${name}\\{`, "m"));
+    const prints = await Promise.all(
+      ["tiny", "smollm2-135m-instruct"].map(async (model) => {
+        const { text } = await post("completions", { model, prompt: "a", max_tokens: 1 });
+        return JSON.parse(text).system_fingerprint as string;
+      }),
+    );
+    for (const print of prints) expect(print).toMatch(/^fp_skein_native_[0-9a-f]{12}$/);
+    expect(prints[0]).not.toBe(prints[1]);
+  });
+
+  it("a model that is being fetched is a 503 with how far it is and when to come again; one that isn't there says so", async () => {
+    const settings = { num_gpus: 0, num_cpus: 0.5, slot_length: 128 };
+    const models = [
+      { ...settings, source: "hf:someone/tiny", id: "slow" },
+      { ...settings, source: join(folder, "none.gguf"), id: "gone" },
+    ];
+    const loading = {
+      name: "loading",
+      import_path: "skein/llm:openai",
+      route_prefix: "/loading",
+      args: { models },
+      deployments: [{ name: "gone", max_constructor_retry_count: 1 }],
+    };
+    const deployed = await mesh.api("PUT", "/api/serve/applications/", {
+      http_options: { port: 0 },
+      grpc_options: { port: 0 },
+      applications: [...applications, loading],
+    });
+    expect(deployed.status).toBe(200);
+    const ask = (model: string) =>
+      mesh.fetch("/loading/v1/completions", {
+        method: "POST",
+        body: JSON.stringify({ model, prompt: "a", max_tokens: 1 }),
+      });
+    const told = async (model: string, words: RegExp) => {
+      let answer = await ask(model);
+      await eventually(async () => words.test((answer = await ask(model)).text), `${model}: ${words}`);
+      const { code, message } = JSON.parse(answer.text).error as { code: string; message: string };
+      return { status: answer.status, code, message, retryAfter: answer.headers["retry-after"] };
+    };
+    const slow = await told("slow", / of \d+\.\d MB, .*may need \d+ s more\./);
+    const left = Number(/may need (\d+) s more/.exec(slow.message)![1]);
+    expect(slow).toMatchObject({ status: 503, code: "model_loading", retryAfter: String(Math.min(60, left)) });
+    const gone = await told("gone", /not available/);
+    expect(gone).toMatchObject({ status: 503, code: "model_unavailable", retryAfter: expect.stringMatching(/^\d+$/) });
+    hub.release();
+    await eventually(async () => (await ask("slow")).status === 200, "the model answers");
+  });
+
+  it("a wrong API key is told in OpenAI's words, by the ingress itself", async () => {
+    const { text } = await mesh.api("POST", "/api/skein/api-keys", { app: "one", name: "test" });
+    const ask = (key: string) => mesh.fetch("/one/v1/models", { headers: { authorization: `Bearer ${key}` } });
+    await eventually(async () => (await ask("wrong")).status === 401, "the ingress knows of the key");
+    const { error } = JSON.parse((await ask("wrong")).text);
+    expect(error).toMatchObject({ type: "invalid_request_error", code: "invalid_api_key" });
+    expect((await ask(JSON.parse(text).key)).status).toBe(200);
   });
 
   it("stops the engine when the client leaves a stream", async () => {

@@ -92,6 +92,12 @@ export class Agent {
       ticket: () => this.#link.ticket,
       ingresses: () => this.#assignment?.ingresses ?? [],
       changed: () => this.#changed(),
+      loads: (replica) => {
+        const { app, deployment } = replica.spec;
+        for (const other of this.#replicas.values())
+          if (other.spec.app === app && other.spec.deployment !== deployment) other.hear(replica);
+      },
+      loading: (app) => [...this.#replicas.values()].filter(({ spec, isLoading }) => spec.app === app && isLoading),
     };
   }
 

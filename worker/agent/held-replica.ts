@@ -30,12 +30,22 @@ export interface ReplicaHost {
   ingresses(): readonly IngressAddress[];
   /** What the next report says has changed. */
   changed(): void;
+  /** What this replica loads; the application's other replicas here may tell their callers. */
+  loads(replica: ReplicaOfWorker): void;
+  /** Replicas of an application that load here. */
+  loading(app: string): readonly ReplicaOfWorker[];
 }
 
 type Status = Pick<
   ReplicaReport,
   "state" | "progress" | "error" | "reconfigureError" | "userConfigVersion" | "ongoing" | "maxOngoingRequests"
 >;
+
+interface Loading {
+  readonly doing: string;
+  /** s, where that can be told. */
+  readonly leftS: number | undefined;
+}
 
 export class ReplicaOfWorker implements HeldReplica {
   spec: ReplicaSpec;
@@ -49,6 +59,8 @@ export class ReplicaOfWorker implements HeldReplica {
   #silentTicks = 0;
   /** What its engines last told. */
   engines: readonly EngineReport[] = [];
+  /** What it does until its model is there. */
+  #loads: Loading | null = null;
   /** Why we ended it, where we did. */
   #verdict: string | null = null;
 
@@ -173,6 +185,22 @@ export class ReplicaOfWorker implements HeldReplica {
     }
   }
 
+  get isLoading(): boolean {
+    return this.#loads !== null;
+  }
+
+  /** Tells this replica what another one loads. */
+  hear(other: ReplicaOfWorker): void {
+    const { doing = null, leftS } = other.#loads ?? {};
+    this.#child?.tell({ type: "loading", deployment: other.spec.deployment, doing, leftS });
+  }
+
+  #load(loads: Loading | null): void {
+    if (this.#loads === null && loads === null) return;
+    this.#loads = loads;
+    this.#host.loads(this);
+  }
+
   #heard(message: FromReplica): void {
     this.#silentTicks = 0;
     switch (message.type) {
@@ -198,7 +226,10 @@ export class ReplicaOfWorker implements HeldReplica {
   #said(message: Extract<FromReplica, { type: "status" }>): void {
     const { type: _, ...status } = message;
     this.#ownError = message.state === "unhealthy" ? (message.error ?? "It says that it is unhealthy.") : null;
+    if (message.state === "ready" && !this.#wasReady)
+      for (const other of this.#host.loading(this.spec.app)) this.hear(other);
     if (message.state === "ready" || message.state === "unhealthy") this.#wasReady = true;
+    if (message.state !== "starting") this.#load(null);
     if (message.state === "failed") {
       this.#verdict ??= message.error ?? "It failed without saying why.";
       // It should end by itself, after its last words; the clock is for the case that it doesn't.
@@ -216,6 +247,7 @@ export class ReplicaOfWorker implements HeldReplica {
   }
 
   #failed(error: string): void {
+    this.#load(null);
     this.phase = "ended";
     this.#set({ state: "failed", progress: undefined, error, ongoing: 0 });
   }
@@ -228,8 +260,10 @@ export class ReplicaOfWorker implements HeldReplica {
 
   async #locateModel(id: number, name: string, provider: "webgpu" | "native" | "wasm"): Promise<void> {
     try {
-      const model = await this.#host.platform.locateModel(name, provider, this.#host.ticket(), (progress) => {
-        if (this.#status.state === "starting") this.#set({ progress });
+      const model = await this.#host.platform.locateModel(name, provider, this.#host.ticket(), (progress, leftS) => {
+        if (this.#status.state !== "starting") return;
+        this.#set({ progress });
+        this.#load({ doing: progress, leftS });
       });
       this.#child?.tell({ type: "model", id, model, error: null });
     } catch (thrown) {

@@ -65,7 +65,8 @@ export interface AgentPlatform extends Clock {
     name: string,
     provider: "webgpu" | "native" | "wasm",
     ticket: string,
-    onProgress: (doing: string) => void,
+    /** `leftS`: s that this may still take, where that can be told. */
+    onProgress: (doing: string, leftS?: number) => void,
   ): Promise<LocatedModel>;
   startReplica(options: ReplicaOptions, events: ChildEvents<FromReplica>): Child<ToReplica>;
   /** Starts the host's ingress; the platform sees to it that one that is started again takes the ports it had. Null: this worker can only dial out. */

@@ -41,7 +41,10 @@ export async function findPinnedInHubCache(
     if ((await sizeOnDisk(path)) !== content.bytes || (await hashFile(path, content)) !== hashOf(content))
       return undefined;
   }
-  const entry = entryFile(files.map(({ file }) => file));
+  const entry = entryFile(
+    files.map(({ file }) => file),
+    undefined,
+  );
   return entry === undefined ? snapshot : join(snapshot, entry);
 }
 

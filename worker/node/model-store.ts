@@ -10,6 +10,7 @@ import { fileURLToPath } from "node:url";
 import { SkeinError } from "../../protocol/errors.ts";
 import type { LocatedModel } from "../../protocol/local.ts";
 import { findModel } from "../models/catalogue.ts";
+import type { FetchProgress } from "../models/progress.ts";
 import { preparedFolder } from "./data-directory.ts";
 import { LAST_WORDS_MAX } from "./limits.ts";
 
@@ -17,29 +18,29 @@ type Provider = "webgpu" | "native" | "wasm";
 
 const PREPARE = fileURLToPath(new URL("../../engine/prepare-main.ts", import.meta.url));
 
+/** Hears what is done, and how many s of that are left where it can be told. */
+type Tell = (doing: string, leftS?: number) => void;
+
 export class ModelStore {
   /** Prepared models, one directory each. */
   readonly folder: string;
   readonly #dataDir: string;
   /** One piece of work per model and provider, however many replicas ask; each listens to its progress. */
-  readonly #underWay = new Map<
-    string,
-    { readonly listeners: Set<(doing: string) => void>; readonly directory: Promise<string> }
-  >();
+  readonly #underWay = new Map<string, { readonly listeners: Set<Tell>; readonly directory: Promise<string> }>();
 
   constructor(dataDir: string) {
     this.#dataDir = dataDir;
     this.folder = preparedFolder(dataDir);
   }
 
-  async locate(name: string, provider: Provider, onProgress: (doing: string) => void): Promise<LocatedModel> {
+  async locate(name: string, provider: Provider, onProgress: Tell): Promise<LocatedModel> {
     const known = await this.#alreadyPrepared(name, provider);
     if (known !== null) return { kind: "prepared", directory: known };
     const key = `${provider} ${name}`;
     let work = this.#underWay.get(key);
     if (work === undefined) {
-      const listeners = new Set<(doing: string) => void>();
-      const tell = (doing: string): void => listeners.forEach((listener) => listener(doing));
+      const listeners = new Set<Tell>();
+      const tell: Tell = (doing, leftS) => listeners.forEach((listener) => listener(doing, leftS));
       work = { listeners, directory: this.#make(name, provider, tell).finally(() => this.#underWay.delete(key)) };
       this.#underWay.set(key, work);
     }
@@ -60,7 +61,7 @@ export class ModelStore {
     return existsSync(directory) ? directory : null;
   }
 
-  async #make(name: string, provider: Provider, tell: (doing: string) => void): Promise<string> {
+  async #make(name: string, provider: Provider, tell: Tell): Promise<string> {
     tell(`looking for model ${name}`);
     const [{ ensureModel }, { describeProgress }] = await Promise.all([
       import("./ensure-model.ts"),
@@ -68,13 +69,21 @@ export class ModelStore {
     ]);
     const path = await ensureModel(name, {
       dataDir: this.#dataDir,
-      onProgress: (progress) => tell(`model ${name} ${describeProgress(progress)}`),
+      onProgress: (progress) => tell(`model ${name} ${describeProgress(progress)}`, secondsLeft(progress)),
     });
-    return prepare(path, provider, this.folder, (stage, percent) =>
-      tell(`${stage === "hash" ? "checking" : "converting"} model ${name}: ${percent} %`),
-    );
+    let began: { readonly stage: string; readonly at: number } | undefined;
+    return prepare(path, provider, this.folder, (stage, percent) => {
+      if (began?.stage !== stage) began = { stage, at: performance.now() };
+      const elapsedS = (performance.now() - began.at) / 1_000;
+      const leftS = percent === 0 ? undefined : (elapsedS * (100 - percent)) / percent;
+      tell(`${stage === "hash" ? "checking" : "converting"} model ${name}: ${percent} %`, leftS);
+    });
   }
 }
+
+/** Of the download, if it goes on as it did so far. */
+const secondsLeft = ({ bytes, total, bytesPerSecond }: FetchProgress): number | undefined =>
+  bytesPerSecond > 0 ? (total - bytes) / bytesPerSecond : undefined;
 
 /** Runs engine/prepare-main.ts to its end; resolves with the directory that its last line names. */
 export function prepare(

@@ -113,7 +113,8 @@ export class ReplicaEngineHost implements EngineHost {
   async #loadWith(provider: ProviderName, request: ModelRequest): Promise<EngineModel | EngineGraph> {
     const { options, locate, open, spawn, after, onProgress, onLoaded, onDead, log } = this.#parts;
     onProgress(`waiting for model ${request.name}`);
-    const reference = await open(await locate(request.name, provider), provider);
+    const located = await locate(request.name, provider);
+    const reference = await open(located, provider);
     const client = await EngineClient.start({ spawn, after, onDead });
     this.#clients.set(client, request.name);
     const close = async (): Promise<void> => {
@@ -145,6 +146,7 @@ export class ReplicaEngineHost implements EngineHost {
         slots: loaded.slots,
         slotLength: loaded.slotLength,
         chatTemplate: loaded.chatTemplate,
+        weights: weightsOf(located),
         tokenize: (input) => client.tokenize(input),
         detokenize: (tokens) => client.detokenize(tokens),
         generate: (generation) => client.generate(generation),
@@ -181,6 +183,10 @@ function graphOf(loaded: LoadedGraph, client: EngineClient, close: () => Promise
     close,
   };
 }
+
+/** A prepared model lies in a folder that is named by its content. */
+const weightsOf = (located: LocatedModel): string | undefined =>
+  located.kind === "prepared" ? /[/\\]([0-9a-f]{64})-[^/\\]*$/.exec(located.directory)?.[1] : undefined;
 
 /** One reason is said once: a full disk or a model that can't be fetched stops all providers alike. */
 function explained(failures: readonly { readonly provider: string; readonly why: string }[]): string {

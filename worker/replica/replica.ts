@@ -144,6 +144,10 @@ export class Replica implements IngressLinkOwner, WorkOwner, Links {
           this.#reconfigure(message.userConfig, message.userConfigVersion),
         );
         return;
+      case "loading":
+        if (message.doing === null) runtime().loading.delete(message.deployment);
+        else runtime().loading.set(message.deployment, { doing: message.doing, leftS: message.leftS });
+        return;
       default:
         // `stop` is the shell's to await; `model` answers the engine host.
         return;

@@ -1,5 +1,6 @@
 # The openai package of pip.
 import json
+import os
 import openai
 import typing
 import pydantic
@@ -56,6 +57,22 @@ assert isinstance(typed.output_parsed, Person)
 chosen = client.completions.create(model="tiny", prompt="a", extra_body={"structured_outputs": {"choice": ["sea", "river"]}})
 assert chosen.choices[0].text in ("sea", "river")
 print("structured output: parsed, in responses, a choice")
+
+tools = [{"type": "function", "function": {"name": "weather", "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}}}]
+scripted = openai.OpenAI(base_url=os.environ["SCRIPTED_BASE_URL"], max_retries=0)
+question = [{"role": "user", "content": "Does it rain in Paris?"}]
+said = scripted.chat.completions.create(model="tiny", messages=question, tools=tools).choices[0]
+call = said.message.tool_calls[0]
+assert said.finish_reason == "tool_calls" and json.loads(call.function.arguments) == {"city": "Paris"}
+with scripted.chat.completions.stream(model="tiny", messages=question, tools=tools) as stream:
+    for _ in stream:
+        pass
+    streamed = stream.get_final_completion().choices[0].message.tool_calls[0]
+assert (streamed.function.name, streamed.function.arguments) == (call.function.name, call.function.arguments)
+result = {"role": "tool", "tool_call_id": call.id, "content": "all day"}
+told = scripted.chat.completions.create(model="tiny", messages=[*question, said.message, result], tools=tools)
+assert told.choices[0].message.content == "It rains: all day"
+print("tools, whole and streamed, and their results")
 
 try:
     client.chat.completions.create(model="none", messages=messages)

@@ -134,6 +134,16 @@ test.each([
   expect(tokenizer.renderChat([SYSTEM, ...TURNS])).toBe(expected);
 });
 
+test("a template reads what a request tells it, and the conversation is the engine's all the same", () => {
+  const tokenizer = Tokenizer.fromGguf({ ...tokenizerMetadata, "tokenizer.chat_template": qwen });
+  const prompt = (values: Record<string, unknown>): string => tokenizer.renderChat(TURNS, { values });
+  expect(prompt({})).toMatch(/assistant\n$/);
+  expect(prompt({ enable_thinking: true })).toMatch(/assistant\n$/);
+  expect(prompt({ enable_thinking: false })).toMatch(/assistant\n<think>\n\n<\/think>\n\n$/);
+  // It would refuse tools, and have nothing to say of no messages.
+  expect(prompt({ tools: [{}], messages: [], add_generation_prompt: false })).toBe(prompt({}));
+});
+
 test("a template's own refusal comes out in its words", () => {
   const tokenizer = Tokenizer.fromGguf({ ...tokenizerMetadata, "tokenizer.chat_template": gemma });
   expect(() => tokenizer.renderChat([TURNS[0]!, TURNS[0]!])).toThrow("Conversation roles must alternate");

@@ -1,5 +1,5 @@
 /** The OpenAI application in this process, in front of models that say what they are told to. */
-import type { GenerateRequest } from "../../../engine/index.ts";
+import type { GenerateRequest, PromptInput } from "../../../engine/index.ts";
 import { openai, type OpenAIArgs } from "../../../llm/index.ts";
 import type { EngineHost, EngineModel, EngineOutput } from "../../../llm/host.ts";
 import { localTesting } from "../../../serve/local.ts";
@@ -10,6 +10,8 @@ export type Script = (request: GenerateRequest, index: number) => readonly strin
 
 export interface Bench {
   readonly requests: GenerateRequest[];
+  /** Inputs that were to be tokenised. */
+  readonly tokenized: PromptInput[];
   /** Generations that were called off. */
   cancelled: number;
   fetch(request: Request): Promise<Response>;
@@ -23,9 +25,19 @@ export const CHATML = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.con
 /** Starts it; `template` decides how tools are called. */
 export async function start(
   script: Script,
-  { models = "tiny", template = CHATML, router = false }: Partial<OpenAIArgs> & { template?: string } = {},
+  {
+    models = "tiny",
+    template = CHATML,
+    prompt = "\u0001\u0002\u0003\u0004\u0005",
+    router = false,
+  }: Partial<OpenAIArgs> & {
+    template?: string;
+    /** What every prompt becomes, a token a character. */ prompt?: string;
+  } = {},
 ): Promise<Bench> {
   const requests: GenerateRequest[] = [];
+  const tokenized: PromptInput[] = [];
+  const promptTokens = [...prompt].map((character) => character.codePointAt(0)!);
   const bench: { cancelled: number } = { cancelled: 0 };
   const host: EngineHost = {
     load: async (request) =>
@@ -34,13 +46,16 @@ export async function start(
         slots: 4,
         slotLength: request.slotLength,
         chatTemplate: template,
-        tokenize: async (input) => ("prompt" in input ? [...input.prompt].map((c) => c.codePointAt(0)!) : [1, 2, 3]),
+        tokenize: async (input) => {
+          tokenized.push(input);
+          return "prompt" in input ? [...input.prompt].map((c) => c.codePointAt(0)!) : [1, 2, 3];
+        },
         detokenize: async (tokens) => String.fromCodePoint(...tokens),
         stats: async () => undefined,
         close: async () => {},
         generate: (asked) => {
           requests.push(asked);
-          return says(script(asked, requests.length - 1), asked, () => bench.cancelled++);
+          return says(script(asked, requests.length - 1), asked, promptTokens, () => bench.cancelled++);
         },
       }) satisfies EngineModel,
   };
@@ -49,6 +64,7 @@ export async function start(
   const ingress = app as unknown as { fetch(request: Request): PromiseLike<Response> };
   return Object.assign(bench, {
     requests,
+    tokenized,
     fetch: async (request: Request) => ingress.fetch(request),
     post: async (path: string, body: unknown) =>
       ingress.fetch(
@@ -62,7 +78,12 @@ export async function start(
   });
 }
 
-function says(pieces: readonly string[] | Error, request: GenerateRequest, onCancel: () => void): EngineOutput {
+function says(
+  pieces: readonly string[] | Error,
+  request: GenerateRequest,
+  prompt: readonly number[],
+  onCancel: () => void,
+): EngineOutput {
   const end = Promise.withResolvers<Awaited<EngineOutput["end"]>>();
   const stopped = Promise.withResolvers<void>();
   let said = 0;
@@ -78,7 +99,7 @@ function says(pieces: readonly string[] | Error, request: GenerateRequest, onCan
     stopped.resolve();
   };
   request.signal?.addEventListener("abort", cancel);
-  const promptTokens = pieces instanceof Error ? Promise.reject(pieces) : Promise.resolve([1, 2, 3, 4, 5]);
+  const promptTokens = pieces instanceof Error ? Promise.reject(pieces) : Promise.resolve(prompt);
   promptTokens.catch(() => {});
   return {
     end: end.promise,

@@ -1,6 +1,7 @@
 import { afterEach, describe, expect, test } from "vitest";
-import { choiceSeed, EngineFullError, PromptTooLongError } from "../../../engine/index.ts";
+import { choiceSeed, EngineDeadError, EngineFullError, PromptTooLongError } from "../../../engine/index.ts";
 import { runtime } from "../../../serve/runtime.ts";
+import { engineSeed } from "../../../llm/openai/seeds.ts";
 import { eventsOf, start, type Script } from "./bench.ts";
 
 afterEach(() => void delete runtime().engine);
@@ -39,6 +40,7 @@ describe("a chat in one piece", () => {
         completion_tokens: 3,
         total_tokens: 8,
         prompt_tokens_details: { cached_tokens: 2 },
+        completion_tokens_details: { reasoning_tokens: 0 },
       },
     });
     expect((await two.json()).id).not.toBe(JSON.parse(text).id);
@@ -82,7 +84,7 @@ describe("a chat in one piece", () => {
         presencePenalty: 1,
         frequencyPenalty: -1,
         logitBias: { 5: 10 },
-        seed: 3,
+        seed: engineSeed(-3),
       },
       minTokens: 3,
       caller: "someone",
@@ -141,7 +143,6 @@ describe("a chat in one piece", () => {
       prompt_tokens_details: { cached_tokens: 2 },
     });
     expect(Object.keys(answer.timings)).toEqual([
-      "queue_time_ms",
       "time_to_first_token_ms",
       "generation_time_ms",
       "mean_itl_ms",
@@ -181,7 +182,7 @@ describe("a chat as a stream", () => {
         `${head}{"index":0,"delta":{"content":"Hel"}${tail}`,
         `${head}{"index":0,"delta":{"content":"lo"}${tail}`,
         `${head}{"index":0,"delta":{},"logprobs":null,"finish_reason":"stop"}],"usage":null}`,
-        `${head}],"usage":{"prompt_tokens":5,"completion_tokens":3,"total_tokens":8,"prompt_tokens_details":{"cached_tokens":2}}}`,
+        `${head}],"usage":{"prompt_tokens":5,"completion_tokens":3,"total_tokens":8,"prompt_tokens_details":{"cached_tokens":2},"completion_tokens_details":{"reasoning_tokens":0}}}`,
         "[DONE]",
       ]
         .map((data) => `data: ${data}\n\n`)
@@ -296,6 +297,34 @@ describe("what is wrong is told in OpenAI's form", () => {
     expect(requests).toHaveLength(param === "stream_options" ? 1 : 0);
   });
 
+  test("what the assistant refused before is part of the conversation", async () => {
+    const { post, requests } = await start(hello);
+    const refused = { role: "assistant", content: [{ type: "refusal", refusal: "I won't." }] };
+    expect((await post(PATH, { messages: [...hi.messages, refused, ...hi.messages] })).status).toBe(200);
+    expect((await post("/v1/responses", { input: [...hi.messages, refused, ...hi.messages] })).status).toBe(200);
+    const said = { messages: [{}, { role: "assistant", content: "I won't." }, {}] };
+    expect(requests).toMatchObject([said, said]);
+  });
+
+  test("an engine that ended is a 503 that says when to come again; what it refuses is a 400 of the prompt", async () => {
+    const dead = await start(() => new EngineDeadError("out of memory"));
+    const answer = await dead.post(PATH, hi);
+    expect([answer.status, answer.headers.get("retry-after"), (await answer.json()).error]).toMatchObject([
+      503,
+      "2",
+      { code: "engine_dead", type: "server_error" },
+    ]);
+    for (const [path, body, param] of [
+      ["/v1/completions", { prompt: [600] }, "prompt"],
+      ["/v1/responses", { input: "Hi" }, "input"],
+      [PATH, hi, "messages"],
+    ] as const) {
+      const refusing = await start(() => new RangeError("token 600 is not in the vocabulary of 512"));
+      const { error } = await (await refusing.post(path, body)).json();
+      expect(error).toMatchObject({ param, code: "invalid_value" });
+    }
+  });
+
   test("a prompt that is too long, before any chunk; an engine that is broken, without its details", async () => {
     const long = await start(() => new PromptTooLongError("the prompt has 9 tokens, but a slot holds 8"));
     for (const stream of [false, true]) {
@@ -337,18 +366,20 @@ describe("logprobs", () => {
     expect(requests.map(({ logprobs }) => logprobs)).toEqual([2, 2, 0]);
   });
 
-  test("of completions: lists with places, behind the echo", async () => {
+  test("of completions: lists with places; with an echo they would leave the prompt out, and so are refused", async () => {
     const { post } = await start(() => ["ab", "c"]);
-    const ask = { prompt: "xyz", echo: true, logprobs: 1 };
+    const ask = { prompt: "xyz", logprobs: 1 };
     const whole = {
       tokens: ["ab", "c"],
       token_logprobs: [-0.5, -0.5],
       top_logprobs: [{ ab: -0.5 }, { c: -0.5 }],
-      text_offset: [3, 5],
+      text_offset: [0, 2],
     };
     expect((await (await post("/v1/completions", ask)).json()).choices[0].logprobs).toEqual(whole);
     const events = await eventsOf(await post("/v1/completions", { ...ask, stream: true }));
-    const offsets = events.slice(1, 3).map((data) => JSON.parse(data).choices[0].logprobs.text_offset[0]);
-    expect(offsets).toEqual([3, 5]);
+    const offsets = events.slice(0, 2).map((data) => JSON.parse(data).choices[0].logprobs.text_offset[0]);
+    expect(offsets).toEqual([0, 2]);
+    const refused = await post("/v1/completions", { ...ask, echo: true });
+    expect([refused.status, (await refused.json()).error.param]).toEqual([400, "echo"]);
   });
 });

@@ -82,6 +82,30 @@ describe("functions", () => {
     expect(choices.at(-1).finish_reason).toBe("tool_calls");
   });
 
+  test("'allowed_tools' leaves the others out, of the prompt and of what may be called", async () => {
+    const other = { type: "function", function: { name: "other" } };
+    const allowed = { mode: "required", tools: [{ type: "function", function: { name: "other" } }] };
+    const { post, requests } = await start(() => ["x"]);
+    const choice = (given: object) => ({ type: "allowed_tools", allowed_tools: given });
+    await post(PATH, { ...hi, tools: [...tools, other], tool_choice: choice(allowed) });
+    await post(PATH, { ...hi, tools: [...tools, other], tool_choice: choice({ ...allowed, mode: "auto" }) });
+    const [forced, auto] = requests.map((request) => JSON.stringify(request));
+    expect([forced, auto].map((text) => /"?other/.test(text!) && !text!.includes("weather"))).toEqual([true, true]);
+    expect(requests.map(({ grammar }) => grammar !== undefined)).toEqual([true, false]);
+    const responses = await post("/v1/responses", {
+      input: "Hi",
+      tools: [
+        { type: "function", name: "weather" },
+        { type: "function", name: "other" },
+      ],
+      tool_choice: { type: "allowed_tools", mode: "required", tools: [{ type: "function", name: "other" }] },
+    });
+    expect(responses.status).toBe(200);
+    expect(JSON.stringify(requests[2])).not.toContain("weather");
+    const unknown = await post(PATH, { ...hi, tools, tool_choice: choice(allowed) });
+    expect([unknown.status, (await unknown.json()).error.param]).toEqual([400, "tool_choice"]);
+  });
+
   test("a template that knows no tools gets them as text; with tool_choice none they are not told", async () => {
     const { post, requests } = await start(() => ["ok"]);
     await post(PATH, { ...hi, tools });

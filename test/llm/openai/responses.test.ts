@@ -109,6 +109,50 @@ test("a stream builds up text, then a call, and ends with the whole", async () =
   expect(response.output[0]!.id).toBe(series[2]!.item.id);
 });
 
+test("logprobs, whole and streamed, by 'top_logprobs' or 'include'; none of a call's tokens", async () => {
+  const { post, requests } = await start(() => ["So", ":", '<tool_call>{"name":"weather"}</tool_call>']);
+  const ask = { input: "Hi", tools, top_logprobs: 1, max_tool_calls: 3, truncation: "disabled", store: false };
+  const whole = await (await post(PATH, ask)).json();
+  expect(whole).toMatchObject({ top_logprobs: 1, max_tool_calls: 3, truncation: "disabled" });
+  const score = (token: string) => ({ token, logprob: -0.5, bytes: [...Buffer.from(token)] });
+  const listed = (token: string) => ({ ...score(token), top_logprobs: [score(token)] });
+  expect(whole.output[0].content[0]).toEqual({
+    type: "output_text",
+    text: "So:",
+    annotations: [],
+    logprobs: [listed("So"), listed(":")],
+  });
+  const series = await seriesOf(await post(PATH, { ...ask, stream: true }));
+  const deltas = series.filter(({ type }) => type === "response.output_text.delta") as unknown as {
+    readonly logprobs: readonly object[];
+  }[];
+  expect(deltas.flatMap(({ logprobs }) => logprobs)).toEqual([listed("So"), listed(":")]);
+  expect(series.at(-1)!.response.output.map((item) => (item as { content?: object }).content)).toEqual([
+    whole.output[0].content,
+    undefined,
+  ]);
+  await post(PATH, { input: "Hi", include: ["message.output_text.logprobs"] });
+  await post(PATH, { input: "Hi", include: ["reasoning.encrypted_content"] });
+  expect(requests.map(({ logprobs }) => logprobs)).toEqual([1, 1, 0, undefined]);
+});
+
+test("an engine that breaks in mid-stream: an error, then the response as failed, without details", async () => {
+  const { post } = await start(() => ["So", "†"]);
+  const series = await seriesOf(await post(PATH, { input: "Hi", stream: true }));
+  const message = expect.stringMatching(/^Internal Server Error \(Request ID: local-\d+\)$/);
+  expect(series.slice(-2)).toMatchObject([
+    { type: "error", code: "internal_error", message, param: null },
+    {
+      type: "response.failed",
+      response: {
+        status: "failed",
+        output: [{ status: "incomplete", content: [{ text: "So" }] }],
+        error: { code: "server_error", message },
+      },
+    },
+  ]);
+});
+
 test("whole with a call; an empty answer is an empty message", async () => {
   const { post } = await start((_, index) => (index === 0 ? ['<tool_call>{"name":"weather"}</tool_call>'] : []));
   expect((await (await post(PATH, { input: "Hi", tools })).json()).output).toMatchObject([
@@ -121,6 +165,11 @@ test.each([
   [{}, "input"],
   [{ input: "a", previous_response_id: "resp_1" }, "previous_response_id"],
   [{ input: "a", background: true }, "background"],
+  [{ input: "a", store: true }, "store"],
+  [{ input: "a", truncation: "auto" }, "truncation"],
+  [{ input: "a", service_tier: "flex" }, "service_tier"],
+  [{ input: "a", top_logprobs: 21 }, "top_logprobs"],
+  [{ input: "a", max_tool_calls: 0 }, "max_tool_calls"],
   [{ input: "a", text: { format: { type: "xml" } } }, "text.format.type"],
   [{ input: "a", text: { format: { type: "json_schema", name: "x" } } }, "text.format.schema"],
   [{ input: "a", tools: [{ type: "web_search" }] }, "tools[0]"],
@@ -129,6 +178,7 @@ test.each([
   [{ input: [{ type: "function_call_output", output: "x" }] }, "input[0].call_id"],
   [{ input: [{ role: "user", content: [{ type: "input_image" }] }] }, "input[0].content[0]"],
   [{ input: [{ type: "computer_call" }] }, "input[0].type"],
+  [{ input: [{ type: "item_reference", id: "msg_1" }] }, "input[0].type"],
 ])("%j names %s", async (body, param) => {
   const { post } = await start(() => []);
   const answer = await post(PATH, body);

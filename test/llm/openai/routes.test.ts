@@ -2,7 +2,7 @@ import { afterEach, describe, expect, test } from "vitest";
 import type { Answer, AnswerHead } from "../../../llm/openai/answer.ts";
 import { embeddings, type Embedder } from "../../../llm/openai/embeddings.ts";
 import { keptAlive } from "../../../llm/openai/keep-alive.ts";
-import { estimateS, LoadedModel } from "../../../llm/openai/loading.ts";
+import { LoadedModel } from "../../../llm/openai/loading.ts";
 import type { ModelCard } from "../../../llm/openai/model-server.ts";
 import { getPath } from "../../../llm/openai/router.ts";
 import { OPENAI_BODY_MAX } from "../../../protocol/limits.ts";
@@ -31,7 +31,8 @@ describe("models", () => {
       status: "loaded",
     });
     expect(await (await get("/v1/models/hf:owner/two")).json()).toEqual(card);
-    expect(await errorOf(await get("/v1/models/none"))).toMatchObject({ status: 404, code: "model_not_found" });
+    for (const id of ["none", "%zz", "%25zz"])
+      expect(await errorOf(await get(`/v1/models/${id}`))).toMatchObject({ status: 404, code: "model_not_found" });
   });
 
   test("unknown ones are not found, whole or streamed, in words that name what there is", async () => {
@@ -76,7 +77,7 @@ describe("models", () => {
 
 describe("requests", () => {
   test("what is no JSON object, too large, or nowhere", async () => {
-    const { post, get } = await start(hello);
+    const { post, get, fetch } = await start(hello);
     expect(await errorOf(await post("/v1/chat/completions", "{"))).toMatchObject({ status: 400, code: "invalid_json" });
     expect(await errorOf(await post("/v1/chat/completions", "[]"))).toMatchObject({
       status: 400,
@@ -89,7 +90,16 @@ describe("requests", () => {
     });
     expect(await (await get("/")).text()).toBe("The OpenAI API is at /v1. Available models: ['tiny'].\n");
     expect(await errorOf(await get("/v1/nothing"))).toMatchObject({ status: 404, code: "unknown_url" });
-    expect(await errorOf(await get("/v1/chat/completions"))).toMatchObject({ status: 404, code: "unknown_url" });
+    for (const [path, method, allow] of [
+      ["/v1/chat/completions", "GET", "POST"],
+      ["/tokenize", "PUT", "POST"],
+      ["/v1/models", "POST", "GET"],
+      ["/v1/models/tiny", "DELETE", "GET"],
+    ] as const) {
+      const answer = await fetch(new Request(`http://localhost${path}`, { method }));
+      expect(answer.headers.get("allow")).toBe(allow);
+      expect(await errorOf(answer)).toMatchObject({ status: 405, code: "method_not_allowed" });
+    }
   });
 
   test("paths count from /v1, wherever the application is mounted", () => {
@@ -130,7 +140,13 @@ describe("completions", () => {
       null,
       null,
       null,
-      { prompt_tokens: 5, completion_tokens: 2, total_tokens: 7, prompt_tokens_details: { cached_tokens: 2 } },
+      {
+        prompt_tokens: 5,
+        completion_tokens: 2,
+        total_tokens: 7,
+        prompt_tokens_details: { cached_tokens: 2 },
+        completion_tokens_details: { reasoning_tokens: 0 },
+      },
     ]);
   });
 
@@ -290,5 +306,23 @@ describe("a model that loads", () => {
     expect(model.card).toEqual({ created: 1, maxLength: 2 });
   });
 
-  test("the estimate has bounds", () => expect([0, 3.2, 500].map(estimateS)).toEqual([1, 4, 60]));
+  test.each([
+    [0, undefined, 1, "1 s more"],
+    [3_200, undefined, 4, "4 s more"],
+    [500_000, undefined, 60, "60 s more"],
+    [500_000, 2.2, 3, "(fetching), and may need 3 s more"],
+    [5_000, 300, 60, "(fetching), and may need 300 s more"],
+  ])("after %i ms with %s s left: asking again makes sense in %i s", async (elapsed, leftS, retryAfter, words) => {
+    const time = clock();
+    const loading = leftS === undefined ? undefined : { doing: "fetching", leftS };
+    const model = new LoadedModel(
+      "m",
+      () => new Promise(() => {}),
+      time,
+      () => loading,
+    );
+    const asked = model.ready();
+    time.pass(elapsed);
+    await expect(asked).rejects.toMatchObject({ retryAfter, message: expect.stringContaining(words) });
+  });
 });

@@ -250,6 +250,32 @@ describe("replicas", () => {
     ]);
   });
 
+  it("hear what others of their application load, those that come later too, until it is there", async () => {
+    const { platform } = start();
+    platform.connection.welcome();
+    const specs = [
+      replicaSpec("model"),
+      replicaSpec("router", { deployment: "Router" }),
+      replicaSpec("late", { deployment: "Late" }),
+      replicaSpec("other", { app: "other", deployment: "Router" }),
+    ];
+    platform.connection.say(assignment(1, specs));
+    await platform.pass(20);
+    const replica = (name: string) => platform.replicas.find(({ options }) => options.spec.replica === name)!;
+    replica("router").says("ready");
+    replica("model").events.onMessage({ type: "needModel", id: 1, name: "m", provider: "wasm" });
+    await platform.pass(20);
+    const doing = { type: "loading", deployment: "D", doing: "converting: 50 %", leftS: 7 };
+    expect(replica("router").told).toEqual([doing]);
+    replica("late").says("ready");
+    expect(replica("late").told.at(-1)).toEqual(doing);
+    replica("model").says("ready");
+    const over = { type: "loading", deployment: "D", doing: null, leftS: undefined };
+    expect(replica("router").told).toEqual([doing, over]);
+    expect(replica("late").told.at(-1)).toEqual(over);
+    expect(replica("other").told).toEqual([]);
+  });
+
   it("hear of changed ingresses, once", async () => {
     const { platform } = await serving();
     const address = { ingress: "i", host: "h", urls: ["ws://x/link"] };

@@ -189,9 +189,9 @@ export class FakePlatform implements AgentPlatform {
     _name: string,
     _provider: string,
     _ticket: string,
-    onProgress: (doing: string) => void,
+    onProgress: (doing: string, leftS?: number) => void,
   ): Promise<LocatedModel> {
-    onProgress("converting: 50 %");
+    onProgress("converting: 50 %", 7);
     return this.model();
   }
   startReplica(options: ReplicaOptions, events: ChildEvents<FromReplica>): Child<ToReplica> {
