@@ -12,6 +12,7 @@ import { OUTSIDE, SkeinError } from "../../protocol/errors.ts";
 import { bearer, isForeign } from "../api/guard.ts";
 import { isSha256, type BlobStore } from "../blobs.ts";
 import type { Gate } from "../sessions.ts";
+import type { MeshModels } from "./models.ts";
 import { rangeOf } from "./range.ts";
 
 /** Where the built worker page is, or what makes it when it is first asked for; null: there is none. */
@@ -20,8 +21,7 @@ export type PageFolder = string | null | (() => Promise<string>);
 export interface MeshHttp {
   readonly gate: Gate;
   readonly blobs: BlobStore;
-  /** Path of a model's checkpoint on this machine, fetched if needed; null when there is none of that name. */
-  readonly locateModel: (name: string) => Promise<string | null>;
+  readonly models: MeshModels;
   readonly pageFolder: PageFolder;
   readonly listensOn: string;
   readonly advertised: () => readonly string[];
@@ -89,11 +89,17 @@ export function meshHttp(mesh: MeshHttp): Hono {
   });
   app.get("/models/:name", async (c) => {
     if (!worker(c)) return refused(c);
-    const file = await mesh.locateModel(c.req.param("name"));
+    const { entry, files } = await mesh.models.listing(c.req.param("name"));
+    return c.json({ entry, files: files.map(({ file, bytes, sha256 }) => ({ file, bytes, sha256 })) });
+  });
+  // Files of the listing and no others: the name is compared, never joined to a path.
+  app.get("/models/:name/:file", async (c) => {
+    if (!worker(c)) return refused(c);
+    const file = await mesh.models.file(c.req.param("name"), c.req.param("file"));
     if (file === null) return c.notFound();
-    const { size } = await stat(file);
-    return ranged(c, size, (start, end) => createReadStream(file, { start, end }), {
+    return ranged(c, file.bytes, (start, end) => createReadStream(file.path, { start, end }), {
       "content-type": "application/octet-stream",
+      "cache-control": "no-store",
     });
   });
   app.get("/join", (c) => page(c, mesh.pageFolder, "index.html"));
