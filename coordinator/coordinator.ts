@@ -186,6 +186,7 @@ export async function startCoordinator(options: CoordinatorOptions, around: Surr
     gate,
     blobs,
     models: new MeshModels(around.locateModel),
+    hasReplica: (id) => Object.values(loop.state.replicas).some((replica) => replica.worker === id),
     pageFolder: around.pageFolder,
     ...guardedBy,
   }).fetch;

@@ -36,13 +36,14 @@ export async function openFromMesh(
   model: LocatedModel,
   provider: ProviderName,
   onProgress: (doing: string) => void,
+  fetch: typeof globalThis.fetch = globalThis.fetch.bind(globalThis),
 ): Promise<PreparedReference> {
   if (model.kind !== "mesh") throw new Error("a replica in a tab reads models from the mesh");
   const { listing } = model;
   const total = listing.files.reduce((sum, { bytes }) => sum + bytes, 0);
   const everyPercent = percents(onProgress);
   let fetched = 0;
-  const files = new ModelFiles(model, fetch.bind(globalThis), (bytes) => {
+  const files = new ModelFiles(model, fetch, (bytes) => {
     fetched += bytes;
     everyPercent(`fetching ${Math.ceil(total / 1e6)} MB`, fetched / total);
   });

@@ -1,19 +1,14 @@
-import { createHash } from "node:crypto";
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
-import { createServer } from "node:http";
-import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { fetchModel, type FetchModelOptions } from "../../../worker/models/fetch-model.ts";
 import { parseHubName } from "../../../worker/models/hub-listing.ts";
 import { removeStored, storedModels } from "../../../worker/models/stored-models.ts";
+import { COMMIT, startHub, TOKEN } from "../../support/fake-hub.ts";
 import { makeTinyGguf } from "../../support/tiny-gguf.ts";
 import { makeTinyRepository } from "../../support/tiny-repository.ts";
 import { deadEndpoint, noPython } from "./sources.ts";
-
-const COMMIT = "0123456789abcdef0123456789abcdef01234567";
-const TOKEN = "hf_secret";
 
 let dataDir: string;
 beforeEach(async () => void (dataDir = await mkdtemp(join(tmpdir(), "skein-hub-"))));
@@ -21,41 +16,6 @@ afterEach(() => rm(dataDir, { recursive: true, force: true }));
 
 const get = (name: string, options: Partial<FetchModelOptions>) =>
   fetchModel(name, { dataDir, fetch, run: noPython, now: () => performance.now(), ...options });
-
-/** A hub with one repository, `someone/model`, which names large files by their SHA-256 and small ones as git does. */
-async function startHub(files: ReadonlyMap<string, Uint8Array>, { isPrivate = false } = {}) {
-  const asked: string[] = [];
-  const isLarge = (name: string): boolean => /\.(gguf|safetensors)$/.test(name);
-  const entry = ([path, bytes]: [string, Uint8Array]): object => {
-    const oid = createHash("sha1").update(`blob ${bytes.length}\0`).update(bytes).digest("hex");
-    const lfs = { oid: createHash("sha256").update(bytes).digest("hex"), size: bytes.length };
-    return { type: "file", path, size: bytes.length, oid, ...(isLarge(path) ? { lfs } : {}) };
-  };
-  const server = createServer((request, response) => {
-    const { range, authorization } = request.headers;
-    asked.push(`${request.url}${range === undefined ? "" : ` ${range}`}`);
-    const answer = (value: unknown): void => void response.end(JSON.stringify(value));
-    if (isPrivate && authorization !== `Bearer ${TOKEN}`) return void response.writeHead(401).end();
-    if (request.url === "/api/models/someone/model/revision/main") return answer({ sha: COMMIT });
-    if (request.url === `/api/models/someone/model/tree/${COMMIT}?recursive=true`)
-      return answer([{ type: "directory", path: "onnx", size: 0 }, ...[...files].map(entry)]);
-    const bytes = files.get(request.url!.replace(`/someone/model/resolve/${COMMIT}/`, ""));
-    if (bytes === undefined) return void response.writeHead(404).end();
-    const [, from, to] = /^bytes=(\d+)-(\d*)$/.exec(range ?? "bytes=0-")!;
-    const end = to === "" ? bytes.length : Math.min(bytes.length, Number(to) + 1);
-    response.writeHead(206, { "content-range": `bytes ${from}-${end - 1}/${bytes.length}` });
-    response.end(bytes.subarray(Number(from), end));
-  });
-  await new Promise<void>((listening) => server.listen(0, "127.0.0.1", listening));
-  return {
-    asked,
-    endpoint: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
-    async [Symbol.asyncDispose]() {
-      server.closeAllConnections();
-      await new Promise((closed) => server.close(closed));
-    },
-  };
-}
 
 const gguf = makeTinyGguf().bytes;
 
