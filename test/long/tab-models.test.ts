@@ -4,6 +4,8 @@
  */
 import { createHash } from "node:crypto";
 import { mkdirSync, mkdtempSync, realpathSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { createServer, type Server } from "node:https";
+import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -11,15 +13,18 @@ import { EngineClient } from "../../engine/index.ts";
 import { prepareCached } from "../../engine/node/prepared-cache.ts";
 import { spawnNodeEngine } from "../../engine/spawn-node.ts";
 import fixture from "../fixtures/minilm-sentences.json" with { type: "json" };
+import { signed } from "../support/authority.ts";
 import { browserKitProblem, chromiumEnv, chromiumExecutable } from "../support/browser-kit.ts";
 import { encoderModelPath } from "../support/default-model.ts";
 import { startHub } from "../support/fake-hub.ts";
 import { makeTinyEncoder } from "../support/tiny-encoder.ts";
+import { makeTinyGguf } from "../support/tiny-gguf.ts";
 import { affineGraph, onnxClassifier, onnxEncoder, writeRepository } from "../support/tiny-onnx.ts";
 import { makeTinyRepository } from "../support/tiny-repository.ts";
 import { eventually, SystemMesh } from "../system/mesh.ts";
 
 const PROMPT = "Once upon a time";
+const GGUF = makeTinyGguf().bytes;
 const cosine = (a: ArrayLike<number>, b: ArrayLike<number>): number =>
   Array.from(a).reduce((sum, value, i) => sum + value * b[i]!, 0) /
   Math.hypot(...Array.from(a)) /
@@ -29,6 +34,8 @@ const problem = browserKitProblem();
 describe.skipIf(problem)(`a tab${problem ? ` (skipped: ${problem})` : ""}`, () => {
   let mesh: SystemMesh;
   let hub: Awaited<ReturnType<typeof startHub>>;
+  let web: Server;
+  let host = "";
   let folder = "";
   beforeAll(async () => {
     folder = realpathSync(mkdtempSync(join(tmpdir(), "skein-tab-models-")));
@@ -38,11 +45,26 @@ describe.skipIf(problem)(`a tab${problem ? ` (skipped: ${problem})` : ""}`, () =
     await writeRepository(join(folder, "classifier"), onnxClassifier());
     writeFileSync(join(folder, "affine.onnx"), affineGraph());
     hub = await startHub(makeTinyRepository("llama").contents);
+    const { ca, cert, key } = await signed("localhost");
+    writeFileSync(join(folder, "ca.pem"), ca);
+    web = createServer({ cert, key }, (request, response) => {
+      const [, from, to] = /^bytes=(\d+)-(\d*)$/.exec(request.headers.range ?? "bytes=0-")!;
+      const end = to === "" ? GGUF.length : Math.min(Number(to) + 1, GGUF.length);
+      response.writeHead(206, { "content-range": `bytes ${from}-${end - 1}/${GGUF.length}` });
+      response.end(GGUF.subarray(Number(from), end));
+    });
+    await new Promise<void>((listening) => web.listen(0, "127.0.0.1", listening));
+    host = `localhost:${(web.address() as AddressInfo).port}`;
     const env = { ...(await chromiumEnv()), SKEIN_CHROME: await chromiumExecutable() };
     mesh = await SystemMesh.start({
       workers: 2,
       appDir: folder,
-      coordinatorEnv: { HF_ENDPOINT: hub.endpoint, HF_HUB_CACHE: join(folder, "no-cache") },
+      coordinatorEnv: {
+        HF_ENDPOINT: hub.endpoint,
+        HF_HUB_CACHE: join(folder, "no-cache"),
+        SKEIN_MODEL_HOSTS: host,
+        NODE_EXTRA_CA_CERTS: join(folder, "ca.pem"),
+      },
       // The first has the ingress and no room for replicas.
       agent: (index) =>
         index === 0 ? { cpus: 0 } : { program: "worker/browser/launcher-main.ts", env, device: "wasm", cpus: 8 },
@@ -51,6 +73,7 @@ describe.skipIf(problem)(`a tab${problem ? ` (skipped: ${problem})` : ""}`, () =
   afterAll(async () => {
     await mesh?.stop();
     await hub?.[Symbol.asyncDispose]();
+    web?.close();
     rmSync(folder, { recursive: true, force: true });
   });
 
@@ -100,21 +123,25 @@ describe.skipIf(problem)(`a tab${problem ? ` (skipped: ${problem})` : ""}`, () =
       return text;
     });
 
-  test("runs safetensors repositories, of a folder and of a hub, as Node does", async () => {
+  test("runs repositories of a folder and of a hub, and a file by its URL, as Node does", async () => {
+    const sha256 = createHash("sha256").update(GGUF).digest("hex");
     await mesh.deploy([
       openai([
         { id: "folder", source: "./decoder", slot_length: 400 },
         { id: "hub", source: "hf:someone/model", slot_length: 400 },
+        { id: "url", source: `https://${host}/tiny.gguf#sha256=${sha256}`, slot_length: 400 },
       ]),
     ]);
     const answers = await Promise.all(
-      ["folder", "hub"].map((model) =>
+      ["folder", "hub", "url"].map((model) =>
         post("/v1/completions", { model, prompt: PROMPT, max_tokens: 16, temperature: 0 }),
       ),
     );
     const fetched = await writeRepository(join(folder, "of-hub"), makeTinyRepository("llama").contents);
     expect(answers[0].choices[0].text).toBe(await completed(join(folder, "decoder")));
     expect(answers[1].choices[0].text).toBe(await completed(fetched));
+    writeFileSync(join(folder, "of-url.gguf"), GGUF);
+    expect(answers[2].choices[0].text).toBe(await completed(join(folder, "of-url.gguf")));
     const replicas = await mesh.replicas();
     expect(new Set(replicas.map((replica) => replica.node_id)).size).toBe(1);
   });

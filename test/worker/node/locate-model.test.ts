@@ -46,31 +46,27 @@ describe("a model for tabs", () => {
     "code" in found ? found : { entry: found.entry, files: found.files.map(({ file }) => file) };
 
   test("is found in the application folder: a file alone, or all that a folder's model consists of", async () => {
-    for (const name of ["./own.gguf", inApp("own.gguf")])
-      expect(await locate(name)).toEqual({
-        entry: "own.gguf",
-        files: [
-          {
-            file: "own.gguf",
-            bytes: gguf.length,
-            sha256: null,
-            path: inApp("own.gguf"),
-            modifiedMs: expect.any(Number),
-          },
-        ],
-      });
-    expect(shown(await locate("./own.onnx"))).toEqual({ entry: "own.onnx", files: ["own.onnx"] });
-    expect(shown(await locate("./encoder"))).toEqual({
-      entry: null,
-      files: ["config.json", "tokenizer.json", "modules.json", "sentence_bert_config.json", "1_Pooling/config.json", "model.safetensors"],
-    }); // prettier-ignore
-    const onnx = await locate("./onnx-encoder");
+    const names = ["./own.gguf", inApp("own.gguf"), "./own.onnx", "./encoder", "./onnx-encoder"];
+    const [relative, absolute, graph, encoder, onnx] = await Promise.all(names.map((name) => locate(name)));
+    const path = inApp("own.gguf");
+    const file = { file: "own.gguf", bytes: gguf.length, sha256: null, path, modifiedMs: expect.any(Number) };
+    expect(relative).toEqual({ entry: "own.gguf", files: [file] });
+    expect(absolute).toEqual(relative);
+    expect(shown(graph!)).toEqual({ entry: "own.onnx", files: ["own.onnx"] });
+    const small = [
+      "config.json",
+      "tokenizer.json",
+      "modules.json",
+      "sentence_bert_config.json",
+      "1_Pooling/config.json",
+    ];
+    expect(shown(encoder!)).toEqual({ entry: null, files: [...small, "model.safetensors"] });
     expect(onnx).toMatchObject({ entry: "onnx/model.onnx" });
-    expect((onnx as FoundModel).files.map(({ file }) => file)).toContain("onnx/weights.bin");
+    expect((onnx as FoundModel).files.map((one) => one.file)).toContain("onnx/weights.bin");
   });
 
   test("is not found elsewhere, through links, or when it is no model: the same words for all", async () => {
-    for (const name of [
+    const names = [
       join(folder, "other.gguf"),
       "../other.gguf",
       "../broken.gguf",
@@ -79,10 +75,14 @@ describe("a model for tabs", () => {
       "./notes.txt",
       "/etc/passwd",
       "./gone.gguf",
-    ]) {
-      const words = `the mesh has no model ${name.slice(0, 100)} for tabs: a path must lie in the coordinator's folder of applications (--app-dir)`;
-      expect(await locate(name)).toEqual({ code: "NOT_FOUND", message: words });
-    }
+    ];
+    const answers = await Promise.all(names.map((name) => locate(name)));
+    expect(answers).toEqual(
+      names.map((name) => ({
+        code: "NOT_FOUND",
+        message: `the mesh has no model ${name} for tabs: a path must lie in the coordinator's folder of applications (--app-dir)`,
+      })),
+    );
     expect(await locate("unknown")).toMatchObject({ code: "NOT_FOUND", message: expect.stringContaining("unknown") });
   });
 
