@@ -13,7 +13,7 @@ import { EXIT, SkeinError } from "../protocol/errors.ts";
 import type { HostId } from "../protocol/ids.ts";
 import { CALLER_TICKET_LIFETIME_MS, DIAL_TIMEOUT_MS, MIB, RECOVERY_MS } from "../protocol/limits.ts";
 import { ingressAddresses } from "./project.ts";
-import type { CoordinatorOptions, CoordinatorReady } from "../protocol/local.ts";
+import type { CoordinatorOptions, CoordinatorReady, FoundModel, ModelRefusal } from "../protocol/local.ts";
 import { isLoopbackHost } from "./api/guard.ts";
 import { ApiKeys } from "./api-keys.ts";
 import { LogReaders } from "./api/logs.ts";
@@ -25,6 +25,7 @@ import { loadSigner, newSecret, readOrCreate } from "./keys.ts";
 import { listen } from "./listen.ts";
 import { Loop } from "./loop.ts";
 import { meshHttp, type PageFolder } from "./mesh/http.ts";
+import { MeshModels } from "./mesh/models.ts";
 import { meshUpgrade } from "./mesh/upgrade.ts";
 import { coordinatorMetrics } from "./metrics.ts";
 import { deploymentsAtStart } from "./operators.ts";
@@ -54,7 +55,8 @@ export interface Surroundings {
   /** Addresses of this machine that others can reach, for a mesh that listens on all of them. */
   addresses(): readonly string[];
   readonly build: Build;
-  readonly locateModel: (name: string) => Promise<string | null>;
+  /** The files of a model on this machine, fetched if needed; or why it can't be had. */
+  readonly locateModel: (name: string) => Promise<FoundModel | ModelRefusal>;
   readonly pageFolder: PageFolder;
   log(level: "info" | "warn" | "error", message: string, cause?: unknown): void;
   /** An operator asked for the end of the mesh. */
@@ -183,7 +185,8 @@ export async function startCoordinator(options: CoordinatorOptions, around: Surr
   const meshFetch = meshHttp({
     gate,
     blobs,
-    locateModel: around.locateModel,
+    models: new MeshModels(around.locateModel),
+    hasReplica: (id) => Object.values(loop.state.replicas).some((replica) => replica.worker === id),
     pageFolder: around.pageFolder,
     ...guardedBy,
   }).fetch;

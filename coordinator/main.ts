@@ -2,7 +2,15 @@
 import { fileURLToPath } from "node:url";
 import pino from "pino";
 import { SkeinError } from "../protocol/errors.ts";
-import type { CoordinatorOptions, CoordinatorReady, Failed, LocateModel, Ready } from "../protocol/local.ts";
+import type {
+  CoordinatorOptions,
+  CoordinatorReady,
+  Failed,
+  FoundModel,
+  LocateModel,
+  ModelRefusal,
+  Ready,
+} from "../protocol/local.ts";
 import { ownAddresses } from "../protocol/node/own-addresses.ts";
 import {
   ChildFailed,
@@ -18,9 +26,6 @@ import packageJson from "../package.json" with { type: "json" };
 
 const BUILD_PAGE = fileURLToPath(new URL("../web/build-main.ts", import.meta.url));
 const LOCATE_MODEL = fileURLToPath(new URL("../worker/node/locate-model-main.ts", import.meta.url));
-
-/** Answers of children that are remembered: names of models are few. */
-const PATHS_MAX = 100;
 
 const options = await startedByParent<CoordinatorOptions>();
 tellAlive();
@@ -38,38 +43,17 @@ async function ask<Question, Answer>(program: string, question: Question): Promi
   }
 }
 
-/** Asked once each, however many tabs ask; asked again after a failure. */
-const paths = new Map<string, Promise<string | null>>();
-function once(key: string, find: () => Promise<string | null>): Promise<string | null> {
-  let path = paths.get(key);
-  if (path === undefined) {
-    if (paths.size >= PATHS_MAX) paths.clear();
-    path = find();
-    paths.set(key, path);
-    path.then(
-      (found) => found === null && paths.delete(key),
-      () => paths.delete(key),
-    );
-  }
-  return path;
-}
-
 /** Models are fetched by a child: that code is the workers'. */
-const locateModel = (name: string): Promise<string | null> =>
-  once(
-    `model ${name}`,
-    async () =>
-      (
-        await ask<LocateModel, { path: string | null }>(LOCATE_MODEL, {
-          name,
-          dataDir: options.dataDir,
-          appDir: options.appDir,
-        })
-      ).path,
-  );
+const locateModel = (name: string): Promise<FoundModel | ModelRefusal> =>
+  ask<LocateModel, FoundModel | ModelRefusal>(LOCATE_MODEL, { name, dataDir: options.dataDir, appDir: options.appDir });
 
-const pageFolder = async (): Promise<string> =>
-  (await once("page", async () => (await ask<object, { folder: string }>(BUILD_PAGE, {})).folder)) ?? "";
+/** Made once, however many tabs ask; again after a failure. */
+let page: Promise<string> | null = null;
+const pageFolder = (): Promise<string> => {
+  page ??= ask<object, { folder: string }>(BUILD_PAGE, {}).then(({ folder }) => folder);
+  page.catch(() => (page = null));
+  return page;
+};
 
 let coordinator: Coordinator | null = null;
 let stopping = false;

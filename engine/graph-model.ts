@@ -32,10 +32,9 @@ export interface GraphFacts {
   readonly outputs: readonly ValueFacts[];
 }
 
-/** A graph on disk, ready to be loaded by a provider. */
-export interface PreparedGraph extends GraphFacts {
-  readonly directory: string;
-  /** The ModelProto in it; its external tensors lie beside it. */
+/** What a provider must know of a graph, wherever its bytes lie. */
+export interface GraphDescription extends GraphFacts {
+  /** The ModelProto; its external tensors lie beside it. */
   readonly file: string;
   readonly external: readonly string[];
   /** Emitted here for the provider: no node of it may run elsewhere. */
@@ -43,6 +42,12 @@ export interface PreparedGraph extends GraphFacts {
   /** Undefined where there is no tokenizer. */
   readonly text: TextModel | undefined;
 }
+
+/** Files of a graph by their names, in memory; a tab's Blob may lie on its disk. */
+export type GraphContents = Readonly<Record<string, Uint8Array | Blob>>;
+
+/** A graph ready to be loaded by a provider: its files are in a folder (Node), or come along (tabs). */
+export type PreparedGraph = GraphDescription & ({ readonly directory: string } | { readonly contents: GraphContents });
 
 /** What a text graph makes of a text. */
 export type TextTask = "embedding" | "classification";

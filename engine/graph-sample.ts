@@ -4,7 +4,7 @@
  */
 import type { EncoderBatch } from "./embedder.ts";
 import { checkFeeds } from "./feeds.ts";
-import { type PreparedGraph, textTaskOf } from "./graph-model.ts";
+import { type GraphDescription, textTaskOf } from "./graph-model.ts";
 import { ONNX_LIMITS } from "./limits.ts";
 import { prf } from "./prf.ts";
 import { arrayOf, sizeOf, type Tensors, type TensorValue, type ValueFacts } from "./tensor.ts";
@@ -24,7 +24,7 @@ const TEXT_ROWS = 2;
 const TEXT_TOKENS = 12;
 
 /** One for each of the shapes, and one of texts where the graph takes them. Throws RangeError for shapes that the inputs don't have. */
-export function samplesOf(graph: PreparedGraph, shapes: readonly Shapes[]): Sample[] {
+export function samplesOf(graph: GraphDescription, shapes: readonly Shapes[]): Sample[] {
   if (shapes.length > ONNX_LIMITS.warmUps)
     throw new RangeError(`${shapes.length} shapes are to be run before; at most ${ONNX_LIMITS.warmUps} are`);
   const samples = shapes.map((shape): Sample => {

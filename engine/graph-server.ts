@@ -1,6 +1,6 @@
 /** The engine thread's side of a graph: texts through an embedder, tensors straight, one run at a time. */
 import { Embedder, type EmbedOptions, type EncoderInput } from "./embedder.ts";
-import { type PreparedGraph, textTaskOf } from "./graph-model.ts";
+import { type GraphDescription, textTaskOf } from "./graph-model.ts";
 import { GRAPH_RUNS_MAX } from "./limits.ts";
 import type { GraphSession } from "./providers/graph-session.ts";
 import { EngineFullError } from "./refusals.ts";
@@ -10,7 +10,7 @@ import type { EmbeddedTexts, LoadedGraph } from "./thread-messages.ts";
 
 export interface GraphServerOptions {
   readonly session: GraphSession;
-  readonly graph: PreparedGraph;
+  readonly graph: GraphDescription;
   readonly notes: readonly string[];
   readonly yieldTurn: () => Promise<void>;
   /** A run is over: tells who watches that the thread lives. */

@@ -94,7 +94,16 @@ export async function convertInMemory(
   source: ByteSource,
   onProgress?: PrepareProgress,
 ): Promise<PreparedModel> {
+  return { ...rest, weights: await weightsInMemory(layout, source, onProgress) };
+}
+
+/** All weights in one piece. */
+export async function weightsInMemory(
+  layout: WeightLayout,
+  source: ByteSource,
+  onProgress?: PrepareProgress,
+): Promise<Uint8Array> {
   const weights = new Uint8Array(layout.byteLength);
   await streamWeights(layout, source, (offset, bytes) => weights.set(bytes, offset), onProgress);
-  return { ...rest, weights };
+  return weights;
 }

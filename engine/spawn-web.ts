@@ -25,7 +25,11 @@ function weightsOf(message: ToEngine): ArrayBuffer[] {
   const models = Object.values(message.spec.prepared).flatMap((reference) =>
     "model" in reference ? [reference.model] : [],
   );
-  return models.flatMap(({ weights }) =>
-    weights instanceof Uint8Array && weights.buffer instanceof ArrayBuffer ? [weights.buffer] : [],
+  const parts = models.flatMap((model): unknown[] => {
+    if ("weights" in model) return [model.weights];
+    return "contents" in model ? Object.values(model.contents) : [];
+  });
+  return parts.flatMap((bytes) =>
+    bytes instanceof Uint8Array && bytes.buffer instanceof ArrayBuffer ? [bytes.buffer] : [],
   );
 }

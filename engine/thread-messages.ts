@@ -2,7 +2,7 @@
  * What the engine's thread and its client say to each other. Plain structured-cloneable values; order is kept by the port.
  */
 import type { EncoderInput } from "./embedder.ts";
-import type { GraphFacts, TextTask } from "./graph-model.ts";
+import type { GraphFacts, PreparedGraph, TextTask } from "./graph-model.ts";
 import type { Shapes } from "./graph-sample.ts";
 import type { PreparedModel } from "./prepare.ts";
 import { EngineFullError, GrammarError, PromptTooLongError } from "./refusals.ts";
@@ -32,7 +32,7 @@ export interface LoadSpec {
 }
 
 /** A directory of the cache (Node), or the model itself (tabs; its weights must be a `Uint8Array` to cross into the thread). */
-export type PreparedReference = { readonly directory: string } | { readonly model: PreparedModel };
+export type PreparedReference = { readonly directory: string } | { readonly model: PreparedModel | PreparedGraph };
 
 export interface GpuFacts {
   readonly vendor: string;

@@ -7,8 +7,7 @@ import { nodeGrammarHost } from "./node/grammar-host.ts";
 import { openAnyPrepared } from "./node/prepared-cache.ts";
 import { WEIGHTS_FILE } from "./onnx/graph.ts";
 import { probeProviders } from "./probe.ts";
-import { createNativeSession, createWasmSession } from "./providers/graph-session.ts";
-import { createWebgpuSession } from "./providers/graph-webgpu.ts";
+import { createNativeSession, createNodeWasmSession, createNodeWebgpuSession } from "./providers/graph-node.ts";
 import { createNativeRunner, loadNativeRuntime } from "./providers/native.ts";
 import { nodeGpu } from "./providers/node-gpu.ts";
 import { createWasmRunner } from "./providers/wasm.ts";
@@ -33,7 +32,7 @@ const host: LoadHost = {
     native: createNativeRunner,
     wasm: createWasmRunner,
   },
-  sessions: { webgpu: createWebgpuSession, native: createNativeSession, wasm: createWasmSession },
+  sessions: { webgpu: createNodeWebgpuSession, native: createNativeSession, wasm: createNodeWasmSession },
 };
 
 serveEngine(

@@ -6,9 +6,15 @@
 import type { FromCheck } from "./grammar/check-thread.ts";
 import type { CheckThread } from "./grammar/checker.ts";
 import { loadXGrammar } from "./grammar/xgrammar.ts";
+import type { PreparedGraph } from "./graph-model.ts";
 import { loadModel, type LoadHost } from "./load.ts";
 import { probeProviders } from "./probe.ts";
+import type { Gpu } from "./providers/gpu-device.ts";
+import { createWasmSession, type GraphHost } from "./providers/graph-session.ts";
+import { createWebgpuSession } from "./providers/graph-webgpu.ts";
 import type { OrtWasmFactory } from "./providers/ort-wasm.ts";
+import type { OrtWeb } from "./providers/ort-webgpu.ts";
+import { capturePlacements } from "./providers/web-placement.ts";
 import { createWasmRunner } from "./providers/wasm.ts";
 import { createWebgpuRunner } from "./providers/webgpu.ts";
 import { serveEngine } from "./thread.ts";
@@ -20,27 +26,68 @@ const ORT_FOLDER = beside("ort/");
 /** The part of a worker's global scope that is used: the DOM library's types are for pages. */
 const scope = self as unknown as Pick<Worker, "postMessage" | "addEventListener"> & { close(): void };
 
+// Before ONNX Runtime is loaded, which keeps the console's functions that it finds.
+const withPlacementLog = capturePlacements(console);
+
+const files: Pick<GraphHost, "read"> & { contentOf(graph: PreparedGraph, name: string): Uint8Array | Blob } = {
+  contentOf(graph, name) {
+    const content = "contents" in graph ? graph.contents[name] : undefined;
+    if (content === undefined) throw new Error(`the graph came without its file ${name}`);
+    return content;
+  },
+  async read(graph, name) {
+    const content = files.contentOf(graph, name);
+    return content instanceof Blob ? new Uint8Array(await content.arrayBuffer()) : content;
+  },
+};
+// More than one thread needs shared memory, which a tab has only when isolated.
+const threadsOf = (threads: number): number => (self.crossOriginIsolated ? threads : 1);
+
 const host: LoadHost = {
   open: (reference) =>
     "model" in reference
       ? Promise.resolve(reference.model)
       : Promise.reject(new Error("a tab has no directories: give the prepared model itself")),
   providers: {
-    webgpu: async (model, options) => {
-      if (!("gpu" in navigator)) throw new Error("this browser has no WebGPU");
-      return createWebgpuRunner(model, { ...options, gpu: navigator.gpu, loadRuntime: loadOrtWeb });
-    },
-    // More than one thread needs shared memory, which a tab has only when isolated.
+    webgpu: async (model, options) =>
+      createWebgpuRunner(model, { ...options, gpu: await webGpu(), loadRuntime: loadOrtWeb }),
     wasm: (model, options) =>
-      createWasmRunner(model, {
-        ...options,
-        threads: self.crossOriginIsolated ? options.threads : 1,
-        loadModule: loadOrtModule,
+      createWasmRunner(model, { ...options, threads: threadsOf(options.threads), loadModule: loadOrtModule }),
+  },
+  sessions: {
+    webgpu: (graph, options) =>
+      createWebgpuSession(graph, options, {
+        gpu: webGpu,
+        loadRuntime: loadOrtWeb,
+        read: files.read,
+        open: async (graph, name) => files.contentOf(graph, name),
+        // The same module computes on the CPU too.
+        createReference: (graph, options) =>
+          createWasmSession(graph, { ...options, threads: 1 }, { loadRuntime: loadOrtWeb, read: files.read }),
+        withPlacementLog,
       }),
+    wasm: (graph, options) =>
+      createWasmSession(
+        graph,
+        { ...options, threads: threadsOf(options.threads) },
+        { loadRuntime: loadOrtCpu, read: files.read },
+      ),
   },
 };
 
-async function loadOrtWeb(): Promise<typeof import("onnxruntime-web/jspi")> {
+async function webGpu(): Promise<Gpu> {
+  if (!("gpu" in navigator)) throw new Error("this browser has no WebGPU");
+  return navigator.gpu;
+}
+
+/** The build without a GPU. */
+async function loadOrtCpu(): Promise<OrtWeb> {
+  const ort = await import("onnxruntime-web/wasm");
+  ort.env.wasm.wasmPaths = ORT_FOLDER;
+  return ort;
+}
+
+async function loadOrtWeb(): Promise<OrtWeb> {
   // Safari and Firefox lack JSPI: the other build does the same by rewriting the code.
   const ort =
     "Suspending" in WebAssembly ? await import("onnxruntime-web/jspi") : await import("onnxruntime-web/webgpu");
@@ -86,10 +133,7 @@ serveEngine(
     probe: ({ allowSoftwareGpu }) =>
       probeProviders({
         allowSoftwareGpu,
-        gpu: async () => {
-          if (!("gpu" in navigator)) throw new Error("this browser has no WebGPU");
-          return navigator.gpu;
-        },
+        gpu: webGpu,
         wasm: async () => {},
       }),
     yieldTurn,

@@ -5,7 +5,7 @@
 import type { GrammarFormat } from "./grammar/format.ts";
 import { type GrammarHost, Grammars } from "./grammar/grammars.ts";
 import type { LogitsMask } from "./grammar/mask.ts";
-import type { PreparedGraph } from "./graph-model.ts";
+import type { GraphDescription } from "./graph-model.ts";
 import { GraphServer } from "./graph-server.ts";
 import { PROMPT_CHARACTERS_MAX } from "./limits.ts";
 import { EngineLoop } from "./loop.ts";
@@ -40,7 +40,7 @@ export interface Loaded {
 /** A graph that isn't one of our decoders. */
 export interface LoadedSession {
   readonly session: GraphSession;
-  readonly graph: PreparedGraph;
+  readonly graph: GraphDescription;
   readonly notes: readonly string[];
 }
 

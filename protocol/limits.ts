@@ -92,6 +92,16 @@ export const HTTP_HEAD_TIMEOUT_MS = 10_000;
 /** Operators' API: body of a deploy request and of an uploaded blob, bytes. */
 export const DEPLOY_BODY_MAX = 4 * MIB;
 export const BLOB_MAX = 512 * MIB;
+/** Files of one model that a tab is told of: shards of a repository, or files of an ONNX graph's tensors, up to 512 of either, and small ones. */
+export const MODEL_FILES_MAX = 1_024;
+/** Path of one of them below the model's folder, characters. */
+export const MODEL_FILE_NAME_MAX = 1_024;
+/** Name of a model, characters: that of a URL with its hash is the longest. */
+export const MODEL_NAME_MAX = 2_048;
+/** Models that a coordinator looks for at a time, for tabs: each is a process, and perhaps a download. */
+export const MODEL_SEARCHES_MAX = 8;
+/** Models whose files a coordinator remembers. */
+export const MODELS_FOUND_MAX = 100;
 /** A blob that nothing refers to stays this long after its last use, ms: a day to go back to yesterday's version without an upload. */
 export const BLOB_GRACE_MS = 24 * 3600_000;
 /** Applications, deployments in an application, replicas of a deployment. */

@@ -6,6 +6,8 @@ import type { Manifest } from "./artefact.ts";
 import type { Capabilities, IngressAddress, IngressReport, IngressSpec, ReplicaSpec } from "./control.ts";
 import type { HttpOptions } from "./config.ts";
 import type { EngineReport } from "./engine-stats.ts";
+import type { ErrorCode } from "./errors.ts";
+import type { ListedFile, ModelListing } from "./model-listing.ts";
 
 /** File descriptor of the pipe by which a child sees its parent's death (node/parent.ts). */
 export const PARENT_FD = 4;
@@ -178,18 +180,27 @@ export type FromReplica =
     }
   | { readonly type: "log"; readonly level: "info" | "warn" | "error"; readonly text: string };
 
-/** Where a model is for the engine: prepared files (Node) or the checkpoint's URL (tab). */
+/** Where a model is for the engine: prepared files (Node), or the files it is made from, at the mesh (tab). `url` is that of the listing, a file's is below it. */
 export type LocatedModel =
   | { readonly kind: "prepared"; readonly directory: string }
-  | { readonly kind: "url"; readonly url: string; readonly bytes: number; readonly authorization: string };
+  | { readonly kind: "mesh"; readonly url: string; readonly listing: ModelListing; readonly authorization: string };
 
-// --- finder of checkpoints for tabs (started by the coordinator) ---
+// --- finder of models for tabs (started by the coordinator) ---
 
 export interface LocateModel {
   readonly name: string;
   readonly dataDir: string;
-  /** A checkpoint that is named by its path must lie in here. */
+  /** A model that is named by its path must lie in here. */
   readonly appDir: string;
+}
+/** A listing with the places of its files on this disk. */
+export interface FoundModel extends Pick<ModelListing, "entry"> {
+  readonly files: readonly (ListedFile & { readonly path: string; readonly modifiedMs: number })[];
+}
+/** One that can't be had, in words for the one who asked. */
+export interface ModelRefusal {
+  readonly code: ErrorCode;
+  readonly message: string;
 }
 
 // --- builder (started by the command and by the coordinator) ---

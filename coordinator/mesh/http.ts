@@ -12,6 +12,7 @@ import { OUTSIDE, SkeinError } from "../../protocol/errors.ts";
 import { bearer, isForeign } from "../api/guard.ts";
 import { isSha256, type BlobStore } from "../blobs.ts";
 import type { Gate } from "../sessions.ts";
+import type { MeshModels } from "./models.ts";
 import { rangeOf } from "./range.ts";
 
 /** Where the built worker page is, or what makes it when it is first asked for; null: there is none. */
@@ -20,8 +21,9 @@ export type PageFolder = string | null | (() => Promise<string>);
 export interface MeshHttp {
   readonly gate: Gate;
   readonly blobs: BlobStore;
-  /** Path of a model's checkpoint on this machine, fetched if needed; null when there is none of that name. */
-  readonly locateModel: (name: string) => Promise<string | null>;
+  readonly models: MeshModels;
+  /** Whether a worker has a replica, which may want a model. */
+  readonly hasReplica: (worker: string) => boolean;
   readonly pageFolder: PageFolder;
   readonly listensOn: string;
   readonly advertised: () => readonly string[];
@@ -71,14 +73,16 @@ export function meshHttp(mesh: MeshHttp): Hono {
   });
   app.notFound((c) => text(c, 404, "404: Not Found"));
 
-  const worker = (c: Context): boolean => {
-    const ticket = bearer(c.req.header("authorization"));
-    return ticket !== null && mesh.gate.ticket(ticket)?.use === "worker";
+  /** The worker whose ticket it is; null without one. */
+  const worker = (c: Context): string | null => {
+    const text = bearer(c.req.header("authorization"));
+    const ticket = text === null ? null : mesh.gate.ticket(text);
+    return ticket?.use === "worker" ? ticket.worker : null;
   };
   const refused = (c: Context): Response => text(c, 401, "401: Unauthorized");
 
   app.get("/blobs/:sha", async (c) => {
-    if (!worker(c)) return refused(c);
+    if (worker(c) === null) return refused(c);
     const sha = c.req.param("sha");
     const size = isSha256(sha) ? await mesh.blobs.size(sha) : null;
     if (!isSha256(sha) || size === null) return c.notFound();
@@ -87,13 +91,27 @@ export function meshHttp(mesh: MeshHttp): Hono {
       "cache-control": "private, immutable, max-age=31536000",
     });
   });
+  /** What is asked for may be fetched, with this machine's credentials: who has joined but runs nothing is answered as if there were nothing. */
+  const notForModels = (c: Context): Response | Promise<Response> | null => {
+    const id = worker(c);
+    if (id === null) return refused(c);
+    return mesh.hasReplica(id) ? null : c.notFound();
+  };
   app.get("/models/:name", async (c) => {
-    if (!worker(c)) return refused(c);
-    const file = await mesh.locateModel(c.req.param("name"));
+    const no = notForModels(c);
+    if (no !== null) return no;
+    const { entry, files } = await mesh.models.listing(c.req.param("name"));
+    return c.json({ entry, files: files.map(({ file, bytes, sha256 }) => ({ file, bytes, sha256 })) });
+  });
+  // Files of the listing and no others: the name is compared, never joined to a path.
+  app.get("/models/:name/:file", async (c) => {
+    const no = notForModels(c);
+    if (no !== null) return no;
+    const file = await mesh.models.file(c.req.param("name"), c.req.param("file"));
     if (file === null) return c.notFound();
-    const { size } = await stat(file);
-    return ranged(c, size, (start, end) => createReadStream(file, { start, end }), {
+    return ranged(c, file.bytes, (start, end) => createReadStream(file.path, { start, end }), {
       "content-type": "application/octet-stream",
+      "cache-control": "no-store",
     });
   });
   app.get("/join", (c) => page(c, mesh.pageFolder, "index.html"));

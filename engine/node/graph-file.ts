@@ -1,21 +1,14 @@
 /** A graph on disk that isn't one of our decoders: an ONNX file, alone or in a repository's folder, or the folder of an encoder. */
 import { constants, copyFile, open, stat, writeFile } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
-import { CheckpointError } from "../gguf/error.ts";
-import { type ByteSource, sourceOfBytes } from "../gguf/source.ts";
-import type { GraphFacts, PreparedGraph, TextModel, TextSettings } from "../graph-model.ts";
-import { emitEncoder } from "../onnx/encoder.ts";
-import { WEIGHTS_FILE } from "../onnx/graph.ts";
-import { readOnnxModel } from "../onnx/read-model.ts";
+import type { ByteSource } from "../gguf/source.ts";
+import type { GraphDescription, GraphFacts, TextSettings } from "../graph-model.ts";
+import { graphIn, planEncoder, planOnnx } from "../graph-plan.ts";
 import type { Target } from "../onnx/target.ts";
-import { readTextModel } from "../onnx/text-settings.ts";
-import { type EncoderCheckpoint, isEncoderConfig, openEncoderRepository } from "../safetensors/encoder.ts";
-import { onnxFile, readJsonFile, shardNames } from "../safetensors/files.ts";
-import { isDecoderConfig } from "../safetensors/runnable.ts";
+import { SHARD_INDEX, shardNames } from "../safetensors/files.ts";
 import { Folder } from "./folder.ts";
 import { writeWeights } from "./weights-file.ts";
 
-const GRAPH_FILE = "model.onnx";
 /** Files beside the weights that a graph of texts depends on. */
 const TEXT_FILES = [
   "config.json",
@@ -30,6 +23,8 @@ export interface GraphFile {
   /** What is written is the same for every target. */
   readonly isPortable: boolean;
   /** As of a CheckpointFile. */
+  readonly folder: string;
+  readonly entry: string | null;
   readonly contents: readonly { readonly name: string; readonly source: ByteSource }[];
   /** What it says of itself. */
   describe(): Promise<GraphFacts & { readonly text: TextSettings | undefined }>;
@@ -38,7 +33,7 @@ export interface GraphFile {
     directory: string,
     target: Target,
     onProgress: (done: number, total: number) => void,
-  ): Promise<Omit<PreparedGraph, "directory">>;
+  ): Promise<GraphDescription>;
   close(): Promise<void>;
 }
 
@@ -67,10 +62,8 @@ async function placeOf(path: string): Promise<{ readonly folder: string; readonl
   }
   const files = new Folder(path);
   try {
-    const config = await readJsonFile(files, "config.json");
-    const file = await onnxFile(files);
-    if (file !== undefined) return config !== undefined && isDecoderConfig(config) ? undefined : { folder: path, file };
-    return config !== undefined && isEncoderConfig(config) ? { folder: path } : undefined;
+    const place = await graphIn(files);
+    return place && (place.file === undefined ? { folder: path } : { folder: path, file: place.file });
   } finally {
     await files.close();
   }
@@ -79,64 +72,37 @@ async function placeOf(path: string): Promise<{ readonly folder: string; readonl
 async function openEncoder(folder: Folder): Promise<GraphFile> {
   return {
     isPortable: false,
-    contents: await contentsOf(folder, [...TEXT_FILES, ...(await shardNames(folder))]),
-    async describe() {
-      const { checkpoint } = await openEncoderRepository(folder);
-      const { graph } = emitEncoder(checkpoint, { target: "f32" });
-      return { ...(await readOnnxModel(sourceOfBytes(graph))), text: textModelOf(checkpoint) };
-    },
+    folder: folder.path,
+    entry: null,
+    contents: await contentsOf(folder, [...TEXT_FILES, SHARD_INDEX, ...(await shardNames(folder))]),
+    describe: async () => (await planEncoder(folder, "f32")).description,
     async write(directory, target, onProgress) {
-      const { checkpoint, source } = await openEncoderRepository(folder);
-      const { graph, layout } = emitEncoder(checkpoint, { target });
-      await writeFile(join(directory, GRAPH_FILE), graph, { flush: true });
+      const { description, graph, layout, source } = await planEncoder(folder, target);
+      await writeFile(join(directory, description.file), graph, { flush: true });
       await writeWeights(directory, layout, source, onProgress);
-      return {
-        ...(await readOnnxModel(sourceOfBytes(graph))),
-        file: GRAPH_FILE,
-        external: [WEIGHTS_FILE],
-        isOwn: true,
-        text: textModelOf(checkpoint),
-      };
+      return description;
     },
     close: () => folder.close(),
   };
 }
 
-const textModelOf = ({ config, tokenizerJson }: EncoderCheckpoint): TextModel => ({
-  tokenizerJson,
-  tokenizerConfig: { tokenizer_class: "BertTokenizer" },
-  maxTokens: config.maxTokens,
-  vocabulary: config.vocabulary,
-  padToken: 0,
-  // The graph does both.
-  pooling: config.pooling,
-  normalises: false,
-  labels: [],
-  isMultiLabel: false,
-});
-
 async function openOnnx(folder: Folder, file: string): Promise<GraphFile> {
-  const model = await folder.open(file);
-  if (model === undefined) throw new CheckpointError(`there is no ONNX file ${join(folder.path, file)}`);
-  const facts = await readOnnxModel(model);
-  const beside = (name: string): string => join(dirname(file), name);
-  const names = [file, ...facts.external.map(beside)];
-  for (const name of names)
-    if ((await folder.open(name)) === undefined)
-      throw new CheckpointError(`${file} has tensors in ${basename(name)}, which isn't beside it`);
+  const { description, places } = await planOnnx(folder, file);
   return {
     isPortable: true,
-    contents: await contentsOf(folder, [...TEXT_FILES, ...names]),
-    describe: async () => ({ ...facts, text: await readTextModel(folder) }),
+    folder: folder.path,
+    entry: file,
+    contents: await contentsOf(folder, [...TEXT_FILES, ...places.values()]),
+    describe: async () => description,
     async write(directory, _target, onProgress) {
-      for (const [index, name] of names.entries()) {
-        const copy = join(directory, index === 0 ? GRAPH_FILE : basename(name));
+      for (const [index, [name, place]] of [...places].entries()) {
+        const copy = join(directory, name);
         // A copy: what lies in the cache must not change with the original. Some file systems copy when written only.
-        await copyFile(join(folder.path, name), copy, constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE);
+        await copyFile(join(folder.path, place), copy, constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE);
         await flush(copy);
-        onProgress(index + 1, names.length);
+        onProgress(index + 1, places.size);
       }
-      return { ...facts, file: GRAPH_FILE, isOwn: false, text: await readTextModel(folder) };
+      return description;
     },
     close: () => folder.close(),
   };

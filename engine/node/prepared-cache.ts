@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { WEIGHTS_FILE } from "../onnx/graph.ts";
 import { type Target, TARGETS } from "../onnx/target.ts";
 import type { PreparedModel } from "../prepare.ts";
-import type { PreparedGraph } from "../graph-model.ts";
+import type { GraphDescription, PreparedGraph } from "../graph-model.ts";
 import { type CheckpointFile, openCheckpointFile } from "./checkpoint-file.ts";
 import { weightsOfFile } from "./file-source.ts";
 import { type GraphFile, openGraphFile } from "./graph-file.ts";
@@ -34,7 +34,7 @@ interface Manifest extends Pick<PreparedModel, "target" | "config" | "positions"
 /** Of a graph that isn't one of our decoders. */
 interface GraphManifest {
   readonly formatVersion: number;
-  readonly graph: Omit<PreparedGraph, "directory">;
+  readonly graph: GraphDescription;
 }
 
 export type CacheProgress =

@@ -1,12 +1,10 @@
-/** Any graph in ONNX Runtime on a CPU, in Node: the add-on, or ONNX Runtime Web on WASM. */
-import { readFile } from "node:fs/promises";
-import { join } from "node:path";
+/** Any graph in a session of ONNX Runtime: what all providers have in common, and the WASM provider, in Node and in tabs. */
 import type { InferenceSession, Tensor } from "onnxruntime-node";
 import type { PreparedGraph } from "../graph-model.ts";
 import type { TensorType, TensorValue, Tensors } from "../tensor.ts";
 import type { ProviderName } from "../types.ts";
 import { samplesOf, type Shapes } from "../graph-sample.ts";
-import { loadNativeRuntime } from "./native.ts";
+import type { OrtWeb } from "./ort-webgpu.ts";
 
 export interface GraphSession {
   readonly provider: ProviderName;
@@ -41,49 +39,31 @@ export const BASE: InferenceSession.SessionOptions = {
   logSeverityLevel: 3,
 };
 
-/** In the add-on, from the folder: the weights never pass through JavaScript. */
-export async function createNativeSession(graph: PreparedGraph, options: GraphSessionOptions): Promise<GraphSession> {
-  const { directory, file } = graph;
-  const runtime = await loadNativeRuntime();
-  forgetHalfFloats(runtime.Tensor);
-  const session = await runtime.InferenceSession.create(join(directory, file), {
-    ...BASE,
-    executionProviders: ["cpu"],
-    intraOpNumThreads: options.threads,
-    interOpNumThreads: 1,
-    // As in native.ts.
-    extra: { session: { intra_op: { allow_spinning: "0" } } },
-  });
-  return warmedUp({ provider: "native", cpuNodes: [], ...runs(runtime as never, session) }, graph, options);
+/** What sessions of ONNX Runtime Web need of the place they are in. */
+export interface GraphHost {
+  /** ONNX Runtime Web, where a bundler must find it. */
+  loadRuntime(): Promise<OrtWeb>;
+  /** A file of the graph, whole. */
+  read(graph: PreparedGraph, name: string): Promise<Uint8Array>;
 }
 
-/**
- * The add-on can't read Float16Array (1.30: "not enough space"). The package asks once, at its first tensor, whether there is one, and
- * keeps half floats in Uint16Array where there is none.
- */
-function forgetHalfFloats(Tensor: new (type: "float32", data: Float32Array, dims: readonly number[]) => unknown): void {
-  const scope = globalThis as { Float16Array?: unknown };
-  const known = scope.Float16Array;
-  scope.Float16Array = undefined;
-  new Tensor("float32", new Float32Array(1), [1]);
-  scope.Float16Array = known;
-}
-
-/** In ONNX Runtime Web's WASM provider. */
-export async function createWasmSession(graph: PreparedGraph, options: GraphSessionOptions): Promise<GraphSession> {
-  const runtime = await import("onnxruntime-web");
+/** In ONNX Runtime Web's WASM provider. More than one thread needs SharedArrayBuffer, which a tab has only when cross-origin isolated. */
+export async function createWasmSession(
+  graph: PreparedGraph,
+  options: GraphSessionOptions,
+  host: GraphHost,
+): Promise<GraphSession> {
+  const runtime = await host.loadRuntime();
   runtime.env.wasm.numThreads = options.threads;
-  const { directory, file, external } = graph;
-  const model = await readBytes(directory, file);
-  const externalData = await Promise.all(
-    external.map(async (path) => ({ path, data: await readBytes(directory, path) })),
-  );
+  const { file, external } = graph;
+  const model = await host.read(graph, file);
+  const externalData = await Promise.all(external.map(async (path) => ({ path, data: await host.read(graph, path) })));
   const session = await runtime.InferenceSession.create(model, { ...BASE, executionProviders: ["wasm"], externalData });
   return warmedUp({ provider: "wasm", cpuNodes: [], ...runs(runtime as never, session as never) }, graph, options);
 }
 
 /** Runs what the graph is to be run with before it serves. */
-async function warmedUp(
+export async function warmedUp(
   session: GraphSession,
   graph: PreparedGraph,
   { warmUp }: GraphSessionOptions,
@@ -91,10 +71,6 @@ async function warmedUp(
   for (const sample of samplesOf(graph, warmUp)) await sample(session.run);
   return session;
 }
-
-/** Of a file that goes through memory. */
-export const readBytes = async (directory: string, file: string): Promise<Uint8Array> =>
-  new Uint8Array(await readFile(join(directory, file)));
 
 /** What any session does with plain tensors. */
 export function runs({ Tensor }: Runtime, session: InferenceSession): Pick<GraphSession, "run" | "release"> {

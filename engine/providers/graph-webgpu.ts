@@ -1,31 +1,34 @@
-/** Any graph in ONNX Runtime Web's WebGPU provider, through Dawn in Node: checked against a CPU before it serves. */
-import { openAsBlob } from "node:fs";
-import { join } from "node:path";
+/** Any graph in ONNX Runtime Web's WebGPU provider, in Node and in tabs: checked against a CPU before it serves. */
 import type { InferenceSession } from "onnxruntime-node";
 import type { PreparedGraph } from "../graph-model.ts";
 import { assertAgree, samplesOf } from "../graph-sample.ts";
-import { findAdapter, gpuFacts, openDevice } from "./gpu-device.ts";
-import {
-  BASE,
-  createNativeSession,
-  createWasmSession,
-  type GraphSession,
-  type GraphSessionOptions,
-  readBytes,
-  runs,
-} from "./graph-session.ts";
-import { nodeGpu } from "./node-gpu.ts";
-import { cpuNodesOf, withPlacementLog } from "./node-placement.ts";
+import { findAdapter, type Gpu, gpuFacts, openDevice } from "./gpu-device.ts";
+import { BASE, type GraphHost, type GraphSession, type GraphSessionOptions, runs } from "./graph-session.ts";
+import { cpuNodesOf } from "./placement-log.ts";
+
+export interface GpuGraphHost extends GraphHost {
+  gpu(): Promise<Gpu>;
+  /** A file of external tensors: a Blob on disk needn't pass through memory as a whole. */
+  open(graph: PreparedGraph, name: string): Promise<Uint8Array | Blob>;
+  /** The same graph on a CPU. */
+  createReference(graph: PreparedGraph, options: GraphSessionOptions): Promise<GraphSession>;
+  /** What the runtime writes while `work` is under way, as far as it tells of placements. */
+  withPlacementLog<T>(work: () => Promise<T>): Promise<{ readonly result: T; readonly text: string }>;
+}
 
 /**
  * With subgroups if the graph is right with them, else without. Rejects where there is no adapter, only a software one that wasn't asked for,
  * or one that computes wrongly what the graph is run with beforehand.
  */
-export async function createWebgpuSession(graph: PreparedGraph, options: GraphSessionOptions): Promise<GraphSession> {
+export async function createWebgpuSession(
+  graph: PreparedGraph,
+  options: GraphSessionOptions,
+  host: GpuGraphHost,
+): Promise<GraphSession> {
   const samples = samplesOf(graph, options.warmUp);
   let wrong: unknown;
   for (const withSubgroups of [true, false]) {
-    const adapter = await findAdapter(await nodeGpu());
+    const adapter = await findAdapter(await host.gpu());
     if (adapter === undefined) throw new Error("there is no WebGPU adapter");
     const { isSoftware, description, architecture, vendor } = gpuFacts(adapter);
     if (isSoftware && !options.allowSoftwareGpu)
@@ -35,9 +38,9 @@ export async function createWebgpuSession(graph: PreparedGraph, options: GraphSe
     // A software adapter gains nothing by them.
     if (withSubgroups && (isSoftware || !adapter.features.has("subgroups"))) continue;
     const device = await openDevice(adapter, { withSubgroups });
-    const session = await sessionOn(device, graph);
+    const session = await sessionOn(device, graph, host);
     if (samples.length === 0) return session;
-    const reference = await referenceOf(graph, options);
+    const reference = await host.createReference(graph, { ...options, warmUp: [] });
     try {
       for (const sample of samples) await assertAgree(sample, session.run, reference.run);
       return session;
@@ -54,21 +57,12 @@ export async function createWebgpuSession(graph: PreparedGraph, options: GraphSe
   );
 }
 
-/** The same graph on a CPU. */
-const referenceOf = (graph: PreparedGraph, options: GraphSessionOptions): Promise<GraphSession> =>
-  createNativeSession(graph, { ...options, warmUp: [] }).catch(() =>
-    createWasmSession(graph, { ...options, warmUp: [] }),
-  );
-
-async function sessionOn(device: GPUDevice, graph: PreparedGraph): Promise<GraphSession> {
-  const runtime = await import("onnxruntime-web/jspi");
+async function sessionOn(device: GPUDevice, graph: PreparedGraph, host: GpuGraphHost): Promise<GraphSession> {
+  const runtime = await host.loadRuntime();
   runtime.env.wasm.numThreads = 1;
-  const { directory, file, external, isOwn } = graph;
-  const model = await readBytes(directory, file);
-  // A Blob is streamed to the GPU tensor by tensor.
-  const externalData = await Promise.all(
-    external.map(async (path) => ({ path, data: await openAsBlob(join(directory, path)) })),
-  );
+  const { file, external, isOwn } = graph;
+  const model = await host.read(graph, file);
+  const externalData = await Promise.all(external.map(async (path) => ({ path, data: await host.open(graph, path) })));
   const create = (options: InferenceSession.SessionOptions): Promise<unknown> =>
     runtime.InferenceSession.create(model, {
       ...BASE,
@@ -81,7 +75,7 @@ async function sessionOn(device: GPUDevice, graph: PreparedGraph): Promise<Graph
     async (error: unknown) => {
       if (!isFallback(error)) throw error;
       // The runtime tells which nodes only in a log that it then keeps on writing: another session reads it.
-      const { result, text } = await withPlacementLog(() => create({ logSeverityLevel: 0, logVerbosityLevel: 0 }));
+      const { result, text } = await host.withPlacementLog(() => create({ logSeverityLevel: 0, logVerbosityLevel: 0 }));
       await (result as InferenceSession).release();
       cpuNodes = cpuNodesOf(text);
       if (isOwn) throw new Error(`the GPU has no kernel for ${cpuNodes.join(", ")}`, { cause: error });

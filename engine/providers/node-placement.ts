@@ -1,9 +1,6 @@
-/** Which nodes ONNX Runtime put where, from its log: nothing else of ONNX Runtime Web 1.30 tells. For Node. */
+/** ONNX Runtime's log of placements, in Node. */
 import fs from "node:fs";
-
-/** Of the lines that are kept, in characters: a line names a node, and a graph has thousands. */
-const LOG_CHARACTERS_MAX = 16 * 1024 * 1024;
-const MARK = "VerifyEachNodeIsAssignedToAnEp";
+import { MARK, PLACEMENT_CHARACTERS_MAX } from "./placement-log.ts";
 
 /**
  * What the runtime writes of placements while `work` is under way, instead of its going to the process's output: the WASM module in Node writes by
@@ -17,7 +14,7 @@ export async function withPlacementLog<T>(
   const capture = (descriptor: number, written: unknown, ...rest: unknown[]): number => {
     if ((descriptor !== 1 && descriptor !== 2) || typeof written !== "string")
       return (original as (...args: unknown[]) => number)(descriptor, written, ...rest);
-    if (written.includes(MARK) && text.length < LOG_CHARACTERS_MAX) text += written;
+    if (written.includes(MARK) && text.length < PLACEMENT_CHARACTERS_MAX) text += written;
     return written.length;
   };
   fs.writeSync = capture as typeof fs.writeSync;
@@ -26,23 +23,4 @@ export async function withPlacementLog<T>(
   } finally {
     fs.writeSync = original;
   }
-}
-
-const LINE = new RegExp(`${MARK}\\]\\s+(.*)$`);
-
-/** The nodes of the CPU in a log at its most talkative, as `operator (name)`. Names that nobody gave are made up by the runtime. */
-export function cpuNodesOf(log: string): string[] {
-  const nodes: string[] = [];
-  let isCpu = false;
-  for (const line of log.split("\n")) {
-    const said = LINE.exec(line)?.[1];
-    if (said === undefined) continue;
-    const place = /(All nodes|Node\(s\)) placed on \[(\w+)\]\. Number of nodes: (\d+)/.exec(said);
-    if (place !== null) {
-      isCpu = place[2] === "CPUExecutionProvider";
-      // Then it names none.
-      if (isCpu && place[1] === "All nodes") nodes.push(`all ${place[3]} nodes`);
-    } else if (isCpu && /^\S+ \(.*\)$/.test(said)) nodes.push(said);
-  }
-  return nodes;
 }

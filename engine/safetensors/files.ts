@@ -19,7 +19,8 @@ const ONNX_PLACES = [
   "onnx/model_q4.onnx",
 ] as const;
 const SINGLE = "model.safetensors";
-const INDEX = "model.safetensors.index.json";
+/** Which tensor is in which shard; a model of one file has none. */
+export const SHARD_INDEX = "model.safetensors.index.json";
 /** A shard lies beside its index: no other folder's file is ever opened. */
 const SHARD_NAME = /^[\w-][\w.-]*\.safetensors$/;
 
@@ -83,17 +84,19 @@ export async function onnxFile(files: RepositoryFiles): Promise<string | undefin
 
 /** The shards that hold the model, in a fixed order. */
 export async function shardNames(files: RepositoryFiles): Promise<readonly string[]> {
-  const index = await readJsonFile(files, INDEX, REPOSITORY_LIMITS.indexBytes);
+  const index = await readJsonFile(files, SHARD_INDEX, REPOSITORY_LIMITS.indexBytes);
   if (index === undefined) return [SINGLE];
   const map = index["weight_map"];
   const names = isRecord(map) ? [...new Set(Object.values(map))] : [];
   if (names.length === 0 || names.length > REPOSITORY_LIMITS.shards)
-    throw new CheckpointError(`${INDEX} names ${names.length} shards; 1 to ${REPOSITORY_LIMITS.shards} are expected`);
+    throw new CheckpointError(
+      `${SHARD_INDEX} names ${names.length} shards; 1 to ${REPOSITORY_LIMITS.shards} are expected`,
+    );
   return names
     .map((name) => {
       if (typeof name !== "string" || !SHARD_NAME.test(name))
         throw new CheckpointError(
-          `${INDEX} names a shard ${JSON.stringify(name)?.slice(0, 100)}, which is not the name of a safetensors file`,
+          `${SHARD_INDEX} names a shard ${JSON.stringify(name)?.slice(0, 100)}, which is not the name of a safetensors file`,
         );
       return name;
     })

@@ -108,6 +108,7 @@ describe("the mesh's listener", () => {
   const GUARDED: Readonly<Record<string, string>> = {
     "GET /blobs/:sha": `/blobs/${HASH}`,
     "GET /models/:name": "/models/x",
+    "GET /models/:name/:file": "/models/x/config.json",
   };
 
   it("has these routes and no others", () => {

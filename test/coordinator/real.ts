@@ -41,7 +41,7 @@ export async function startReal(
       addresses: () => [],
       pageFolder: null,
       build: () => Promise.reject(new Error("no module of that name")),
-      locateModel: () => Promise.resolve(null),
+      locateModel: () => Promise.resolve({ code: "NOT_FOUND", message: "404: Not Found" }),
       log: () => {},
       shutdown: () => {},
       ...around,

@@ -58,6 +58,8 @@ export interface MeshSettings {
   readonly appDir?: string;
   /** What is special about the mesh port. */
   readonly mesh?: Partial<CoordinatorOptions["mesh"]>;
+  /** What is special about the coordinator's environment. */
+  readonly coordinatorEnv?: Readonly<Record<string, string>>;
   /** Run the compiled programs: what users run, for tests of memory and recovery. */
   readonly compiled?: boolean;
   /** What is special about the worker of this index. */
@@ -126,6 +128,7 @@ export class SystemMesh {
       this.#program("coordinator/main.ts"),
       options,
       this.folder,
+      this.#settings.coordinatorEnv,
     );
     for (const url of [this.coordinator.ready.operatorsUrl, this.coordinator.ready.meshUrl])
       this.#ports.add(portOf(url));

@@ -8,9 +8,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { referenceEmbedding } from "../../engine/reference/encoder.ts";
 import { MIB } from "../../protocol/limits.ts";
 import { browserKitProblem, chromiumEnv, chromiumExecutable } from "../support/browser-kit.ts";
+import { makeTinyEncoder, TINY_ENCODER } from "../support/tiny-encoder.ts";
 import { makeTinyGguf } from "../support/tiny-gguf.ts";
+import { writeRepository } from "../support/tiny-onnx.ts";
 import { eventually, SystemMesh } from "./mesh.ts";
 
 const APPS = fileURLToPath(new URL("./apps", import.meta.url));
@@ -29,6 +32,7 @@ describe.skipIf(problem)(`a replica${problem ? ` (skipped: ${problem})` : ""}`, 
     folder = realpathSync(mkdtempSync(join(tmpdir(), "skein-contract-")));
     cpSync(join(APPS, "contract.ts"), join(folder, "contract.ts"));
     writeFileSync(join(folder, "tiny.gguf"), makeTinyGguf().bytes);
+    await writeRepository(join(folder, "encoder"), makeTinyEncoder().contents);
     const env = { ...(await chromiumEnv()), SKEIN_CHROME: await chromiumExecutable() };
     mesh = await SystemMesh.start({
       workers: KINDS.length,
@@ -94,6 +98,16 @@ describe.skipIf(problem)(`a replica${problem ? ` (skipped: ${problem})` : ""}`, 
     });
     expect(who[1]).toMatchObject({ workerId: tab.workerId, replicaId: told[1]?.replica });
     await mesh.deploy(KINDS.map((on) => application(on, on)));
+  });
+
+  it("makes an encoder's vectors, from a folder of files, in a tab too", async () => {
+    const both = KINDS.map((on) => application(on, on));
+    const args = { model: join(folder, "encoder"), on: "browser" };
+    await mesh.deploy([...both, { name: "vectors", route_prefix: "/vectors", import_path: "contract:vectors", args }]);
+    const [vector] = await ask<number[][]>("/vectors", JSON.stringify(["the river"]));
+    const expected = referenceEmbedding(TINY_ENCODER, makeTinyEncoder().weights, [2, 4, 5, 3]);
+    expect(vector).toEqual([...expected].map((value) => expect.closeTo(value, 4) as number));
+    await mesh.deploy(both);
   });
 
   describe.each(KINDS)("in %s", (kind) => {

@@ -8,7 +8,7 @@ import { ReplicaEngineHost } from "../replica/engine-host.ts";
 import { ModelQuestions } from "../replica/model-questions.ts";
 import { Replica } from "../replica/replica.ts";
 import { forwardConsole } from "./console.ts";
-import { openFromUrl } from "./models.ts";
+import { openFromMesh } from "./models.ts";
 import { tabReplicaPlatform } from "./replica-platform.ts";
 import type { FromReplicaWorker } from "./replica-worker.ts";
 import { installRuntime } from "./runtime-modules.ts";
@@ -51,7 +51,7 @@ function run(options: ReplicaOptions): (message: ToReplica) => void {
     options,
     available: async (gpu) => [...(gpu ? (["webgpu"] as const) : []), "wasm"],
     locate: (name, provider) => models.locate(name, provider),
-    open: (model, provider) => openFromUrl(model, provider, (doing) => replica.progress(`model: ${doing}`)),
+    open: (model, provider) => openFromMesh(model, provider, (doing) => replica.progress(`model: ${doing}`)),
     spawn: () =>
       webEngineThread(new Worker(new URL("engine.js", self.location.href), { type: "module", name: "engine" })),
     after: platform.after,

@@ -34,7 +34,7 @@ export interface FetchModelOptions extends FetchOptions {
  * `INTERNAL` full disk.
  */
 export async function fetchModel(given: string, options: FetchModelOptions): Promise<{ path: string }> {
-  if (isPath(given)) return { path: await localFile(given) };
+  if (isModelPath(given)) return { path: await localFile(given) };
   const name = canonicalName(given, options.hubEndpoint);
   const url = parseModelUrl(name);
   if (url !== undefined) return fetchFromUrl(url, options);
@@ -103,7 +103,8 @@ async function fetchCatalogueModel(model: CatalogueModel, options: FetchModelOpt
   return { path };
 }
 
-function isPath(name: string): boolean {
+/** Whether a name is a path: `./x`, `../x`, absolute. */
+export function isModelPath(name: string): boolean {
   return /^(\.{1,2}[/\\]|\/|[A-Za-z]:[/\\])/.test(name);
 }
 

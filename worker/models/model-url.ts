@@ -84,7 +84,7 @@ export function assertAllowed(url: URL, hosts: readonly string[]): void {
   if (hosts.map(hostOf).includes(url.host)) return;
   throw new SkeinError(
     "PERMISSION_DENIED",
-    `models may not come from ${url.host}: whoever runs this worker may add it to SKEIN_MODEL_HOSTS in its environment`,
+    `models may not come from ${url.host}: whoever runs this worker (for tabs: the coordinator) may add it to SKEIN_MODEL_HOSTS in its environment`,
   );
 }
 

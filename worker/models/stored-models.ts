@@ -3,7 +3,7 @@
  * (`<dataDir>/models/repositories/<id>.json`), those of a URL by one beside their file. A note is written when what it is of is whole.
  */
 import { readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
-import { basename, dirname, join } from "node:path";
+import { basename, dirname, join, sep } from "node:path";
 import { catalogue, type CatalogueRepository, findHubModel } from "./catalogue.ts";
 import { wholeFiles } from "./file-store.ts";
 import { entryFile, parseHubName } from "./hub-listing.ts";
@@ -18,7 +18,11 @@ export interface StoredModel {
   readonly source: string;
 }
 
-type Note = Omit<StoredModel, "path"> & { readonly file: string | undefined };
+type Note = Omit<StoredModel, "path"> & {
+  readonly file: string | undefined;
+  /** SHA-256 of files, by their names in the folder, where it was fetched by that; folders of earlier versions have none. */
+  readonly sha256?: Readonly<Record<string, string>>;
+};
 
 const repositories = (dataDir: string): string => join(dataDir, "models", "repositories");
 /** What a file has that a URL named. Another URL of the same content adds nothing: it is found by its hash. */
@@ -54,6 +58,17 @@ export async function storedModels(dataDir: string): Promise<StoredModel[]> {
   return found.toSorted((a, b) => (a.name < b.name ? -1 : 1));
 }
 
+/** What the files of a stored model were accepted by, SHA-256 by path. Files that only git's hash is known of, or nothing, are left out. */
+export async function storedHashes(dataDir: string, path: string): Promise<ReadonlyMap<string, string>> {
+  const whole = /^([0-9a-f]{64})\.(gguf|onnx)$/.exec(basename(path));
+  if (whole !== null && dirname(path) === wholeFiles(dataDir)) return new Map([[path, whole[1]!]]);
+  const id = path.startsWith(repositories(dataDir) + sep) ? path.slice(repositories(dataDir).length + 1) : "";
+  const folder = join(repositories(dataDir), id.split(sep)[0]!);
+  const text = id === "" ? undefined : await readFile(`${folder}.json`, "utf8").catch(() => undefined);
+  const { sha256 = {} } = text === undefined ? {} : (JSON.parse(text) as Note);
+  return new Map(Object.entries(sha256).map(([file, hash]) => [join(folder, file), hash]));
+}
+
 /** Notes that `folder` holds `repository` as a whole, and gives it as a stored model. */
 export async function noteStored(repository: CatalogueRepository, folder: string): Promise<StoredModel> {
   const { name, files, hub } = repository;
@@ -62,7 +77,10 @@ export async function noteStored(repository: CatalogueRepository, folder: string
     parseHubName(name)?.file,
   );
   const bytes = files.reduce((sum, content) => sum + content.bytes, 0);
-  const note: Note = { name, bytes, source: `${hub.repository}@${hub.revision.slice(0, 12)}`, file };
+  const sha256 = Object.fromEntries(
+    files.flatMap((content) => ("sha256" in content ? [[content.file, content.sha256]] : [])),
+  );
+  const note: Note = { name, bytes, source: `${hub.repository}@${hub.revision.slice(0, 12)}`, file, sha256 };
   await writeNote(`${folder}.json`, note);
   return { name, bytes, source: note.source, path: join(folder, file ?? "") };
 }

@@ -1,6 +1,7 @@
 import fs from "node:fs";
 import { expect, test } from "vitest";
-import { cpuNodesOf, withPlacementLog } from "../../../engine/providers/node-placement.ts";
+import { withPlacementLog } from "../../../engine/providers/node-placement.ts";
+import { cpuNodesOf } from "../../../engine/providers/placement-log.ts";
 
 /** As ONNX Runtime Web 1.30 writes it. */
 const line = (said: string): string =>

@@ -1,5 +1,6 @@
 import { deployment, type Context } from "skein";
 import { LanguageModel } from "skein/llm";
+import { OnnxModel } from "skein/onnx";
 
 /** What a replica must be able to do, whatever it runs in. Needs nothing of Node. */
 class Contract {
@@ -64,4 +65,24 @@ export const app = (args: { model?: string; on?: string; gpus?: number }) =>
   deployment(Contract, {
     maxOngoingRequests: 20,
     rayActorOptions: { numCpus: 0.5, numGpus: args.gpus ?? 0, resources: { [args.on ?? "cpu"]: 0.4 } },
+  }).bind(args.model ?? "");
+
+/** Vectors of texts. */
+class Vectors {
+  model!: OnnxModel;
+  readonly #path: string;
+  constructor(path: string) {
+    this.#path = path;
+  }
+  async init() {
+    this.model = await OnnxModel.load(this.#path);
+  }
+  async fetch(request: Request) {
+    return (await this.model.embed(await request.json())).map((vector) => [...vector]);
+  }
+}
+
+export const vectors = (args: { model?: string; on?: string }) =>
+  deployment(Vectors, {
+    rayActorOptions: { numCpus: 0.5, numGpus: 0, resources: { [args.on ?? "cpu"]: 0.4 } },
   }).bind(args.model ?? "");

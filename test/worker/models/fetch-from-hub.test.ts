@@ -8,9 +8,9 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { fetchModel, type FetchModelOptions } from "../../../worker/models/fetch-model.ts";
 import { parseHubName } from "../../../worker/models/hub-listing.ts";
 import { removeStored, storedModels } from "../../../worker/models/stored-models.ts";
+import { COMMIT, startHub, TOKEN } from "../../support/fake-hub.ts";
 import { makeTinyGguf } from "../../support/tiny-gguf.ts";
 import { makeTinyRepository } from "../../support/tiny-repository.ts";
-import { COMMIT, startRepositoryHub, TOKEN } from "./repository-hub.ts";
 import { deadEndpoint, noPython, noPause } from "./sources.ts";
 
 let dataDir: string;
@@ -47,7 +47,7 @@ describe("a repository", () => {
       ["README.md", Buffer.from("x")],
       ["pytorch_model.bin", Buffer.from("y")],
     ] as const);
-    await using hub = await startRepositoryHub(files, { isPrivate: true });
+    await using hub = await startHub(files, { isPrivate: true });
     const options = { hubEndpoint: hub.endpoint, hubToken: TOKEN };
     const { path } = await get("hf:someone/model", options);
     expect((await readdir(path)).toSorted()).toEqual([...contents.keys()].toSorted());
@@ -64,10 +64,10 @@ describe("a repository", () => {
   });
 
   test("of one GGUF file is that file; of several, one must be named", async () => {
-    await using hub = await startRepositoryHub(new Map([["a.gguf", gguf]]));
+    await using hub = await startHub(new Map([["a.gguf", gguf]]));
     const { path } = await get("hf:someone/model", { hubEndpoint: hub.endpoint });
     expect(new Uint8Array(await readFile(path))).toEqual(new Uint8Array(gguf));
-    await using more = await startRepositoryHub(
+    await using more = await startHub(
       new Map([
         ["a.gguf", gguf],
         ["sub/b.gguf", gguf],
@@ -92,7 +92,7 @@ describe("a repository", () => {
       ["onnx/model_q4.onnx", text("small graph")],
       ["README.md", text("x")],
     ]);
-    await using hub = await startRepositoryHub(files);
+    await using hub = await startHub(files);
     const { path } = await get("hf:someone/model", { hubEndpoint: hub.endpoint });
     expect((await readdir(path)).toSorted()).toEqual(["config.json", "onnx", "tokenizer.json"]);
     expect((await readdir(join(path, "onnx"))).toSorted()).toEqual(["model.onnx", "model.onnx_data"]);
@@ -107,7 +107,7 @@ describe("a repository", () => {
   test("of ONNX that is a language model's which can't be run is refused before its weights, unless its file is named", async () => {
     const config = new Uint8Array(Buffer.from('{"architectures": ["MambaForCausalLM"]}'));
     const graph = new Uint8Array(Buffer.from("graph"));
-    await using hub = await startRepositoryHub(
+    await using hub = await startHub(
       new Map([
         ["config.json", config],
         ["onnx/model.onnx", graph],
@@ -126,7 +126,7 @@ describe("a repository", () => {
   test("that can't be run is refused before a byte of its weights is fetched", async () => {
     const { contents } = makeTinyRepository("llama");
     contents.set("config.json", new Uint8Array(Buffer.from('{"architectures": ["MambaForCausalLM"]}')));
-    await using hub = await startRepositoryHub(contents);
+    await using hub = await startHub(contents);
     await expect(get("hf:someone/model", { hubEndpoint: hub.endpoint })).rejects.toMatchObject({
       code: "UNIMPLEMENTED",
       message: expect.stringContaining('"MambaForCausalLM" is not supported') as string,
@@ -135,7 +135,7 @@ describe("a repository", () => {
 
     const foreign = Buffer.concat([gguf, Buffer.alloc(8 * 1024 * 1024)]);
     foreign.write("mamba", foreign.indexOf("llama"));
-    await using other = await startRepositoryHub(new Map([["x.gguf", new Uint8Array(foreign)]]));
+    await using other = await startHub(new Map([["x.gguf", new Uint8Array(foreign)]]));
     await expect(get("hf:someone/model", { hubEndpoint: other.endpoint })).rejects.toMatchObject({
       code: "UNIMPLEMENTED",
     });
@@ -145,7 +145,7 @@ describe("a repository", () => {
   });
 
   test("that needs a token, is missing, or isn't reached: what to do", async () => {
-    await using hub = await startRepositoryHub(new Map([["a.gguf", gguf]]), { isPrivate: true });
+    await using hub = await startHub(new Map([["a.gguf", gguf]]), { isPrivate: true });
     const failed = (name: string, options: Partial<FetchModelOptions>) =>
       get(name, options).catch((error: unknown) => error);
     expect(await failed("hf:someone/model", { hubEndpoint: hub.endpoint })).toMatchObject({
@@ -163,7 +163,7 @@ describe("a repository", () => {
 
   test("with other content than its hash is refused", async () => {
     const files = new Map([["a.gguf", gguf]]);
-    await using hub = await startRepositoryHub(files);
+    await using hub = await startHub(files);
     const fetchWrong: typeof fetch = async (url, init) => {
       const response = await fetch(url, init);
       const range = new Headers(init?.headers).get("range");
@@ -182,7 +182,7 @@ describe("a hub that fails for a while", () => {
   test("is asked again, listing and files; a cut inside a shard goes on there", async () => {
     const { contents } = makeTinyRepository("qwen3", { shards: 2 });
     const troubles = [{ status: 503 }, { status: 429, headers: { "retry-after": "7" } }];
-    await using hub = await startRepositoryHub(contents, { troubles, cutAfter: 20_000, cuts: 2 });
+    await using hub = await startHub(contents, { troubles, cutAfter: 20_000, cuts: 2 });
     const pauses: number[] = [];
     const pause = async (ms: number): Promise<void> => void pauses.push(ms);
     const { path } = await get("hf:someone/model", { hubEndpoint: hub.endpoint, pause });
@@ -202,11 +202,11 @@ describe("a hub that fails for a while", () => {
     const pauses: number[] = [];
     const pause = async (ms: number): Promise<void> => void pauses.push(ms);
     const files = new Map([["a.gguf", gguf]]);
-    await using hub = await startRepositoryHub(files, { cutAfter: 0, cuts: 2 });
+    await using hub = await startHub(files, { cutAfter: 0, cuts: 2 });
     await get("hf:someone/model", { hubEndpoint: hub.endpoint, pause });
     expect(pauses).toEqual([1_000, 2_000]);
     await rm(dataDir, { recursive: true });
-    await using worse = await startRepositoryHub(files, { cutAfter: 0, cuts: 3 });
+    await using worse = await startHub(files, { cutAfter: 0, cuts: 3 });
     await expect(get("hf:someone/model", { hubEndpoint: worse.endpoint, pause })).rejects.toMatchObject({
       code: "UNAVAILABLE",
       message: expect.not.stringContaining("wheel") as string,
@@ -220,7 +220,7 @@ describe("a hub that fails for a while", () => {
     const bytesFrom = (asked: readonly string[]) =>
       asked.filter((url) => url.includes("00001-of-00002")).map((url) => Number(/(\d+)-$/.exec(url)?.[1]));
     {
-      await using hub = await startRepositoryHub(contents, { cutAfter: 20_000, cuts: 1 });
+      await using hub = await startHub(contents, { cutAfter: 20_000, cuts: 1 });
       const cutting: typeof fetch = async (url, init) => {
         const from = Number(/\d+/.exec(new Headers(init?.headers).get("range") ?? "0")![0]);
         if (from > 0)
@@ -232,7 +232,7 @@ describe("a hub that fails for a while", () => {
         message: expect.stringContaining("can't be reached (ECONNRESET)") as string,
       });
     }
-    await using hub = await startRepositoryHub(contents);
+    await using hub = await startHub(contents);
     await get("hf:someone/model", { hubEndpoint: hub.endpoint });
     const [from, ...more] = bytesFrom(hub.asked);
     expect(more).toEqual([]);
@@ -245,7 +245,7 @@ describe("a hub that fails for a while", () => {
 
 test("two processes that pull one repository pull it once", async () => {
   const { contents } = makeTinyRepository("llama", { shards: 2 });
-  await using hub = await startRepositoryHub(contents, { delayMs: 200 }); // both are there before the first is done
+  await using hub = await startHub(contents, { delayMs: 200 }); // both are there before the first is done
   const program = fileURLToPath(new URL("fetch-tiny-main.ts", import.meta.url));
   const run = () => promisify(execFile)(process.execPath, [program, dataDir, hub.endpoint, "hf:someone/model"]);
   const [one, two] = await Promise.all([run(), run()]);

@@ -7,7 +7,7 @@ import { setTimeout } from "node:timers/promises";
 export const COMMIT = "0123456789abcdef0123456789abcdef01234567";
 export const TOKEN = "hf_secret";
 
-export interface RepositoryHubBehaviour {
+export interface HubBehaviour {
   /** Answers nobody without the token. */
   readonly isPrivate?: boolean;
   /** Drops the connection after so many bytes of a file, so many times. */
@@ -20,9 +20,9 @@ export interface RepositoryHubBehaviour {
 }
 
 /** A hub with one repository, `someone/model`, which names large files by their SHA-256 and small ones as git does. */
-export async function startRepositoryHub(
+export async function startHub(
   files: ReadonlyMap<string, Uint8Array>,
-  { isPrivate = false, cuts = 0, cutAfter = 0, troubles = [], delayMs = 0 }: RepositoryHubBehaviour = {},
+  { isPrivate = false, cuts = 0, cutAfter = 0, troubles = [], delayMs = 0 }: HubBehaviour = {},
 ) {
   const troublesLeft = [...troubles];
   let cutsLeft = cuts;
