@@ -11,30 +11,13 @@ import {
 import { nodeGrammarHost } from "../../../engine/node/grammar-host.ts";
 import { EngineFullError, GrammarError } from "../../../engine/refusals.ts";
 import { Tokenizer } from "../../../engine/tokenizer/tokenizer.ts";
-import { tinyGrammars, TINY_TOKENIZER } from "../../support/tiny-grammars.ts";
+import { takesWhole, tinyGrammars, TINY_TOKENIZER } from "../../support/tiny-grammars.ts";
 
 const grammars = tinyGrammars();
 afterAll(() => grammars.close());
 
-/** Whether the format takes a text as a whole, and ends there. */
-async function takes(format: GrammarFormat, text: string, tokenizer = TINY_TOKENIZER, of = grammars): Promise<boolean> {
-  const mask = await of.mask(format);
-  const size = tokenizer.vocabulary;
-  const allowed = async (): Promise<number[]> => {
-    await mask.prepare();
-    const scores = mask.apply(new Float32Array(size));
-    return [...scores.keys()].filter((token) => scores[token] === 0);
-  };
-  try {
-    for (const token of tokenizer.encode(text)) {
-      if (!(await allowed()).includes(token)) return false;
-      mask.accept(token);
-    }
-    return (await allowed()).some((token) => tokenizer.isEnd(token));
-  } finally {
-    mask.dispose();
-  }
-}
+const takes = (format: GrammarFormat, text: string, tokenizer = TINY_TOKENIZER, of = grammars): Promise<boolean> =>
+  takesWhole(of, format, text, tokenizer);
 
 const schema = (json_schema: object | boolean): GrammarFormat => ({ type: "json_schema", json_schema });
 
