@@ -4,6 +4,7 @@
  */
 import type { CompiledGrammar, Grammar, GrammarCompiler, GrammarMatcher, TokenizerInfo } from "@mlc-ai/web-xgrammar";
 import { tokenOfBytes } from "../tokenizer/byte-level.ts";
+import { checkGrammar, preparePattern } from "./classes.ts";
 import type { GrammarFormat } from "./format.ts";
 import { prepareSchema } from "./schema.ts";
 import { alike, checkStructure } from "./structure.ts";
@@ -98,6 +99,11 @@ async function lowered(library: XGrammar, format: GrammarFormat): Promise<object
     case "tags_with_separator":
     case "triggered_tags":
       return { ...format, tags: await each(format.tags, (tag) => lowered(library, tag)) };
+    case "regex":
+      return { ...format, pattern: preparePattern(format.pattern) };
+    case "grammar":
+      checkGrammar(format.grammar);
+      return format;
     default:
       return format;
   }

@@ -2,13 +2,14 @@
 import * as z from "zod";
 import type { ChatMessage, PromptInput } from "../../engine/index.ts";
 import { OPENAI_CHOICES_MAX } from "../../protocol/limits.ts";
+import { callsFormat, heldCallsFormat } from "./call-format.ts";
 import type { Ask } from "./choices.ts";
 import { ApiError, invalid, unsupported } from "./errors.ts";
 import { flag, read, text, whole } from "./fields.ts";
 import { refuseFields, engineOptionsOf, samplingFields, wantsUsage } from "./sampling.ts";
 import { grammarAskedBy, responseFormat, structuredFields, type AskedGrammar } from "./structured-output.ts";
 import { toolCallParser } from "./tool-call-parser.ts";
-import { callsFormat, type Tool, type ToolChoice, type ToolFormat, withToolsAsText } from "./tool-style.ts";
+import { type Tool, type ToolChoice, type ToolFormat, withToolsAsText } from "./tool-style.ts";
 
 const part = z.looseObject({ type: z.string(), text: z.string().optional() });
 const content = z.union([z.string(), z.array(part)], "expected a text or a list of content parts").nullish();
@@ -31,6 +32,7 @@ export const toolSchema = z.looseObject({
     name: z.string().regex(/^[\w.-]{1,64}$/, "expected 1 to 64 letters, digits, underscores, dots or dashes"),
     description: z.string().optional(),
     parameters: z.looseObject({}).nullish(),
+    strict: flag,
   }),
 });
 const choiceSchema = z.union(
@@ -164,16 +166,21 @@ export function promptOf(
   if (choice === "none") return { input: { messages: plain }, ...answered };
   const isNamed = typeof choice === "object";
   const meant = isNamed ? tools.filter((tool) => tool.function.name === choice.name) : tools;
-  const calls = callsFormat(format.style, meant, onlyOne || isNamed);
+  const ends = onlyOne || isNamed;
+  const calls = callsFormat(format.style, meant, ends);
   const names = new Set(tools.map((tool) => tool.function.name));
+  const grammar =
+    choice !== "auto"
+      ? { format: calls, field: "tools" }
+      : answer !== undefined
+        ? { ...answer, format: { type: "or", elements: [calls, answer.format] } as const }
+        : tools.some((tool) => tool.function.strict === true)
+          ? { format: heldCallsFormat(format.style, tools, ends), field: "tools" }
+          : undefined;
   return {
     input: { messages: plain, ...(format.isNative ? { tools: shown } : {}) },
-    calls: { parser: () => toolCallParser(format.style, names), onlyOne: onlyOne || isNamed },
-    ...(choice !== "auto"
-      ? { grammar: { format: calls, field: "tools" } }
-      : answer === undefined
-        ? {}
-        : { grammar: { ...answer, format: { type: "or", elements: [calls, answer.format] } } }),
+    calls: { parser: () => toolCallParser(format.style, names), onlyOne: ends },
+    ...(grammar === undefined ? {} : { grammar }),
   };
 }
 

@@ -46,6 +46,8 @@ describe("formats", () => {
     expect(await takes(any, "[1]")).toBe(false);
     expect(await takes({ type: "regex", pattern: "[a-c]+-\\d{2}" }, "abc-42")).toBe(true);
     expect(await takes({ type: "regex", pattern: "[a-c]+-\\d{2}" }, "abc-4")).toBe(false);
+    expect(await takes({ type: "regex", pattern: "é.[^.]\\.|[.]" }, "éé世.")).toBe(true);
+    expect(await takes({ type: "regex", pattern: "é.[^.]\\.|[.]" }, "éé.é")).toBe(false);
     const choice: GrammarFormat = {
       type: "or",
       elements: ["yes", "no"].map((value) => ({ type: "const_string", value })),
@@ -113,6 +115,8 @@ describe("refused, by name", () => {
     ["the same, deep inside", { properties: { a: { anyOf: [{ not: {} }] } } }, '"not" is not supported'],
     ["what the compiler warns of", { allOf: [{ type: "string" }, { minLength: 3 }] }, "allOf with multiple options"],
     ["a pattern it can't read", { type: "string", pattern: "(?=a)b" }, "Lookahead is not supported"],
+    ["a class that would be read as another", { type: "string", pattern: "[a-zé]" }, "the class [a-zé] has characters"],
+    ["the same in a name's pattern", { patternProperties: { "^[^\\u2000]": {} } }, "has characters beyond ASCII"],
     ["a name that JSON would escape", { type: "object", properties: { 'a"b': {} } }, "must not have quotes"],
     ["a reference to nothing", { $ref: "#/$defs/none" }, "Cannot find field $defs"],
     [

@@ -26,6 +26,7 @@ describe("takes", () => {
   test.each<[string, GrammarFormat, readonly string[], readonly string[]]>([
     ["a grammar", ebnf(SUM), ["1", "(1+20)+3"], ["", "1+", "(1", "1+x"]],
     ["one that recurs on its left", ebnf('root ::= root "," item | item\nitem ::= "é" | "b"'), ["b,é,b"], ["b,", ""]],
+    ["signs beyond ASCII", ebnf('root ::= "[é]" [^\\x41-\\u005a]+ # [é]'), ["[é]世b"], ["[é]A"]],
     ["a choice of nothing", ebnf('root ::= "" | "a"'), ["", "a"], ["b"]],
     ["tags within text", triggered(), ["", "so", "so <a>12</a> and <a>3</a>!"], ["<a>x</a>", "<ab", "so <a>12"]],
     ["at most one", triggered({ stop_after_first: true }), ["so", "so <a>1</a>"], ["<a>1</a> so"]],
@@ -62,6 +63,11 @@ describe("refused", () => {
     ["a rule that isn't there", ebnf("root ::= a"), 'Rule "a" is not defined'],
     ["a grammar without a root", ebnf('a ::= "b"'), 'The root rule with name "root" is not found'],
     ["an empty grammar", ebnf(""), "format.grammar must be a text that isn't empty"],
+    [
+      "a class that would be read as another",
+      ebnf('root ::= "[é]" [a\\u2000-\\u200a] # [é]'),
+      "the class [a\\u2000-\\u200a] has",
+    ],
     ["a grammar that goes nowhere", ebnf("root ::= root"), "no token that could begin the answer"],
     ["too many brackets", ebnf(`root ::= ${endless}`), "nested too deeply"],
     ["a type that isn't known", { type: "nope" }, "format.type must be one of any_text"],
