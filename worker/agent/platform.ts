@@ -66,6 +66,7 @@ export interface AgentPlatform extends Clock {
     provider: "webgpu" | "native" | "wasm",
     ticket: string,
     onProgress: (doing: string) => void,
+    slotLength: number | undefined,
   ): Promise<LocatedModel>;
   startReplica(options: ReplicaOptions, events: ChildEvents<FromReplica>): Child<ToReplica>;
   /** Starts the host's ingress; the platform sees to it that one that is started again takes the ports it had. Null: this worker can only dial out. */

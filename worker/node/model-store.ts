@@ -32,15 +32,24 @@ export class ModelStore {
     this.folder = join(dataDir, "prepared");
   }
 
-  async locate(name: string, provider: Provider, onProgress: (doing: string) => void): Promise<LocatedModel> {
+  /** @param slotLength tokens of its slots: for long ones, some models are prepared otherwise */
+  async locate(
+    name: string,
+    provider: Provider,
+    onProgress: (doing: string) => void,
+    slotLength?: number,
+  ): Promise<LocatedModel> {
     const known = await this.#alreadyPrepared(name, provider);
     if (known !== null) return { kind: "prepared", directory: known };
-    const key = `${provider} ${name}`;
+    const key = `${provider} ${slotLength ?? ""} ${name}`;
     let work = this.#underWay.get(key);
     if (work === undefined) {
       const listeners = new Set<(doing: string) => void>();
       const tell = (doing: string): void => listeners.forEach((listener) => listener(doing));
-      work = { listeners, directory: this.#make(name, provider, tell).finally(() => this.#underWay.delete(key)) };
+      work = {
+        listeners,
+        directory: this.#make(name, provider, slotLength, tell).finally(() => this.#underWay.delete(key)),
+      };
       this.#underWay.set(key, work);
     }
     work.listeners.add(onProgress);
@@ -60,7 +69,12 @@ export class ModelStore {
     return existsSync(directory) ? directory : null;
   }
 
-  async #make(name: string, provider: Provider, tell: (doing: string) => void): Promise<string> {
+  async #make(
+    name: string,
+    provider: Provider,
+    slotLength: number | undefined,
+    tell: (doing: string) => void,
+  ): Promise<string> {
     tell(`looking for model ${name}`);
     const [{ ensureModel }, { describeProgress }] = await Promise.all([
       import("./ensure-model.ts"),
@@ -70,7 +84,7 @@ export class ModelStore {
       dataDir: this.#dataDir,
       onProgress: (progress) => tell(`model ${name} ${describeProgress(progress)}`),
     });
-    return prepare(path, provider, this.folder, (stage, percent) =>
+    return prepare(path, provider, slotLength, this.folder, (stage, percent) =>
       tell(`${stage === "hash" ? "checking" : "converting"} model ${name}: ${percent} %`),
     );
   }
@@ -80,15 +94,21 @@ export class ModelStore {
 function prepare(
   gguf: string,
   provider: Provider,
+  slotLength: number | undefined,
   cache: string,
   onPercent: (stage: string, percent: number) => void,
 ): Promise<string> {
   return new Promise((resolve, reject) => {
     // Its progress goes into a pipe of ours: when this process dies, its next line ends it.
-    const child = spawn(process.execPath, [PREPARE, "--gguf", gguf, "--target", provider, "--cache", cache], {
-      stdio: ["ignore", "pipe", "pipe"],
-      detached: process.platform !== "win32",
-    });
+    const length = slotLength === undefined ? [] : ["--slot-length", String(slotLength)];
+    const child = spawn(
+      process.execPath,
+      [PREPARE, "--gguf", gguf, "--target", provider, "--cache", cache, ...length],
+      {
+        stdio: ["ignore", "pipe", "pipe"],
+        detached: process.platform !== "win32",
+      },
+    );
     let directory: string | null = null;
     let errors = "";
     createInterface({ input: child.stdout }).on("line", (line) => {

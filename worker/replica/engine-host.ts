@@ -30,7 +30,7 @@ export interface EngineHostParts {
   /** Providers that this platform can run, best first; `webgpu` is asked for only when the replica may use a GPU. */
   available(gpu: boolean): Promise<readonly ProviderName[]>;
   /** Asks the agent; resolves when the model is on this machine in the provider's form. */
-  locate(name: string, provider: ProviderName): Promise<LocatedModel>;
+  locate(name: string, provider: ProviderName, slotLength: number): Promise<LocatedModel>;
   open(model: LocatedModel, provider: ProviderName): Promise<LoadSpec["prepared"][ProviderName]>;
   spawn(): EngineThread;
   after(ms: number, callback: () => void): () => void;
@@ -105,7 +105,7 @@ export class ReplicaEngineHost implements EngineHost {
   async #loadWith(provider: ProviderName, request: ModelRequest): Promise<EngineModel | EngineGraph> {
     const { options, locate, open, spawn, after, onProgress, onLoaded, onDead, log } = this.#parts;
     onProgress(`waiting for model ${request.name}`);
-    const reference = await open(await locate(request.name, provider), provider);
+    const reference = await open(await locate(request.name, provider, request.slotLength), provider);
     const client = await EngineClient.start({ spawn, after, onDead });
     this.#clients.set(client, request.name);
     const close = async (): Promise<void> => {
