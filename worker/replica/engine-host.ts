@@ -139,7 +139,10 @@ export class ReplicaEngineHost implements EngineHost {
         tokenize: (input) => client.tokenize(input),
         detokenize: (tokens) => client.detokenize(tokens),
         generate: (generation) => client.generate(generation),
-        stats: () => client.stats(),
+        stats: async () => {
+          const stats = await client.stats();
+          return stats === undefined || "kind" in stats ? undefined : stats;
+        },
         close,
       };
     } catch (error) {
@@ -167,6 +170,10 @@ function graphOf(loaded: LoadedGraph, client: EngineClient, close: () => Promise
     text,
     embed: (texts, options) => client.embed(texts, options),
     run: (feeds, signal) => client.run(feeds, signal),
+    stats: async () => {
+      const stats = await client.stats();
+      return stats !== undefined && "kind" in stats ? stats : undefined;
+    },
     tokenize: (input) => client.tokenize(input),
     detokenize: (tokens) => client.detokenize(tokens),
     close,
