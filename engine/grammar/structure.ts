@@ -36,20 +36,20 @@ export function checkStructure(format: unknown): asserts format is GrammarFormat
 
 function checkFormat(given: unknown, at: string, depth: number): void {
   if (depth > DEPTH_MAX) throw new GrammarError("it is nested too deeply");
-  if (!isObject(given)) throw new GrammarError(`${at} must be an object`);
+  if (!isObject(given)) throw new GrammarError(`"${at}" must be an object`);
   const { type, ...rest } = given;
   if (!isText(type) || !Object.hasOwn(PARTS, type))
-    throw new GrammarError(`${at}.type must be one of ${Object.keys(PARTS).join(", ")}`);
+    throw new GrammarError(`"${at}.type" must be one of ${Object.keys(PARTS).join(", ")}`);
   const parts = PARTS[type as GrammarFormat["type"]];
   for (const name of Object.keys(rest))
-    if (!Object.hasOwn(parts, name)) throw new GrammarError(`${at}.${name} is not supported in "${type}"`);
+    if (!Object.hasOwn(parts, name)) throw new GrammarError(`"${at}.${name}" is not supported in "${type}"`);
   for (const [name, kind] of Object.entries(parts)) checkPart(rest[name], kind, `${at}.${name}`, depth + 1);
   checkSense(given as unknown as GrammarFormat, at);
 }
 
 function checkPart(given: unknown, kind: Kind, at: string, depth: number): void {
   const must = (what: string, isSo: boolean): void => {
-    if (!isSo) throw new GrammarError(`${at} must be ${what}`);
+    if (!isSo) throw new GrammarError(`"${at}" must be ${what}`);
   };
   switch (kind) {
     case "text":
@@ -72,7 +72,7 @@ function checkPart(given: unknown, kind: Kind, at: string, depth: number): void 
       must(`a list of ${kind}`, Array.isArray(given) && given.length > 0);
       for (const [index, one] of (given as unknown[]).entries()) {
         if (kind === "tags" && isObject(one) && one["type"] !== "tag")
-          throw new GrammarError(`${at}[${index}].type must be tag`);
+          throw new GrammarError(`"${at}[${index}].type" must be tag`);
         checkFormat(one, `${at}[${index}]`, depth);
       }
   }
@@ -84,23 +84,23 @@ function checkSense(format: GrammarFormat, at: string): void {
     case "sequence":
       for (const [index, element] of format.elements.slice(0, -1).entries())
         if (isOpen(element))
-          throw new GrammarError(`${at}.elements[${index}] has no end of its own: only the last element may be so`);
+          throw new GrammarError(`"${at}.elements[${index}]" has no end of its own: only the last element may be so`);
       return;
     case "tag":
       if (format.end === "" && isOpen(format.content))
-        throw new GrammarError(`${at}.end must not be empty: ${at}.content has no end of its own`);
+        throw new GrammarError(`"${at}.end" must not be empty: "${at}.content" has no end of its own`);
       return;
     case "triggered_tags": {
       const { triggers, tags } = format;
       for (const [index, trigger] of triggers.entries()) {
         if (triggers.some((other, place) => place !== index && other.startsWith(trigger)))
-          throw new GrammarError(`${at}.triggers[${index}] begins another trigger too`);
+          throw new GrammarError(`"${at}.triggers[${index}]" begins another trigger too`);
         if (!tags.some(({ begin }) => begin.startsWith(trigger)))
-          throw new GrammarError(`${at}.triggers[${index}] begins none of the tags`);
+          throw new GrammarError(`"${at}.triggers[${index}]" begins none of the tags`);
       }
       for (const [index, { begin }] of tags.entries())
         if (!triggers.some((trigger) => begin.startsWith(trigger)))
-          throw new GrammarError(`${at}.tags[${index}].begin must begin with one of the triggers`);
+          throw new GrammarError(`"${at}.tags[${index}].begin" must begin with one of the triggers`);
       return;
     }
     default:
