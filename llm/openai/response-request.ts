@@ -2,16 +2,14 @@
 import * as z from "zod";
 import type { ChatMessage } from "../../engine/index.ts";
 import type { Ask } from "./choices.ts";
-import { argumentsOf, partsOf, promptOf, toolSchema } from "./chat-request.ts";
-import { ApiError, invalid, unsupported } from "./errors.ts";
+import { argumentsOf, content, partsOf, promptOf, textOf, toolChoiceOf, toolSchema } from "./chat-prompt.ts";
+import { invalid, missing, unsupported } from "./errors.ts";
 import { flag, read, text, whole } from "./fields.ts";
 import { engineOptionsOf, refuseFields, samplingFields, type EngineOptions } from "./sampling.ts";
 import { textFormat, textFormatAsked } from "./structured-output.ts";
-import type { Tool, ToolChoice, ToolFormat } from "./tool-style.ts";
+import type { Tool, ToolFormat } from "./tool-style.ts";
 
 const { temperature, top_p, top_k, min_p, repetition_penalty, seed, stream, model, user } = samplingFields;
-const part = z.looseObject({ type: z.string(), text: z.string().optional() });
-const content = z.union([z.string(), z.array(part)], "expected a text or a list of content parts");
 const item = z.looseObject({
   type: z.string().nullish(),
   role: z.enum(["system", "developer", "user", "assistant"]).optional(),
@@ -64,7 +62,7 @@ export function readResponse(body: unknown, format: ToolFormat, chance: () => nu
     typeof fields.input === "string" ? [{ role: "user", content: fields.input }] : messagesOf(fields.input);
   if (fields.instructions != null && fields.instructions !== "")
     messages.unshift({ role: "system", content: fields.instructions });
-  const prompt = promptOf(messages, tools, choiceOf(fields, tools), format, {
+  const prompt = promptOf(messages, tools, toolChoiceOf(fields.tool_choice, tools), format, {
     onlyOne: fields.parallel_tool_calls === false,
     answer: textFormatAsked(fields.text?.format),
   });
@@ -95,16 +93,6 @@ function toolOf(given: { readonly type: string }, at: number): Tool {
   throw invalid(`tools[${at}]`, checked.error.issues[0]?.message ?? "it is not a function.");
 }
 
-function choiceOf({ tool_choice: given }: ResponseFields, tools: readonly Tool[]): ToolChoice | "none" {
-  if (given === "none" || (tools.length === 0 && (given == null || given === "auto"))) return "none";
-  if (given == null) return "auto";
-  if (tools.length === 0) throw invalid("tool_choice", "it is only allowed when 'tools' are given.");
-  if (typeof given === "string") return given;
-  if (!tools.some((tool) => tool.function.name === given.name))
-    throw invalid("tool_choice", `there is no function '${given.name}' in 'tools'.`);
-  return { name: given.name };
-}
-
 /** Items as messages; the calls of one turn become one message, as templates expect it. */
 function messagesOf(items: readonly Item[]): ChatMessage[] {
   const messages: ChatMessage[] = [];
@@ -113,6 +101,7 @@ function messagesOf(items: readonly Item[]): ChatMessage[] {
     switch (given.type ?? "message") {
       case "message":
         if (given.role === undefined) throw missing(`${where}.role`);
+        if (given.content == null) throw missing(`${where}.content`);
         messages.push({
           role: given.role === "developer" ? "system" : given.role,
           content: textOf(given.content, `${where}.content`),
@@ -133,6 +122,7 @@ function messagesOf(items: readonly Item[]): ChatMessage[] {
       }
       case "function_call_output":
         if (given.call_id === undefined) throw missing(`${where}.call_id`);
+        if (given.output == null) throw missing(`${where}.output`);
         messages.push({ role: "tool", content: textOf(given.output, `${where}.output`), tool_call_id: given.call_id });
         break;
       case "reasoning":
@@ -142,18 +132,4 @@ function messagesOf(items: readonly Item[]): ChatMessage[] {
     }
   }
   return messages;
-}
-
-const missing = (param: string): ApiError =>
-  new ApiError(400, `Missing required parameter: '${param}'.`, { param, code: "missing_required_parameter" });
-
-function textOf(given: Item["content"], where: string): string {
-  if (given == null) throw missing(where);
-  if (typeof given === "string") return given;
-  return given
-    .map((piece, at) => {
-      if (typeof piece.text === "string") return piece.text;
-      throw unsupported(`${where}[${at}]`, `this model reads text only, not '${piece.type}'.`);
-    })
-    .join("");
 }
