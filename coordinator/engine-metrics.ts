@@ -15,63 +15,99 @@ interface Metric {
   readonly name: string;
   readonly type: "gauge" | "counter";
   readonly help: string;
-  value(engine: EngineReport): number;
+  /** Undefined: engines of this kind have none. */
+  value(engine: EngineReport): number | undefined;
 }
 
+type Decoder = Exclude<EngineReport, { kind: "graph" }>;
+type Graph = Extract<EngineReport, { kind: "graph" }>;
+
+const ofDecoders = (value: (decoder: Decoder) => number) => (engine: EngineReport) =>
+  "kind" in engine ? undefined : value(engine);
+const ofGraphs = (value: (graph: Graph) => number) => (engine: EngineReport) =>
+  "kind" in engine ? value(engine) : undefined;
+
 const METRICS: readonly Metric[] = [
-  { name: "num_requests_running", type: "gauge", help: "Generations that hold a slot.", value: (e) => e.running },
-  { name: "num_requests_waiting", type: "gauge", help: "Generations that wait for a slot.", value: (e) => e.waiting },
-  { name: "kv_cache_usage_perc", type: "gauge", help: "Part of the KV cache in use, 0 to 1.", value: (e) => e.kvUsage },
+  {
+    name: "num_requests_running",
+    type: "gauge",
+    help: "Generations that hold a slot, or calls of the run under way.",
+    value: (e) => e.running,
+  },
+  {
+    name: "num_requests_waiting",
+    type: "gauge",
+    help: "Generations that wait for a slot, or calls for a run.",
+    value: (e) => e.waiting,
+  },
+  {
+    name: "kv_cache_usage_perc",
+    type: "gauge",
+    help: "Part of the KV cache in use, 0 to 1.",
+    value: ofDecoders((e) => e.kvUsage),
+  },
   {
     name: "num_preemptions_total",
     type: "counter",
     help: "Slots taken from one for another.",
-    value: (e) => e.preemptions,
+    value: ofDecoders((e) => e.preemptions),
   },
   { name: "prompt_tokens_total", type: "counter", help: "Tokens of prompts.", value: (e) => e.promptTokens },
-  { name: "generation_tokens_total", type: "counter", help: "Tokens generated.", value: (e) => e.generatedTokens },
+  {
+    name: "generation_tokens_total",
+    type: "counter",
+    help: "Tokens generated.",
+    value: ofDecoders((e) => e.generatedTokens),
+  },
   {
     name: "prefix_cache_queries_total",
     type: "counter",
     help: "Tokens looked up in the prefix cache.",
-    value: (e) => e.promptTokens,
+    value: ofDecoders((e) => e.promptTokens),
   },
   {
     name: "prefix_cache_hits_total",
     type: "counter",
     help: "Tokens found in the prefix cache.",
-    value: (e) => e.cachedPromptTokens,
+    value: ofDecoders((e) => e.cachedPromptTokens),
   },
   {
     name: "prefill_tokens_total",
     type: "counter",
     help: "Tokens of prompts that were computed.",
-    value: (e) => e.prefillTokens,
+    value: ofDecoders((e) => e.prefillTokens),
   },
   {
     name: "prefill_seconds_total",
     type: "counter",
     help: "Time spent computing prompts.",
-    value: (e) => e.prefillMs / 1_000,
+    value: ofDecoders((e) => e.prefillMs / 1_000),
   },
-  { name: "decode_steps_total", type: "counter", help: "Decode steps.", value: (e) => e.decodeSteps },
+  { name: "decode_steps_total", type: "counter", help: "Decode steps.", value: ofDecoders((e) => e.decodeSteps) },
   {
     name: "decode_seconds_total",
     type: "counter",
     help: "Time spent in decode steps.",
-    value: (e) => e.decodeMs / 1_000,
+    value: ofDecoders((e) => e.decodeMs / 1_000),
+  },
+  { name: "graph_runs_total", type: "counter", help: "Runs of encoders and graphs.", value: ofGraphs((e) => e.runs) },
+  {
+    name: "graph_run_seconds_total",
+    type: "counter",
+    help: "Time spent in runs of encoders and graphs.",
+    value: ofGraphs((e) => e.runMs / 1_000),
   },
 ];
 const HISTOGRAMS = [
   {
     name: "time_to_first_token_seconds",
     help: "From a request at the engine to its first token.",
-    of: (e: EngineReport) => e.timeToFirstToken,
+    of: (e: Decoder) => e.timeToFirstToken,
   },
   {
     name: "inter_token_latency_seconds",
     help: "Between two tokens of one answer.",
-    of: (e: EngineReport) => e.interTokenLatency,
+    of: (e: Decoder) => e.interTokenLatency,
   },
 ] as const;
 
@@ -82,16 +118,18 @@ export function engineMetricsText(engines: readonly EngineOfReplica[]): string {
   const head = (name: string, type: string, help: string): void =>
     void lines.push(`# HELP skein_${name} ${help}`, `# TYPE skein_${name} ${type}`);
   for (const { name, type, help, value } of METRICS) {
-    head(name, type, help);
-    for (const one of engines) lines.push(`skein_${name}${labelsOf(one)} ${value(one.engine)}`);
+    const values = engines.map((one) => [one, value(one.engine)] as const).filter(([, given]) => given !== undefined);
+    if (values.length > 0) head(name, type, help);
+    for (const [one, given] of values) lines.push(`skein_${name}${labelsOf(one)} ${given}`);
   }
-  head("request_success_total", "counter", "Generations that ended, by reason.");
+  head("request_success_total", "counter", "Generations or calls that ended, by reason.");
   for (const one of engines)
     for (const [reason, ended] of Object.entries(one.engine.finished))
       lines.push(`skein_request_success_total${labelsOf(one, { finished_reason: reason })} ${ended}`);
-  for (const { name, help, of } of HISTOGRAMS) {
+  const decoders = engines.flatMap((one) => ("kind" in one.engine ? [] : [{ ...one, engine: one.engine }]));
+  for (const { name, help, of } of decoders.length === 0 ? [] : HISTOGRAMS) {
     head(name, "histogram", help);
-    for (const one of engines) {
+    for (const one of decoders) {
       const { bounds, counts, sum } = of(one.engine);
       let total = 0;
       counts.forEach((cell, i) => {

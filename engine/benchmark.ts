@@ -155,6 +155,6 @@ function quantile(values: readonly number[], q: number): number {
 
 async function statsOf(engine: EngineClient): Promise<EngineStats> {
   const stats = await engine.stats();
-  if (stats === undefined) throw new Error("the engine has no model: load one first");
+  if (stats === undefined || "kind" in stats) throw new Error("the engine has no language model: load one first");
   return stats;
 }

@@ -6,7 +6,7 @@ import type { EncoderInput } from "./embedder.ts";
 import { EngineGeneration } from "./generation.ts";
 import { CLOSE_GRACE_MS, LOAD_SILENCE_MS, SILENCE_GRACE_MS, STEP_SILENCE_MS, WINDOW_TOKENS } from "./limits.ts";
 import { GREEDY } from "./sampling.ts";
-import type { EngineStats } from "./stats.ts";
+import type { EngineStats, GraphStats } from "./stats.ts";
 import type { Tensors } from "./tensor.ts";
 import {
   type EmbeddedTexts,
@@ -154,7 +154,7 @@ export class EngineClient {
   }
 
   /** What the engine has done so far, and is doing; undefined before a model is loaded. Waits for the step under way. */
-  stats(): Promise<EngineStats | undefined> {
+  stats(): Promise<EngineStats | GraphStats | undefined> {
     return this.#question((id) => ({ type: "stats", id }));
   }
 

@@ -71,6 +71,7 @@ export class Embedder {
   /** Texts of all calls that have no vector yet. */
   #texts = 0;
   #isRunning = false;
+  #callsInRun = 0;
 
   /** @param yieldTurn lets newcomers and cancellations in between two pieces of work */
   constructor(text: TextModel, run: EncoderRun, yieldTurn: () => Promise<void>) {
@@ -78,6 +79,11 @@ export class Embedder {
     this.#yieldTurn = yieldTurn;
     this.#tokenizer = new Tokenizer(text.tokenizerJson, text.tokenizerConfig);
     this.#text = text;
+  }
+
+  /** Calls that have texts in the run under way. */
+  get callsInRun(): number {
+    return this.#callsInRun;
   }
 
   /** Ids of a text with the tokens around it. */
@@ -181,6 +187,7 @@ export class Embedder {
       await this.#yieldTurn();
       if (this.#calls.length === 0) break;
       const rows = this.#take();
+      this.#callsInRun = new Set(rows.map(({ call }) => call)).size;
       try {
         const values = await this.#run(
           padded(
@@ -193,6 +200,7 @@ export class Embedder {
         for (const call of new Set(rows.map((row) => row.call))) call.settle(error);
       }
     }
+    this.#callsInRun = 0;
     this.#isRunning = false;
   }
 

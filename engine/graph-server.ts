@@ -4,6 +4,7 @@ import { type GraphDescription, textTaskOf } from "./graph-model.ts";
 import { GRAPH_RUNS_MAX } from "./limits.ts";
 import type { GraphSession } from "./providers/graph-session.ts";
 import { EngineFullError } from "./refusals.ts";
+import type { GraphStats } from "./stats.ts";
 import type { Tensors } from "./tensor.ts";
 import { textRun } from "./text-run.ts";
 import type { EmbeddedTexts, LoadedGraph } from "./thread-messages.ts";
@@ -13,6 +14,8 @@ export interface GraphServerOptions {
   readonly graph: GraphDescription;
   readonly notes: readonly string[];
   readonly yieldTurn: () => Promise<void>;
+  /** Milliseconds on a clock that never goes back. */
+  readonly now: () => number;
   /** A run is over: tells who watches that the thread lives. */
   readonly onRun: () => void;
 }
@@ -21,7 +24,13 @@ export class GraphServer {
   readonly #options: GraphServerOptions;
   readonly #embedder: Embedder | undefined;
   readonly #calls = new Map<number, AbortController>();
+  /** Calls of `run` that aren't answered yet. */
+  #tensorCalls = 0;
+  /** Runs that wait or are under way. */
   #runs = 0;
+  /** Calls that the run under way is for. */
+  #running = 0;
+  readonly #done = { promptTokens: 0, runs: 0, runMs: 0, stop: 0, cancelled: 0 };
   #last: Promise<unknown> = Promise.resolve();
 
   constructor(options: GraphServerOptions) {
@@ -31,7 +40,7 @@ export class GraphServer {
     if (text !== undefined && textTaskOf(graph) !== undefined)
       this.#embedder = new Embedder(
         text,
-        textRun(graph, text, (feeds) => this.#inTurn(feeds)),
+        textRun(graph, text, (feeds) => this.#inTurn(feeds, () => this.#embedder!.callsInRun)),
         yieldTurn,
       );
   }
@@ -59,6 +68,13 @@ export class GraphServer {
     };
   }
 
+  get stats(): GraphStats {
+    const { stop, cancelled, ...done } = this.#done;
+    // A call that was called off may still have a part in the run.
+    const waiting = Math.max(0, this.#calls.size + this.#tensorCalls - this.#running);
+    return { kind: "graph", running: this.#running, waiting, ...done, finished: { stop, cancelled } };
+  }
+
   /** For texts; throws where the graph knows none. */
   get texts(): Embedder {
     if (this.#embedder === undefined)
@@ -73,6 +89,8 @@ export class GraphServer {
     this.#calls.set(id, leaving);
     try {
       const { vectors, tokens } = await this.texts.embed(inputs, { ...options, signal: leaving.signal });
+      this.#done.promptTokens += tokens;
+      this.#done.stop++;
       return { vectors, tokens };
     } finally {
       this.#calls.delete(id);
@@ -80,15 +98,26 @@ export class GraphServer {
   }
 
   /** Rejects with what the runtime says of feeds that it can't take. */
-  run(feeds: Tensors): Promise<Tensors> {
+  async run(feeds: Tensors): Promise<Tensors> {
     if (this.#runs >= GRAPH_RUNS_MAX)
-      return Promise.reject(new EngineFullError(`${this.#runs} runs wait already: the model takes no more`));
-    return this.#inTurn(feeds);
+      throw new EngineFullError(`${this.#runs} runs wait already: the model takes no more`);
+    this.#tensorCalls++;
+    try {
+      const outputs = await this.#inTurn(feeds, () => 1);
+      this.#done.stop++;
+      return outputs;
+    } finally {
+      this.#tensorCalls--;
+    }
   }
 
   /** Calls off what `embed` was asked for under this id. */
   cancel(id: number): void {
-    this.#calls.get(id)?.abort();
+    const leaving = this.#calls.get(id);
+    if (leaving === undefined) return;
+    this.#calls.delete(id);
+    this.#done.cancelled++;
+    leaving.abort();
   }
 
   /** Waits for the run under way. */
@@ -98,15 +127,20 @@ export class GraphServer {
     await this.#options.session.release();
   }
 
-  /** ONNX Runtime takes one run at a time. */
-  #inTurn(feeds: Tensors): Promise<Tensors> {
-    const { session, onRun, yieldTurn } = this.#options;
+  /** ONNX Runtime takes one run at a time. `calls`: how many it is for. */
+  #inTurn(feeds: Tensors, calls: () => number): Promise<Tensors> {
+    const { session, onRun, yieldTurn, now } = this.#options;
     this.#runs++;
     const run = this.#last.then(async () => {
+      const began = now();
+      this.#running = calls();
       try {
         return await session.run(feeds);
       } finally {
         this.#runs--;
+        this.#running = 0;
+        this.#done.runs++;
+        this.#done.runMs += now() - began;
         onRun();
       }
     });

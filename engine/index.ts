@@ -16,7 +16,7 @@ export type { Shapes } from "./graph-sample.ts";
 export { choiceSeed } from "./prf.ts";
 export { EngineFullError, GrammarError, PromptTooLongError } from "./refusals.ts";
 export { GREEDY } from "./sampling.ts";
-export type { EngineStats, Histogram } from "./stats.ts";
+export type { EngineStats, GraphStats, Histogram } from "./stats.ts";
 export {
   arrayOf,
   sizeOf,

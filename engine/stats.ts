@@ -33,6 +33,21 @@ export interface EngineStats {
   readonly interTokenLatency: Histogram;
 }
 
+/** The same of a graph that is no decoder: an encoder, or an ONNX file. */
+export interface GraphStats {
+  readonly kind: "graph";
+  /** Calls of which the run under way has a part, and the others. */
+  readonly running: number;
+  readonly waiting: number;
+  /** Tokens of texts that were answered; 0 of a graph that takes tensors. */
+  readonly promptTokens: number;
+  /** Runs of the graph, and how long they took, ms. */
+  readonly runs: number;
+  readonly runMs: number;
+  /** Calls that were answered, and that were called off. */
+  readonly finished: Readonly<Record<"stop" | "cancelled", number>>;
+}
+
 /** vLLM's buckets, in seconds. */
 const FIRST_TOKEN_BOUNDS = [
   0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 20, 40, 80, 160, 640, 2560,

@@ -7,7 +7,7 @@ import type { Shapes } from "./graph-sample.ts";
 import type { PreparedModel } from "./prepare.ts";
 import { EngineFullError, GrammarError, PromptTooLongError } from "./refusals.ts";
 import type { GenerationRequest, Usage } from "./sequence.ts";
-import type { EngineStats } from "./stats.ts";
+import type { EngineStats, GraphStats } from "./stats.ts";
 import type { Tensors } from "./tensor.ts";
 import type { ChatMessage, ChatPromptOptions } from "./tokenizer/tokenizer.ts";
 import type { FinishReason, ModelConfig, ProviderName } from "./types.ts";
@@ -164,7 +164,7 @@ export type FromEngine =
   /** One step of the model, or one run of a graph; sent for each, so that silence means trouble. */
   | { readonly type: "step"; readonly items: readonly OutputItem[] }
   /** Undefined before a model is loaded. */
-  | { readonly type: "stats"; readonly id: number; readonly stats: EngineStats | undefined }
+  | { readonly type: "stats"; readonly id: number; readonly stats: EngineStats | GraphStats | undefined }
   /** The model is broken; the thread serves nothing any more. */
   | { readonly type: "broken"; readonly reason: string }
   | { readonly type: "closed" };

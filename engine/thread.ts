@@ -80,7 +80,12 @@ export function serveEngine(port: EnginePort, platform: EnginePlatform): void {
       const loaded = await platform.load(spec, (progress) => port.post({ type: "loading", progress }));
       if ("session" in loaded) {
         // Says that the thread lives, as a step does.
-        graph = new GraphServer({ ...loaded, yieldTurn: () => platform.yieldTurn(), onRun: postStep });
+        graph = new GraphServer({
+          ...loaded,
+          yieldTurn: () => platform.yieldTurn(),
+          now: () => platform.now(),
+          onRun: postStep,
+        });
         void loaded.session.lost?.then((reason) => port.post({ type: "broken", reason }));
         port.post({ type: "loaded", model: graph.facts });
         return;
@@ -225,7 +230,7 @@ export function serveEngine(port: EnginePort, platform: EnginePlatform): void {
         graph?.cancel(message.id);
         break;
       case "stats":
-        port.post({ type: "stats", id: message.id, stats: model?.loop.stats });
+        port.post({ type: "stats", id: message.id, stats: model?.loop.stats ?? graph?.stats });
         break;
       case "close":
         void (async () => {

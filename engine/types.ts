@@ -22,11 +22,22 @@ export interface ModelConfig {
   readonly normEpsilon: number;
   /** The rotary angle of pair i is divided by the i-th of these `headDim / 2` numbers; not in layers with a window of their own base. */
   readonly ropeFactors?: readonly number[];
+  /** What cos and sin of the rotary angles are multiplied by, in the same layers; 1 where absent. */
+  readonly ropeScale?: number;
+  readonly longRope?: LongRope;
   /** What attention scores are multiplied by; `1 / sqrt(headDim)` where absent. */
   readonly attentionScale?: number;
   /** What embeddings are multiplied by; 1 where absent. */
   readonly embeddingScale?: number;
   readonly window?: AttentionWindow;
+}
+
+/** Factors of rotary angles that depend on how long a slot is; absent lists are tensors of the checkpoint. */
+export interface LongRope {
+  /** Tokens of the context of training: slots up to it have the short factors, longer ones the long. */
+  readonly original: number;
+  readonly short?: readonly number[];
+  readonly long?: readonly number[];
 }
 
 /** Layers that see the latest tokens only. */

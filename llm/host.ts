@@ -7,6 +7,7 @@ import type {
   EncoderInput,
   EngineGeneration,
   EngineStats,
+  GraphStats,
   GenerateRequest,
   GenerationPiece,
   GraphFacts,
@@ -66,6 +67,8 @@ export interface EngineGraph extends GraphFacts {
     options?: { readonly truncates?: boolean; readonly signal?: AbortSignal },
   ): Promise<EmbeddedTexts>;
   run(feeds: Tensors, signal?: AbortSignal): Promise<Tensors>;
+  /** Undefined where the engine is gone. */
+  stats(): Promise<GraphStats | undefined>;
   /** The ids of a text, with those that are put around it. */
   tokenize(input: PromptInput): Promise<readonly number[]>;
   detokenize(tokens: readonly number[]): Promise<string>;

@@ -10,7 +10,11 @@ export type ResponseFormat =
   /** A text that the whole of a regular expression matches. */
   | { readonly type: "regex"; readonly pattern: string }
   /** One of these texts. */
-  | { readonly type: "choice"; readonly choices: readonly string[] };
+  | { readonly type: "choice"; readonly choices: readonly string[] }
+  /** A text of a grammar in EBNF, from its rule `root`. */
+  | { readonly type: "grammar"; readonly grammar: string }
+  /** xgrammar's structural tags: free text and held parts, by what the parts begin with. */
+  | { readonly type: "structural_tag"; readonly format: GrammarFormat };
 
 export function grammarOf(format: ResponseFormat): GrammarFormat {
   switch (format.type) {
@@ -19,7 +23,10 @@ export function grammarOf(format: ResponseFormat): GrammarFormat {
     case "json_schema":
       return { type: "json_schema", json_schema: format.schema };
     case "regex":
+    case "grammar":
       return format;
+    case "structural_tag":
+      return format.format;
     case "choice":
       return { type: "or", elements: format.choices.map((value) => ({ type: "const_string", value })) };
   }

@@ -16,13 +16,13 @@ const histogramSchema = z
   .refine(({ bounds, counts }) => counts.length === bounds.length + 1, "One count more than bounds.")
   .readonly();
 
-export const engineReportSchema = z
+const everyEngine = { model: z.string().max(200), running: count, waiting: count, promptTokens: count };
+
+/** Of a language model. */
+const decoderReport = z
   .strictObject({
-    model: z.string().max(200),
-    running: count,
-    waiting: count,
+    ...everyEngine,
     kvUsage: count,
-    promptTokens: count,
     cachedPromptTokens: count,
     prefillTokens: count,
     prefillMs: count,
@@ -35,6 +35,18 @@ export const engineReportSchema = z
     interTokenLatency: histogramSchema,
   })
   .readonly();
+/** Of an encoder, or an ONNX graph. */
+const graphReport = z
+  .strictObject({
+    ...everyEngine,
+    kind: z.literal("graph"),
+    runs: count,
+    runMs: count,
+    finished: z.strictObject({ stop: count, cancelled: count }).readonly(),
+  })
+  .readonly();
+
+export const engineReportSchema = z.union([decoderReport, graphReport]);
 /** One engine of a replica. */
 export type EngineReport = z.output<typeof engineReportSchema>;
 

@@ -177,6 +177,8 @@ export type FromReplica =
       readonly id: number;
       readonly name: string;
       readonly provider: "webgpu" | "native" | "wasm";
+      /** Tokens of its slots: some models are prepared otherwise for long ones. */
+      readonly slotLength?: number;
     }
   | { readonly type: "log"; readonly level: "info" | "warn" | "error"; readonly text: string };
 

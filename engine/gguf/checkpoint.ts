@@ -9,10 +9,6 @@ import type { GgufHeader } from "./header.ts";
 /** Throws CheckpointError for whatever can't be run, by its name. */
 export function ggufCheckpoint(header: GgufHeader): Checkpoint {
   const config = readModelConfig(header);
-  for (const name of header.tensors.keys()) {
-    if (name.startsWith("rope_factors_"))
-      throw new CheckpointError(`position scaling "longrope" (tensor ${JSON.stringify(name)}) is not supported`);
-  }
   return {
     config,
     tensors: splitFused(header.tensors, config),

@@ -1,5 +1,6 @@
 /** What a GGUF header says of the model: hyper-parameters and tokenizer. Knows the architectures' keys, no tensors. */
 import { isArchitecture, SUPPORTED_ARCHITECTURES } from "../architectures.ts";
+import { YARN_TURNS, yarnFactors, yarnScale } from "../rope-scaling.ts";
 import type { ArchitectureName, AttentionWindow, ModelConfig } from "../types.ts";
 import { CheckpointError } from "./error.ts";
 import type { GgufHeader, GgufValue } from "./header.ts";
@@ -59,7 +60,8 @@ class Keys {
  * Hyper-parameters from the metadata. Throws CheckpointError where a key is missing or nonsense, or where the checkpoint needs what
  * the emitter doesn't have (another architecture, partial rotary embedding, other position scalings).
  */
-export function readModelConfig({ metadata }: GgufHeader): ModelConfig {
+export function readModelConfig(header: GgufHeader): ModelConfig {
+  const { metadata } = header;
   const architecture = metadata.get("general.architecture");
   if (!isArchitecture(architecture)) {
     throw new CheckpointError(
@@ -101,7 +103,7 @@ export function readModelConfig({ metadata }: GgufHeader): ModelConfig {
     contextLength: keys.count("context_length"),
     ropeTheta: keys.number("rope.freq_base", 10_000),
     normEpsilon: keys.number("attention.layer_norm_rms_epsilon"),
-    ...ropeFactors(keys, headDim),
+    ...stretching(keys, headDim, header.tensors.has("rope_factors_long.weight")),
     ...windowOf(keys, architecture),
     ...(architecture === "gemma3" && {
       embeddingScale: bfloat16(Math.sqrt(embedding)),
@@ -110,12 +112,44 @@ export function readModelConfig({ metadata }: GgufHeader): ModelConfig {
   };
 }
 
-function ropeFactors(keys: Keys, headDim: number): { ropeFactors?: readonly number[] } {
-  const scaling = keys.get("rope.scaling.type") ?? "none";
-  if (scaling === "none") return {};
-  if (scaling !== "linear")
-    throw new CheckpointError(`position scaling ${JSON.stringify(scaling)} is not supported, only "linear" is`);
-  return { ropeFactors: new Array<number>(headDim / 2).fill(keys.number("rope.scaling.factor")) };
+/** @param hasLongFactors llama.cpp's converter writes LongRoPE's tensors, and no name of it */
+function stretching(
+  keys: Keys,
+  headDim: number,
+  hasLongFactors: boolean,
+): Pick<ModelConfig, "ropeFactors" | "ropeScale" | "longRope"> & { contextLength?: number } {
+  const scaling = keys.get("rope.scaling.type") ?? (hasLongFactors ? "longrope" : "none");
+  const attention = keys.number("rope.scaling.attn_factor", 1);
+  switch (scaling) {
+    case "none":
+      return {};
+    case "linear":
+      return { ropeFactors: new Array<number>(headDim / 2).fill(keys.number("rope.scaling.factor")) };
+    case "longrope":
+      return { longRope: { original: keys.count("rope.scaling.original_context_length") }, ropeScale: attention };
+    case "yarn": {
+      for (const [key, usual] of Object.entries({ yarn_log_multiplier: 0, yarn_ext_factor: 1, yarn_attn_factor: 1 }))
+        if ((keys.get(`rope.scaling.${key}`) ?? usual) !== usual)
+          throw new CheckpointError(`position scaling "yarn" with ${key} is not supported`);
+      const factor = keys.number("rope.scaling.factor");
+      const trained = keys.count("context_length");
+      const original = keys.count("rope.scaling.original_context_length", trained);
+      const settings = {
+        ...{ headDim, factor, original, theta: keys.number("rope.freq_base", 10_000) },
+        fast: keys.number("rope.scaling.yarn_beta_fast", YARN_TURNS.fast),
+        slow: keys.number("rope.scaling.yarn_beta_slow", YARN_TURNS.slow),
+      };
+      return {
+        ropeFactors: yarnFactors(settings),
+        ropeScale: attention * yarnScale(factor),
+        contextLength: Math.max(trained, Math.floor(original * factor)),
+      };
+    }
+    default:
+      throw new CheckpointError(
+        `position scaling ${JSON.stringify(scaling)} is not supported, only "linear", "yarn" and "longrope" are`,
+      );
+  }
 }
 
 function windowOf(keys: Keys, architecture: ArchitectureName): { window?: AttentionWindow } {

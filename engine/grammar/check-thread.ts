@@ -1,5 +1,6 @@
 /** The other side of `checker.ts`: compiles what it is given in a thread of its own, and says what the compiler had against it. */
 import type { GrammarCompiler } from "@mlc-ai/web-xgrammar";
+import { GrammarError } from "../refusals.ts";
 import type { GrammarFormat } from "./format.ts";
 import { compile, createCompiler, type GrammarVocabulary, type XGrammar } from "./xgrammar.ts";
 
@@ -42,11 +43,13 @@ export function serveChecks(port: CheckPort, load: () => Promise<XGrammar>, outp
       const compiled = await compile(library, compiler, format);
       // The first mask as well: what can be read in many ways costs there.
       const matcher = await library.GrammarMatcher.createGrammarMatcher(compiled);
-      await matcher.getNextTokenBitmask();
+      const bits = await matcher.getNextTokenBitmask();
       matcher.dispose();
       compiled.dispose();
+      if (bits.every((word) => word === 0))
+        return { type: "checked", problem: "the model has no token that could begin the answer", isSound: true };
     } catch (error) {
-      return { type: "checked", problem: reasonOf(said, error), isSound: false };
+      return { type: "checked", problem: reasonOf(said, error), isSound: error instanceof GrammarError };
     }
     // It warns of what it doesn't enforce.
     const warning = said.find((line) => line.includes("[WARNING]"));
@@ -66,8 +69,10 @@ export function serveChecks(port: CheckPort, load: () => Promise<XGrammar>, outp
 function reasonOf(said: readonly string[], error: unknown): string {
   const fatal = said.find((line) => line.includes("[FATAL]"));
   if (fatal !== undefined) return sentenceOf(fatal);
-  // A trap without a word: the stack is full.
-  if (error instanceof WebAssembly.RuntimeError) return "it is nested too deeply";
+  // Ours, before the compiler had it.
+  if (error instanceof GrammarError) return error.message;
+  // A trap without a word, or the engine's own: the stack is full.
+  if (error instanceof WebAssembly.RuntimeError || error instanceof RangeError) return "it is nested too deeply";
   // An exception of C++ is a bare number.
   return error instanceof Error ? error.message : "the compiler refuses it, and doesn't say why";
 }

@@ -9,16 +9,21 @@ export type GrammarFormat =
   /** JSON that fits the schema, on one line, an object's properties in the schema's order. */
   | { readonly type: "json_schema"; readonly json_schema: object | boolean }
   | { readonly type: "regex"; readonly pattern: string }
+  /** A grammar in EBNF whose rule "root" is the whole. */
+  | { readonly type: "grammar"; readonly grammar: string }
+  | { readonly type: "any_text" }
   | { readonly type: "const_string"; readonly value: string }
   | { readonly type: "or" | "sequence"; readonly elements: readonly GrammarFormat[] }
   | TagFormat
-  | {
-      readonly type: "tags_with_separator";
-      readonly tags: readonly TagFormat[];
-      readonly separator: string;
-      readonly at_least_one: boolean;
-      readonly stop_after_first: boolean;
-    };
+  /** Any text, in which each trigger begins one of the tags. */
+  | ({ readonly type: "triggered_tags"; readonly triggers: readonly string[] } & Tags)
+  | ({ readonly type: "tags_with_separator"; readonly separator: string } & Tags);
+
+interface Tags {
+  readonly tags: readonly TagFormat[];
+  readonly at_least_one?: boolean;
+  readonly stop_after_first?: boolean;
+}
 
 export interface TagFormat {
   readonly type: "tag";

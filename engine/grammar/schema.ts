@@ -1,5 +1,6 @@
 /** What is done to a JSON Schema before the compiler gets it: keywords that it would pass over are refused, bounds of numbers are taken out of its hands. */
 import { GrammarError } from "../refusals.ts";
+import { preparePattern } from "./classes.ts";
 import { numberBetween, wholeBetween } from "./numbers.ts";
 
 type Schema = Readonly<Record<string, unknown>>;
@@ -51,7 +52,8 @@ export function prepareSchema(root: object | boolean): PreparedSchema {
     for (const [keyword, value] of Object.entries(given)) {
       if (NOT_ENFORCED.has(keyword) && value !== false)
         throw new GrammarError(`the keyword "${keyword}" is not supported in a schema`);
-      if (INNER.has(keyword)) schema[keyword] = prepare(value, depth + 1);
+      if (keyword === "pattern" && typeof value === "string") schema[keyword] = preparePattern(value);
+      else if (INNER.has(keyword)) schema[keyword] = prepare(value, depth + 1);
       else if (INNER_NAMED.has(keyword) && isSchema(value)) schema[keyword] = named(keyword, value, depth);
       else schema[keyword] = value;
     }
@@ -62,7 +64,10 @@ export function prepareSchema(root: object | boolean): PreparedSchema {
     // The compiler writes a name out as it is, where JSON would escape it.
     if (keyword === "properties" && /["\\\p{Cc}]/u.test(Object.keys(schemas).join("")))
       throw new GrammarError("a property's name must not have quotes, backslashes or control characters");
-    return Object.fromEntries(Object.entries(schemas).map(([name, inner]) => [name, prepare(inner, depth + 1)]));
+    const nameOf = keyword === "patternProperties" ? preparePattern : String;
+    return Object.fromEntries(
+      Object.entries(schemas).map(([name, inner]) => [nameOf(name), prepare(inner, depth + 1)]),
+    );
   }
 
   function bounded(schema: Schema): Schema {

@@ -4,8 +4,10 @@
  */
 import type { CompiledGrammar, Grammar, GrammarCompiler, GrammarMatcher, TokenizerInfo } from "@mlc-ai/web-xgrammar";
 import { tokenOfBytes } from "../tokenizer/byte-level.ts";
+import { checkGrammar, preparePattern } from "./classes.ts";
 import type { GrammarFormat } from "./format.ts";
 import { prepareSchema } from "./schema.ts";
+import { alike, checkStructure } from "./structure.ts";
 
 export interface XGrammar {
   readonly Grammar: typeof Grammar;
@@ -66,11 +68,13 @@ export async function createCompiler(
   return Compiler.createGrammarCompiler(info, false);
 }
 
+/** Throws a GrammarError where the format makes no sense; ends in a trap, or with a number thrown, where the compiler finds so. */
 export async function compile(
   library: XGrammar,
   compiler: GrammarCompiler,
   format: GrammarFormat,
 ): Promise<CompiledGrammar> {
+  checkStructure(format);
   return compiler.compileStructuralTag((await lowered(library, format)) as Record<string, unknown>);
 }
 
@@ -87,12 +91,19 @@ async function lowered(library: XGrammar, format: GrammarFormat): Promise<object
       }
     }
     case "or":
+      return { ...format, elements: await each(alike(format.elements), (way) => lowered(library, way)) };
     case "sequence":
       return { ...format, elements: await each(format.elements, (element) => lowered(library, element)) };
     case "tag":
       return { ...format, content: await lowered(library, format.content) };
     case "tags_with_separator":
+    case "triggered_tags":
       return { ...format, tags: await each(format.tags, (tag) => lowered(library, tag)) };
+    case "regex":
+      return { ...format, pattern: preparePattern(format.pattern) };
+    case "grammar":
+      checkGrammar(format.grammar);
+      return format;
     default:
       return format;
   }

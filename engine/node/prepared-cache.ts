@@ -6,6 +6,7 @@ import { createHash, randomUUID } from "node:crypto";
 import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { WEIGHTS_FILE } from "../onnx/graph.ts";
+import { type EmitOptions, hasLongFactors } from "../onnx/decoder.ts";
 import { type Target, TARGETS } from "../onnx/target.ts";
 import type { PreparedModel } from "../prepare.ts";
 import type { GraphDescription, PreparedGraph } from "../graph-model.ts";
@@ -41,9 +42,9 @@ export type CacheProgress =
   | { readonly stage: "hash"; readonly done: number; readonly total: number }
   | { readonly stage: "convert"; readonly done: number; readonly total: number };
 
-/** Where a conversion of the checkpoint with this SHA-256 lies in the cache. */
-export function preparedDirectory(cache: string, sha256: string, target: Target | "any"): string {
-  return join(cache, `${sha256}-${target}-v${FORMAT_VERSION}`);
+/** Where a conversion of the checkpoint with this SHA-256 lies in the cache; `isLong`: for slots beyond the context of training, where that matters. */
+export function preparedDirectory(cache: string, sha256: string, target: Target | "any", isLong = false): string {
+  return join(cache, `${sha256}-${target}${isLong ? "-long" : ""}-v${FORMAT_VERSION}`);
 }
 
 /**
@@ -55,26 +56,33 @@ export async function prepareCached({
   target,
   cache,
   now,
+  slotLength,
   onProgress,
 }: {
   readonly file: string;
   readonly target: Target;
   readonly cache: string;
   readonly now: number;
+  /** Tokens of the slots that it is for. */
+  readonly slotLength?: number;
   readonly onProgress?: (progress: CacheProgress) => void;
 }): Promise<string> {
   const checkpoint = await open(file);
   try {
     const sha256 = await hash(checkpoint, (done, total) => onProgress?.({ stage: "hash", done, total }));
     const isPortable = "isPortable" in checkpoint && checkpoint.isPortable;
-    const directory = preparedDirectory(cache, sha256, isPortable ? "any" : target);
+    let directory = preparedDirectory(cache, sha256, isPortable ? "any" : target);
+    if (slotLength !== undefined && "plan" in checkpoint && (await isForLong(directory, checkpoint, slotLength)))
+      directory = preparedDirectory(cache, sha256, target, true);
     if (await exists(join(directory, MANIFEST_FILE))) return directory;
     await mkdir(cache, { recursive: true });
     await removeAbandoned(cache, now);
     const partial = `${directory}.partial-${randomUUID()}`;
     try {
       await mkdir(partial);
-      await write(partial, checkpoint, target, (done, total) => onProgress?.({ stage: "convert", done, total }));
+      await write(partial, checkpoint, { target, ...(slotLength !== undefined && { slotLength }) }, (done, total) =>
+        onProgress?.({ stage: "convert", done, total }),
+      );
       await publish(partial, directory);
     } catch (error) {
       throw explained(error, cache);
@@ -108,6 +116,14 @@ export async function preparedCopies(cache: string, file: string): Promise<strin
 const open = async (file: string): Promise<CheckpointFile | GraphFile> =>
   (await openGraphFile(file)) ?? (await openCheckpointFile(file));
 
+/** Whether slots of this length need a conversion of their own; what is there already knows it as well as the checkpoint. */
+async function isForLong(directory: string, checkpoint: CheckpointFile, slotLength: number): Promise<boolean> {
+  const { config } = (await exists(join(directory, MANIFEST_FILE)))
+    ? await openPrepared(directory)
+    : (await checkpoint.plan({ target: "f32" })).preparation;
+  return hasLongFactors(config, slotLength);
+}
+
 /** The hash of a file that is alone; of a folder, that of its files' names and hashes. */
 async function hash(
   { contents }: Pick<CheckpointFile, "contents">,
@@ -134,16 +150,17 @@ async function hash(
 async function write(
   directory: string,
   checkpoint: CheckpointFile | GraphFile,
-  target: Target,
+  options: EmitOptions,
   onProgress: (done: number, total: number) => void,
 ): Promise<void> {
+  const { target } = options;
   if (!("plan" in checkpoint)) {
     const graph = await checkpoint.write(directory, target, onProgress);
     const manifest: GraphManifest = { formatVersion: FORMAT_VERSION, graph };
     await writeFile(join(directory, MANIFEST_FILE), JSON.stringify(manifest), { flush: true });
     return;
   }
-  const { preparation, source } = await checkpoint.plan({ target });
+  const { preparation, source } = await checkpoint.plan(options);
   const { graph, layout, tokenizer, config, positions } = preparation;
   await writeWeights(directory, layout, source, onProgress);
   await writeFile(join(directory, GRAPH_FILE), graph, { flush: true });

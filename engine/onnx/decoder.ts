@@ -9,7 +9,8 @@
  * is a past.
  */
 import { type Architecture, ARCHITECTURES } from "../architectures.ts";
-import type { Checkpoint } from "../checkpoint.ts";
+import type { Checkpoint, CheckpointTensor } from "../checkpoint.ts";
+import { CheckpointError } from "../gguf/error.ts";
 import { dequantise } from "../gguf/dequantise.ts";
 import { isGlobalLayer, type ModelConfig } from "../types.ts";
 import { emitEmbedding } from "./embedding.ts";
@@ -38,16 +39,32 @@ export interface EmittedModel {
 
 export interface EmitOptions {
   readonly target: Target;
+  /**
+   * Tokens of the slots that the graph is for, where its rotary tables depend on it: those for short slots where absent. Slots are never longer
+   * than `EmittedModel.positions`.
+   */
+  readonly slotLength?: number;
   /** Overrides the target's MatMulNBits accuracy level; 0 computes in f32. */
   readonly accuracyLevel?: number;
 }
 
 /** Emits the graph. Throws CheckpointError where a tensor is missing, has another shape than the metadata says, or would be left out. */
-export function emitDecoder(checkpoint: Checkpoint, { target, accuracyLevel }: EmitOptions): EmittedModel {
-  const emitter = new DecoderEmitter(checkpoint, dialectOf(target, accuracyLevel));
+export function emitDecoder(checkpoint: Checkpoint, { target, accuracyLevel, slotLength }: EmitOptions): EmittedModel {
+  const emitter = new DecoderEmitter(checkpoint, dialectOf(target, accuracyLevel), slotLength);
   emitter.emit();
   return { target, config: checkpoint.config, positions: emitter.positions, ...emitter.graph.finish() };
 }
+
+/** Whether slots of this length have LongRoPE's long factors; those of a length that isn't known are short. */
+export const hasLongFactors = ({ longRope }: ModelConfig, slotLength: number | undefined): boolean =>
+  longRope !== undefined && slotLength !== undefined && slotLength > longRope.original;
+
+interface Stretching {
+  readonly tensor: CheckpointTensor | undefined;
+  readonly factors: readonly number[] | undefined;
+  readonly scale: number;
+}
+const PLAIN_ROTATION: Stretching = { tensor: undefined, factors: undefined, scale: 1 };
 
 class DecoderEmitter {
   readonly graph = new GraphBuilder();
@@ -58,14 +75,19 @@ class DecoderEmitter {
   readonly #dialect: Dialect;
   readonly #tensors: TensorShelf;
 
-  constructor(checkpoint: Checkpoint, dialect: Dialect) {
+  readonly #isLong: boolean;
+
+  constructor(checkpoint: Checkpoint, dialect: Dialect, slotLength: number | undefined) {
     const { config } = checkpoint;
     this.#checkpoint = checkpoint;
     this.#config = config;
     this.#architecture = ARCHITECTURES[config.architecture];
     this.#dialect = dialect;
     this.#tensors = new TensorShelf(checkpoint.tensors, config.architecture, checkpoint.normOffset);
-    this.positions = Math.min(config.contextLength, MOST_POSITIONS);
+    this.#isLong = hasLongFactors(config, slotLength);
+    // A cache that was begun with the short factors can't go on with the long ones.
+    const most = config.longRope === undefined || this.#isLong ? MOST_POSITIONS : config.longRope.original;
+    this.positions = Math.min(config.contextLength, MOST_POSITIONS, most);
   }
 
   emit(): void {
@@ -94,25 +116,25 @@ class DecoderEmitter {
     return "embedded.scaled";
   }
 
-  /** cos and sin of position / theta^(2i / headDim) / factor i, for layers with or without a base of their own. */
+  /** cos and sin of position / theta^(2i / headDim) / factor i, scaled, for layers with or without a base of their own. */
   #rotaryTables(layer: number): readonly [string, string] {
-    const { headDim, ropeTheta, ropeFactors, window } = this.#config;
+    const { headDim, ropeTheta, window } = this.#config;
     const isLocal = window?.ropeTheta !== undefined && !isGlobalLayer(this.#config, layer);
     const theta = isLocal ? window.ropeTheta : ropeTheta;
     const half = headDim / 2;
-    const tensor = isLocal ? undefined : this.#tensors.find("rope_freqs.weight", half);
+    const { tensor, factors: known, scale } = isLocal ? PLAIN_ROTATION : this.#stretching(half);
     const table = (name: string, wave: (angle: number) => number): string =>
       this.graph.once(name, () =>
         this.graph.weight(name, "float32", [this.positions, half], {
           inputs: tensor ? [tensor] : [],
           byteLength: this.positions * half * 4,
           make: ([bytes]) => {
-            const factors = tensor ? dequantise(tensor.format, bytes!) : isLocal ? undefined : ropeFactors;
+            const factors = tensor ? dequantise(tensor.format, bytes!) : known;
             const out = new Float32Array(this.positions * half);
             for (let i = 0; i < half; i++) {
               const pace = Math.pow(theta, (2 * i) / headDim) * (factors?.[i] ?? 1);
               for (let position = 0; position < this.positions; position++)
-                out[position * half + i] = wave(position / pace);
+                out[position * half + i] = scale * wave(position / pace);
             }
             return bytesOf(out);
           },
@@ -120,6 +142,19 @@ class DecoderEmitter {
       );
     const kind = isLocal ? "rotary.local" : "rotary";
     return [table(`${kind}.cos`, Math.cos), table(`${kind}.sin`, Math.sin)];
+  }
+
+  /** Where the factors of the angles come from, and what cos and sin are multiplied by. */
+  #stretching(half: number): Stretching {
+    const { ropeFactors, ropeScale: scale = 1, longRope } = this.#config;
+    if (longRope === undefined)
+      return { tensor: this.#tensors.find("rope_freqs.weight", half), factors: ropeFactors, scale };
+    // The other one counts as used.
+    const [short, long] = ["short", "long"].map((kind) => this.#tensors.find(`rope_factors_${kind}.weight`, half));
+    const [tensor, factors] = this.#isLong ? [long, longRope.long] : [short, longRope.short];
+    if (tensor === undefined && factors === undefined)
+      throw new CheckpointError(`the tensor "rope_factors_${this.#isLong ? "long" : "short"}.weight" is missing`);
+    return { tensor, factors, scale };
   }
 
   /** One block; takes the residual stream and what is still to be added to it, and returns both. */

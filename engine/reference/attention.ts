@@ -12,6 +12,8 @@ export interface RotaryOptions {
   readonly pairs: "neighbours" | "halves";
   /** The angle of pair i is divided by the i-th. */
   readonly factors?: ArrayLike<number> | undefined;
+  /** Both cos and sin are multiplied by it; 1 where absent. */
+  readonly scale?: number | undefined;
 }
 
 /** Rotary position embedding (Su et al., 2021) in place, for each head of `x`. */
@@ -20,7 +22,7 @@ export function rotate(
   headDim: number,
   position: number,
   theta: number,
-  { pairs, factors }: RotaryOptions = { pairs: "neighbours" },
+  { pairs, factors, scale = 1 }: RotaryOptions = { pairs: "neighbours" },
 ): void {
   const half = headDim / 2;
   for (let head = 0; head < x.length; head += headDim) {
@@ -28,8 +30,8 @@ export function rotate(
       const angle = position / Math.pow(theta, (2 * i) / headDim) / (factors?.[i] ?? 1);
       const [first, second] = pairs === "neighbours" ? [head + 2 * i, head + 2 * i + 1] : [head + i, head + i + half];
       const [a, b] = [x[first]!, x[second]!];
-      x[first] = a * Math.cos(angle) - b * Math.sin(angle);
-      x[second] = a * Math.sin(angle) + b * Math.cos(angle);
+      x[first] = scale * (a * Math.cos(angle) - b * Math.sin(angle));
+      x[second] = scale * (a * Math.sin(angle) + b * Math.cos(angle));
     }
   }
 }

@@ -106,6 +106,10 @@ export function createReferenceRunner(
   const { layers, heads, kvHeads, headDim, embedding, vocabulary, normEpsilon, window } = config;
   const activate = ACTIVATIONS[config.architecture];
   const kvWidth = kvHeads * headDim;
+  // LongRoPE has two lists; which one holds is a matter of how long a sequence may get, and doesn't change while it grows.
+  const { longRope } = config;
+  const factors = slotLength > (longRope?.original ?? Infinity) ? longRope?.long : longRope?.short;
+  const stretched = { factors: factors ?? config.ropeFactors, scale: config.ropeScale };
   const store: Slot[] = Array.from({ length: slots }, () => ({
     keys: Array.from({ length: layers }, () => new Float32Array(slotLength * kvWidth)),
     values: Array.from({ length: layers }, () => new Float32Array(slotLength * kvWidth)),
@@ -131,7 +135,7 @@ export function createReferenceRunner(
         window === undefined || (window.globalEvery !== undefined && (index + 1) % window.globalEvery === 0);
       const ownBase = seesAll ? undefined : window?.ropeTheta;
       const theta = ownBase ?? config.ropeTheta;
-      const rotary = { pairs: weights.rotaryPairs, factors: ownBase === undefined ? config.ropeFactors : undefined };
+      const rotary = { pairs: weights.rotaryPairs, ...(ownBase === undefined && stretched) };
       const x = rmsNorm(hidden, layer.attentionNorm, normEpsilon);
       const query = multiply(layer.query, x, heads * headDim);
       const key = multiply(layer.key, x, kvWidth);

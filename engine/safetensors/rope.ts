@@ -1,14 +1,18 @@
 /** Rotary position embedding's base and stretching, as the Transformers library writes them in config.json. */
 import { CheckpointError } from "../gguf/error.ts";
+import { longRopeScale, YARN_TURNS, yarnFactors, yarnScale } from "../rope-scaling.ts";
 import type { ModelConfig } from "../types.ts";
-import { isRecord, type JsonRecord, numberOf } from "./json.ts";
+import { countOf, isRecord, type JsonRecord, numberOf } from "./json.ts";
+
+/** `contextLength` is the longer one that stretching makes. */
+type Stretched = Pick<ModelConfig, "ropeFactors" | "ropeScale" | "longRope"> & { readonly contextLength?: number };
 
 /** Base and factors of layers that see everything. Throws CheckpointError for stretchings that aren't supported, by name. */
 export function ropeOf(
   config: JsonRecord,
   headDim: number,
   fallback: number,
-): Pick<ModelConfig, "ropeTheta" | "ropeFactors"> {
+): Pick<ModelConfig, "ropeTheta"> & Stretched {
   // Version 5 has one object for both, Gemma's one for each kind of layer.
   const parameters = isRecord(config["rope_parameters"]) ? config["rope_parameters"] : undefined;
   const own = parameters && isRecord(parameters["full_attention"]) ? parameters["full_attention"] : parameters;
@@ -20,11 +24,56 @@ export function ropeOf(
     const factor = numberOf(scaling, "factor");
     return { ropeTheta, ropeFactors: Array.from({ length: headDim / 2 }, () => factor) };
   }
-  if (type !== "llama3")
-    throw new CheckpointError(
-      `position scaling ${JSON.stringify(type)} is not supported, only "linear" and "llama3" are`,
-    );
-  return { ropeTheta, ropeFactors: llama3Factors(scaling, headDim, ropeTheta) };
+  switch (type) {
+    case "llama3":
+      return { ropeTheta, ropeFactors: llama3Factors(scaling, headDim, ropeTheta) };
+    case "yarn":
+      return { ropeTheta, ...yarnOf(config, scaling, headDim, ropeTheta) };
+    // "su" is what it was called first.
+    case "longrope":
+    case "su":
+      return { ropeTheta, ...longRopeOf(config, scaling, headDim) };
+    default:
+      throw new CheckpointError(
+        `position scaling ${JSON.stringify(type)} is not supported, only "linear", "llama3", "yarn" and "longrope" are`,
+      );
+  }
+}
+
+function yarnOf(config: JsonRecord, scaling: JsonRecord, headDim: number, theta: number): Stretched {
+  for (const key of ["mscale", "mscale_all_dim", "truncate"])
+    if (scaling[key] !== undefined) throw new CheckpointError(`position scaling "yarn" with ${key} is not supported`);
+  const trained = numberOf(config, "max_position_embeddings");
+  const factor = numberOf(scaling, "factor");
+  const original = numberOf(scaling, "original_max_position_embeddings", trained);
+  return {
+    ropeFactors: yarnFactors({
+      ...{ headDim, theta, factor, original },
+      fast: numberOf(scaling, "beta_fast", YARN_TURNS.fast),
+      slow: numberOf(scaling, "beta_slow", YARN_TURNS.slow),
+    }),
+    ropeScale: numberOf(scaling, "attention_factor", yarnScale(factor)),
+    contextLength: Math.max(trained, Math.floor(original * factor)),
+  };
+}
+
+function longRopeOf(config: JsonRecord, scaling: JsonRecord, headDim: number): Stretched {
+  for (const key of ["short_mscale", "long_mscale"])
+    if (scaling[key] !== undefined)
+      throw new CheckpointError(`position scaling "longrope" with ${key} is not supported`);
+  const key = "original_max_position_embeddings";
+  const original = countOf(config[key] !== undefined ? config : scaling, key);
+  const context = numberOf(config, "max_position_embeddings");
+  const factorsOf = (name: string): number[] => {
+    const factors: unknown = scaling[name];
+    if (!Array.isArray(factors) || factors.length !== headDim / 2 || !factors.every((one) => one > 0 && one < Infinity))
+      throw new CheckpointError(`config.json: ${name} must be a list of ${headDim / 2} positive numbers`);
+    return factors as number[];
+  };
+  return {
+    longRope: { original, short: factorsOf("short_factor"), long: factorsOf("long_factor") },
+    ropeScale: numberOf(scaling, "attention_factor", longRopeScale(context, original)),
+  };
 }
 
 /** Llama 3.1's: waves that turn often within the original context stay, slow ones are stretched, those between in proportion. */

@@ -1,5 +1,5 @@
 /** Any ONNX file as user code holds it: a client of the engine's thread. Knows neither files nor providers. */
-import type { EncoderInput, Shapes, Tensors, TextTask, ValueFacts } from "../../engine/index.ts";
+import type { EncoderInput, GraphStats, Shapes, Tensors, TextTask, ValueFacts } from "../../engine/index.ts";
 import { SkeinError } from "../../protocol/errors.ts";
 import { ONNX_BATCH_DEFAULT, ONNX_CALLS_MAX } from "../../protocol/limits.ts";
 import { batch, type Batched } from "../../serve/batch.ts";
@@ -138,6 +138,11 @@ export class OnnxModel {
         .map((score, i) => ({ label: labels[i] ?? `LABEL_${i}`, score }))
         .toSorted((a, b) => b.score - a.score);
     });
+  }
+
+  /** What its engine has done and is doing; undefined where it is gone. Calls that are put together are one there. */
+  stats(): Promise<GraphStats | undefined> {
+    return this.#graph.stats();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

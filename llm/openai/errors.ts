@@ -44,6 +44,10 @@ function typeOf(status: number): string {
 export const unsupported = (param: string, why: string): ApiError =>
   new ApiError(400, `Unsupported parameter: '${param}': ${why}`, { param, code: "unsupported_parameter" });
 
+/** A field that isn't there and must be. */
+export const missing = (param: string): ApiError =>
+  new ApiError(400, `Missing required parameter: '${param}'.`, { param, code: "missing_required_parameter" });
+
 /** A field whose value makes no sense. */
 export const invalid = (param: string, why: string): ApiError =>
   new ApiError(400, `Invalid '${param}': ${why}`, { param, code: "invalid_value" });

@@ -2,14 +2,13 @@
 import * as z from "zod";
 import type { ChatMessage } from "../../engine/index.ts";
 import type { Ask } from "./choices.ts";
-import { argumentsOf, type Callable, part, partsOf, promptOf, toolSchema, toolsNamed } from "./chat-request.ts";
-import { ApiError, invalid, unsupported } from "./errors.ts";
+import { argumentsOf, callable, content, partsOf, promptOf, textOf, toolSchema } from "./chat-prompt.ts";
+import { invalid, missing, unsupported } from "./errors.ts";
 import { flag, read, text, whole } from "./fields.ts";
 import { engineOptionsOf, refuseFields, refuseOthers, samplingFields, type EngineOptions } from "./sampling.ts";
 import { textFormat, textFormatAsked } from "./structured-output.ts";
-import type { Tool, ToolChoice, ToolFormat } from "./tool-style.ts";
+import type { Tool, ToolFormat } from "./tool-style.ts";
 
-const content = z.union([z.string(), z.array(part)], "expected a text or a list of content parts");
 const item = z.looseObject({
   type: z.string().nullish(),
   role: z.enum(["system", "developer", "user", "assistant"]).optional(),
@@ -74,7 +73,7 @@ export function readResponse(body: unknown, format: ToolFormat, chance: () => nu
   const fields = read(responseSchema, body);
   refuseFields(fields, STATELESS);
   refuseOthers(fields, FINE);
-  const { tools, choice } = callable(fields, (fields.tools ?? []).map(toolOf));
+  const { tools, choice } = callableOf(fields);
   const messages =
     typeof fields.input === "string" ? [{ role: "user", content: fields.input }] : messagesOf(fields.input);
   if (fields.instructions != null && fields.instructions !== "")
@@ -114,28 +113,11 @@ function toolOf(given: { readonly type: string }, at: number): Tool {
   throw invalid(`tools[${at}]`, checked.error.issues[0]?.message ?? "it is not a function.");
 }
 
-function callable({ tool_choice: given }: ResponseFields, tools: readonly Tool[]): Callable {
-  if (given == null || typeof given === "string" || given.type === "function")
-    return { tools, choice: choiceOf(given, tools) };
-  return {
-    tools: toolsNamed(
-      tools,
-      given.tools.map(({ name }) => name),
-    ),
-    choice: given.mode,
-  };
-}
-
-function choiceOf(
-  given: "none" | "auto" | "required" | z.output<typeof namedFunction> | null | undefined,
-  tools: readonly Tool[],
-): ToolChoice | "none" {
-  if (given === "none" || (tools.length === 0 && (given == null || given === "auto"))) return "none";
-  if (given == null) return "auto";
-  if (tools.length === 0) throw invalid("tool_choice", "it is only allowed when 'tools' are given.");
-  if (typeof given === "string") return given;
-  toolsNamed(tools, [given.name]);
-  return { name: given.name };
+function callableOf({ tool_choice: given, tools }: ResponseFields): ReturnType<typeof callable> {
+  const known = (tools ?? []).map(toolOf);
+  if (given == null || typeof given === "string") return callable(given, known);
+  if (given.type === "function") return callable({ name: given.name }, known);
+  return callable({ mode: given.mode, allowed: given.tools.map(({ name }) => name) }, known);
 }
 
 /** Items as messages; the calls of one turn become one message, as templates expect it. */
@@ -146,6 +128,7 @@ function messagesOf(items: readonly Item[]): ChatMessage[] {
     switch (given.type ?? "message") {
       case "message":
         if (given.role === undefined) throw missing(`${where}.role`);
+        if (given.content == null) throw missing(`${where}.content`);
         messages.push({
           role: given.role === "developer" ? "system" : given.role,
           content: textOf(given.content, `${where}.content`),
@@ -166,6 +149,7 @@ function messagesOf(items: readonly Item[]): ChatMessage[] {
       }
       case "function_call_output":
         if (given.call_id === undefined) throw missing(`${where}.call_id`);
+        if (given.output == null) throw missing(`${where}.output`);
         messages.push({ role: "tool", content: textOf(given.output, `${where}.output`), tool_call_id: given.call_id });
         break;
       case "reasoning":
@@ -177,19 +161,4 @@ function messagesOf(items: readonly Item[]): ChatMessage[] {
     }
   }
   return messages;
-}
-
-const missing = (param: string): ApiError =>
-  new ApiError(400, `Missing required parameter: '${param}'.`, { param, code: "missing_required_parameter" });
-
-function textOf(given: Item["content"], where: string): string {
-  if (given == null) throw missing(where);
-  if (typeof given === "string") return given;
-  return given
-    .map((piece, at) => {
-      const said = piece.text ?? piece.refusal;
-      if (said !== undefined) return said;
-      throw unsupported(`${where}[${at}]`, `this model reads text only, not '${piece.type}'.`);
-    })
-    .join("");
 }

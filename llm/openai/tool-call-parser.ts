@@ -130,9 +130,9 @@ class Scanner implements ToolCallParser {
     parts.push({ kind: "text", text: shown });
   }
 
-  /** Length of what may stand before a call: behind another one also the separators of a list. */
+  /** Length of what may stand before a call: white space of ASCII (`call-format.ts` says the same), behind another one also the separators of a list. */
   #gap(text: string): number {
-    return (this.#hasCalls && this.#isFresh ? /^[\s;,]*/ : /^\s*/).exec(text)![0].length;
+    return (this.#hasCalls && this.#isFresh ? /^[\s;,]*/ : /^[\t-\r ]*/).exec(text)![0].length;
   }
 }
 

@@ -2,7 +2,7 @@
  * How a model is told of tools and how it calls them: read off its own chat template. Where the template knows nothing of tools, they are
  * described in the system message, in the style that the model family documents. Pure.
  */
-import type { ChatMessage, GrammarFormat, TagFormat } from "../../engine/index.ts";
+import type { ChatMessage } from "../../engine/index.ts";
 
 /** Hermes and Qwen: `<tool_call>{"name":…,"arguments":…}</tool_call>`. Llama 3: the bare object, with `parameters`. Gemma: `[name(key="value")]`. */
 export type ToolStyle = "hermes" | "llama" | "gemma";
@@ -10,7 +10,13 @@ export type ToolStyle = "hermes" | "llama" | "gemma";
 /** A function that the model may call, as OpenAI describes it. */
 export interface Tool {
   readonly type: "function";
-  readonly function: { readonly name: string; readonly description?: string; readonly parameters?: object };
+  readonly function: {
+    readonly name: string;
+    readonly description?: string;
+    readonly parameters?: object;
+    /** Arguments must fit `parameters`, also where a call is the model's own idea. */
+    readonly strict?: boolean;
+  };
 }
 
 export interface ToolFormat {
@@ -31,33 +37,6 @@ function styleOf(template: string): ToolStyle {
 
 /** Which call is wanted: any or none as the model likes, at least one, or one of a certain function. */
 export type ToolChoice = "auto" | "required" | { readonly name: string };
-
-/** How a call is written around its arguments. Gemma may also write JSON, which can be held to a schema. */
-const CALLS: Readonly<Record<ToolStyle, { readonly begin: string; readonly key: string; readonly end: string }>> = {
-  hermes: { begin: "<tool_call>\n", key: "arguments", end: "}\n</tool_call>" },
-  llama: { begin: "", key: "parameters", end: "}" },
-  gemma: { begin: "", key: "parameters", end: "}" },
-};
-
-/**
- * An answer that calls one of these functions, or several of them one after the other, with arguments that fit their schemas.
- * @param onlyOne the answer ends with its first call
- */
-export function callsFormat(style: ToolStyle, tools: readonly Tool[], onlyOne: boolean): GrammarFormat {
-  const { begin, key, end } = CALLS[style];
-  const tags = tools.map(({ function: { name, parameters } }): TagFormat => ({
-    type: "tag",
-    begin: `${begin}{"name": "${name}", "${key}": `,
-    content: {
-      type: "json_schema",
-      json_schema: parameters ?? { type: "object", properties: {}, additionalProperties: false },
-    },
-    end,
-  }));
-  // Without marks of their own, two calls are not told apart dependably.
-  const stop_after_first = onlyOne || style !== "hermes";
-  return { type: "tags_with_separator", tags, separator: "\n", at_least_one: true, stop_after_first };
-}
 
 const INSTRUCTIONS: Readonly<Record<ToolStyle, string>> = {
   hermes:

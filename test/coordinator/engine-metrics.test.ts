@@ -31,6 +31,36 @@ test("what an engine tells passes the protocol as it is, and nothing else does",
     expect(() => parseToCoordinator(broken(part))).toThrow();
 });
 
+const graph = {
+  ...{ model: "e", kind: "graph" as const, running: 3, waiting: 4, promptTokens: 50, runs: 6, runMs: 700 },
+  finished: { stop: 8, cancelled: 9 },
+} as const;
+
+test("of an encoder, what it has is told, and nothing of what it hasn't", () => {
+  const message = { type: "engines", replicas: [{ replica: "app#E#x", engines: [graph, report] }] };
+  expect(parseToCoordinator(JSON.stringify(message))).toEqual(message);
+  const mixed = { type: "engines", replicas: [{ replica: "r", engines: [{ ...graph, kvUsage: 0 }] }] };
+  expect(() => parseToCoordinator(JSON.stringify(mixed))).toThrow();
+  const named = { application: "app", deployment: "E", replica: "app#E#x", engine: graph };
+  const labels = `{application="app",deployment="E",replica="app#E#x",model_name="e"}`;
+  const lines = engineMetricsText([named]).split("\n");
+  expect(lines.filter((line) => !line.startsWith("#"))).toEqual([
+    `skein_num_requests_running${labels} 3`,
+    `skein_num_requests_waiting${labels} 4`,
+    `skein_prompt_tokens_total${labels} 50`,
+    `skein_graph_runs_total${labels} 6`,
+    `skein_graph_run_seconds_total${labels} 0.7`,
+    `skein_request_success_total${labels.slice(0, -1)},finished_reason="stop"} 8`,
+    `skein_request_success_total${labels.slice(0, -1)},finished_reason="cancelled"} 9`,
+    "",
+  ]);
+  // A name's help comes with numbers of it.
+  for (const [at, line] of lines.entries()) if (line.startsWith("# TYPE")) expect(lines[at + 1]).toMatch(/^skein_/);
+  const both = engineMetricsText([{ ...named, engine: report }, named]);
+  expect(both.match(/# TYPE skein_num_requests_running/g)).toHaveLength(1);
+  expect(both).toContain(`skein_graph_runs_total${labels} 6`);
+});
+
 test("is Prometheus text under vLLM's names, histograms cumulative, labels escaped", () => {
   expect(engineMetricsText([])).toBe("");
   const text = engineMetricsText([{ application: "app", deployment: "D", replica: "app#D#x", engine: report }]);

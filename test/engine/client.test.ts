@@ -3,6 +3,7 @@ import { EngineClient, type EngineClientOptions, EngineDeadError, type EngineThr
 import type { EngineGeneration } from "../../engine/generation.ts";
 import { GrammarError, PromptTooLongError } from "../../engine/refusals.ts";
 import { createReferenceRunner } from "../../engine/reference/decoder.ts";
+import type { EngineStats } from "../../engine/stats.ts";
 import { argmax } from "../support/argmax.ts";
 import { spawnNodeEngine } from "../../engine/spawn-node.ts";
 import type { FromEngine, LoadSpec, ToEngine } from "../../engine/thread-messages.ts";
@@ -140,7 +141,7 @@ describe("an engine in a thread", () => {
       expect(bytes.length).toBeGreaterThan(0);
     }
     expect(await client.stats()).toMatchObject({ running: 0, generatedTokens: 5, finished: { length: 1 } });
-    const { timeToFirstToken, interTokenLatency } = (await client.stats())!;
+    const { timeToFirstToken, interTokenLatency } = (await client.stats()) as EngineStats;
     expect(timeToFirstToken.counts.reduce((a, b) => a + b)).toBe(1);
     expect(interTokenLatency.counts.reduce((a, b) => a + b)).toBe(4);
   });

@@ -186,6 +186,9 @@ describe("the graph against plain arithmetic", () => {
       expect(loaded).toMatchObject({ kind: "graph", provider, text: { task: "embedding", maxTokens: 24, labels: [] } });
       const { vectors } = await client.embed(TEXTS, { truncates: true });
       const encoded = await Promise.all(TEXTS.map((prompt) => client.tokenize({ prompt })));
+      const promptTokens = encoded.reduce((sum, { length }) => sum + Math.min(24, length), 0);
+      const idle = { kind: "graph", running: 0, waiting: 0 };
+      expect(await client.stats()).toMatchObject({ ...idle, promptTokens, finished: { stop: 1, cancelled: 0 } });
       vectors.forEach((vector, i) => {
         const ids = encoded[i]!.length <= 24 ? encoded[i]! : [...encoded[i]!.slice(0, 23), 3];
         const expected = referenceEmbedding(TINY_ENCODER, tiny.weights, ids);
@@ -207,6 +210,7 @@ describe("the graph against plain arithmetic", () => {
       leaving.abort(new Error("left"));
       const left = await Promise.allSettled(many);
       for (const call of left) expect(call).toMatchObject({ status: "rejected", reason: { message: "left" } });
+      expect(await client.stats()).toMatchObject({ waiting: 0, finished: { stop: 1, cancelled: many.length } });
       expect((await client.embed(Array<string>(EMBED_TEXTS_MAX).fill("a"))).vectors).toHaveLength(EMBED_TEXTS_MAX);
       await expect(client.embed(TEXTS, { signal: AbortSignal.abort(new Error("left")) })).rejects.toThrow("left");
     } finally {

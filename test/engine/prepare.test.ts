@@ -67,12 +67,21 @@ test("a tensor that would be left out is refused: a bias, for one, that llama do
   ).rejects.toThrow('tensor "blk.0.attn_q.bias", which a llama model is not known to have');
 });
 
-test("longrope is refused by its name, and so is another tokenizer, before any weight is read", async () => {
+test("longrope's slots end with the context of training, unless they are to be longer", async () => {
+  const source = sourceOfBytes(makeTinyGguf({ kind: "longrope" }).bytes);
+  const positions = async (slotLength?: number): Promise<number> =>
+    (await planPreparation(source, { target: "wasm", ...(slotLength !== undefined && { slotLength }) })).positions;
+  expect([await positions(), await positions(64), await positions(65)]).toEqual([64, 64, 512]);
+});
+
+test("another tokenizer, or a list of factors that is missing, is refused before any weight is read", async () => {
   const phi = makeTinyGguf({ kind: "phi3" }).bytes;
   const change = (from: string, to: string): Uint8Array =>
     Uint8Array.from(Buffer.from(Buffer.from(phi).toString("latin1").replace(from, to), "latin1"));
   const planned = (bytes: Uint8Array): Promise<unknown> => planPreparation(sourceOfBytes(bytes), { target: "wasm" });
-  await expect(planned(change("blk.0.ffn_norm.weight", "rope_factors_long.wei"))).rejects.toThrow('"longrope"');
+  await expect(planned(change("blk.0.ffn_norm.weight", "rope_factors_long.wei"))).rejects.toThrow(
+    "blk.0.ffn_norm.weight",
+  );
   await expect(planned(change("gpt2", "bert"))).rejects.toThrow('tokenizer model "bert" is not supported');
 });
 

@@ -49,7 +49,10 @@ export function makeTinyGguf({
   const tokenizer = tokenizerEntries(config.vocabulary, chatTemplate);
   const bytes = writeGguf({ ...modelEntries(kind, config), ...tokenizer }, [
     ...(config.architecture === "phi3" ? fused(written) : written),
-    ...(kind === "llama3" ? [stretched(config)] : []),
+    ...(kind === "llama3" ? [factors("rope_freqs.weight", config.ropeFactors!)] : []),
+    ...(config.longRope
+      ? (["short", "long"] as const).map((which) => factors(`rope_factors_${which}.weight`, config.longRope![which]!))
+      : []),
   ]);
   const tokenizerMetadata = Object.fromEntries(Object.entries(tokenizer).map(([key, entry]) => [key, entry.value]));
   return { bytes, config, weights: tinyWeights(config, stored, rotaryPairs), tokenizerMetadata };
@@ -71,8 +74,19 @@ function modelEntries(kind: TinyKind, config: ModelConfig): Record<string, GgufV
       ? { "rope.dimension_count": uint32(config.headDim) }
       : { "attention.key_length": uint32(config.headDim), "attention.value_length": uint32(config.headDim) }),
     ...(window && { "attention.sliding_window": uint32(window.length) }),
-    ...(ropeFactors &&
-      kind !== "llama3" && { "rope.scaling.type": string("linear"), "rope.scaling.factor": float32(ropeFactors[0]!) }),
+    ...(kind === "yarn" && {
+      "rope.scaling.type": string("yarn"),
+      "rope.scaling.factor": float32(4),
+      "rope.scaling.original_context_length": uint32(128),
+    }),
+    ...(config.longRope && {
+      "rope.scaling.original_context_length": uint32(config.longRope.original),
+      "rope.scaling.attn_factor": float32(config.ropeScale!),
+    }),
+    ...(kind === "gemma3" && {
+      "rope.scaling.type": string("linear"),
+      "rope.scaling.factor": float32(ropeFactors![0]!),
+    }),
   };
   return {
     "general.architecture": string(architecture),
@@ -127,9 +141,9 @@ function fused(tensors: readonly GgufTensor[]): GgufTensor[] {
   });
 }
 
-function stretched({ ropeFactors }: ModelConfig): GgufTensor {
-  const values = Float32Array.from(ropeFactors!);
-  return { name: "rope_freqs.weight", shape: [values.length], ...quantiseF32(values) };
+function factors(name: string, of: readonly number[]): GgufTensor {
+  const values = Float32Array.from(of);
+  return { name, shape: [values.length], ...quantiseF32(values) };
 }
 
 const quantiseF32 = (values: Float32Array): Pick<GgufTensor, "format" | "bytes"> => ({

@@ -5,6 +5,7 @@
 import { prf } from "../../engine/prf.ts";
 import type { DecoderWeights, LayerWeights } from "../../engine/reference/decoder.ts";
 import { bytesOfToken } from "../../engine/tokenizer/byte-level.ts";
+import ropeTables from "../fixtures/rope-tables.json" with { type: "json" };
 import type { ModelConfig } from "../../engine/types.ts";
 import { CONTROL_TOKENS, trainVocabulary } from "./tiny-tokenizer.ts";
 
@@ -25,6 +26,16 @@ const LLAMA: ModelConfig = {
 /** Llama 3's stretched frequencies: fast ones stay, slow ones turn eight times slower, those between in between. */
 const STRETCHED = [1, 1, 1, 1, 1.5, 3, 6, 8];
 
+/** From the fixture, which knows nothing of the engine: factors that stretch each pair's pace. */
+const YARN = ropeTables.cases[0]!;
+function factorsOf({ paces, headDim, theta }: { paces: number[]; headDim: number; theta: number }): number[] {
+  return paces.map((pace, pair) => theta ** ((-2 * pair) / headDim) / pace);
+}
+function longRope(original: number): Pick<ModelConfig, "longRope" | "ropeScale"> {
+  const [short, long] = ["short", "long"].map((kind) => ropeTables.cases.find(({ name }) => name === kind)!);
+  return { longRope: { original, short: short!.factors!, long: long!.factors! }, ropeScale: long!.scale };
+}
+
 export const TINY_CONFIGS = {
   llama: LLAMA,
   llama3: { ...LLAMA, ropeTheta: 100, ropeFactors: STRETCHED },
@@ -43,6 +54,10 @@ export const TINY_CONFIGS = {
     window: { length: 24, globalEvery: 6, ropeTheta: 10_000 },
   },
   phi3: { ...LLAMA, architecture: "phi3", kvHeads: 4, window: { length: 40 } },
+  yarn: { ...LLAMA, architecture: "qwen2", ropeFactors: factorsOf(YARN), ropeScale: YARN.scale },
+  // In slots of 112 tokens one has the long factors, the other the short ones.
+  longrope: { ...LLAMA, architecture: "phi3", kvHeads: 4, ...longRope(64) },
+  shortrope: { ...LLAMA, architecture: "phi3", kvHeads: 4, ...longRope(128) },
 } as const satisfies Record<string, ModelConfig>;
 
 export type TinyKind = keyof typeof TINY_CONFIGS;

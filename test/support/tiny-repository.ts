@@ -52,6 +52,9 @@ const CLASSES: Readonly<Record<TinyKind, string>> = {
   qwen3: "Qwen3ForCausalLM",
   gemma3: "Gemma3ForCausalLM",
   phi3: "Phi3ForCausalLM",
+  yarn: "Qwen2ForCausalLM",
+  longrope: "Phi3ForCausalLM",
+  shortrope: "Phi3ForCausalLM",
 };
 
 /** The library's names of what GGUF calls by other ones. */
@@ -177,6 +180,18 @@ function configOf(kind: TinyKind, config: ModelConfig): Record<string, unknown> 
     rope_theta: config.ropeTheta,
     tie_word_embeddings: kind === "gemma3",
     torch_dtype: "float32",
+    ...(kind === "yarn" && {
+      rope_scaling: { type: "yarn", factor: 4, original_max_position_embeddings: 128 },
+    }),
+    ...(config.longRope && {
+      original_max_position_embeddings: config.longRope.original,
+      rope_scaling: {
+        type: "longrope",
+        short_factor: config.longRope.short,
+        long_factor: config.longRope.long,
+        ...(kind === "shortrope" && { attention_factor: config.ropeScale }),
+      },
+    }),
     ...(kind === "qwen2" || kind === "qwen3"
       ? { sliding_window: 4096, use_sliding_window: false, hidden_act: "silu" }
       : {}),

@@ -211,7 +211,7 @@ export class ReplicaOfWorker implements HeldReplica {
           this.#set({ state: "ready", error: undefined });
         return;
       case "needModel":
-        void this.#locateModel(message.id, message.name, message.provider);
+        void this.#locateModel(message);
         return;
       case "log":
         return;
@@ -258,13 +258,16 @@ export class ReplicaOfWorker implements HeldReplica {
     this.#host.changed();
   }
 
-  async #locateModel(id: number, name: string, provider: "webgpu" | "native" | "wasm"): Promise<void> {
+  async #locateModel({ id, ...wanted }: Extract<FromReplica, { type: "needModel" }>): Promise<void> {
+    const { name, provider, slotLength } = wanted;
+    const onProgress = (progress: string, leftS?: number): void => {
+      if (this.#status.state !== "starting") return;
+      this.#set({ progress });
+      this.#load({ doing: progress, leftS });
+    };
     try {
-      const model = await this.#host.platform.locateModel(name, provider, this.#host.ticket(), (progress, leftS) => {
-        if (this.#status.state !== "starting") return;
-        this.#set({ progress });
-        this.#load({ doing: progress, leftS });
-      });
+      const { platform, ticket } = this.#host;
+      const model = await platform.locateModel(name, provider, ticket(), onProgress, slotLength);
       this.#child?.tell({ type: "model", id, model, error: null });
     } catch (thrown) {
       this.#child?.tell({ type: "model", id, model: null, error: SkeinError.from(thrown).message });

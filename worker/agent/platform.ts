@@ -67,6 +67,7 @@ export interface AgentPlatform extends Clock {
     ticket: string,
     /** `leftS`: s that this may still take, where that can be told. */
     onProgress: (doing: string, leftS?: number) => void,
+    slotLength: number | undefined,
   ): Promise<LocatedModel>;
   startReplica(options: ReplicaOptions, events: ChildEvents<FromReplica>): Child<ToReplica>;
   /** Starts the host's ingress; the platform sees to it that one that is started again takes the ports it had. Null: this worker can only dial out. */

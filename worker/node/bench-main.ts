@@ -99,7 +99,7 @@ async function convert(checkpoint: string, cache: string): Promise<number> {
   const folder = join(cache, `bench.partial-${randomUUID()}`);
   const began = performance.now();
   try {
-    await prepare(checkpoint, provider, folder, (stage, percent) => say(`${stage} ${percent} %`));
+    await prepare(checkpoint, provider, undefined, folder, (stage, percent) => say(`${stage} ${percent} %`));
     return performance.now() - began;
   } finally {
     await rm(folder, { recursive: true, force: true });

@@ -33,15 +33,19 @@ export class ModelStore {
     this.folder = preparedFolder(dataDir);
   }
 
-  async locate(name: string, provider: Provider, onProgress: Tell): Promise<LocatedModel> {
+  /** @param slotLength tokens of its slots: for long ones, some models are prepared otherwise */
+  async locate(name: string, provider: Provider, onProgress: Tell, slotLength?: number): Promise<LocatedModel> {
     const known = await this.#alreadyPrepared(name, provider);
     if (known !== null) return { kind: "prepared", directory: known };
-    const key = `${provider} ${name}`;
+    const key = `${provider} ${slotLength ?? ""} ${name}`;
     let work = this.#underWay.get(key);
     if (work === undefined) {
       const listeners = new Set<Tell>();
       const tell: Tell = (doing, leftS) => listeners.forEach((listener) => listener(doing, leftS));
-      work = { listeners, directory: this.#make(name, provider, tell).finally(() => this.#underWay.delete(key)) };
+      work = {
+        listeners,
+        directory: this.#make(name, provider, slotLength, tell).finally(() => this.#underWay.delete(key)),
+      };
       this.#underWay.set(key, work);
     }
     work.listeners.add(onProgress);
@@ -61,7 +65,7 @@ export class ModelStore {
     return existsSync(directory) ? directory : null;
   }
 
-  async #make(name: string, provider: Provider, tell: Tell): Promise<string> {
+  async #make(name: string, provider: Provider, slotLength: number | undefined, tell: Tell): Promise<string> {
     tell(`looking for model ${name}`);
     const [{ ensureModel }, { describeProgress }] = await Promise.all([
       import("./ensure-model.ts"),
@@ -72,7 +76,7 @@ export class ModelStore {
       onProgress: (progress) => tell(`model ${name} ${describeProgress(progress)}`, secondsLeft(progress)),
     });
     let began: { readonly stage: string; readonly at: number } | undefined;
-    return prepare(path, provider, this.folder, (stage, percent) => {
+    return prepare(path, provider, slotLength, this.folder, (stage, percent) => {
       if (began?.stage !== stage) began = { stage, at: performance.now() };
       const elapsedS = (performance.now() - began.at) / 1_000;
       const leftS = percent === 0 ? undefined : (elapsedS * (100 - percent)) / percent;
@@ -89,15 +93,21 @@ const secondsLeft = ({ bytes, total, bytesPerSecond }: FetchProgress): number | 
 export function prepare(
   gguf: string,
   provider: Provider,
+  slotLength: number | undefined,
   cache: string,
   onPercent: (stage: string, percent: number) => void,
 ): Promise<string> {
   return new Promise((resolve, reject) => {
     // Its progress goes into a pipe of ours: when this process dies, its next line ends it.
-    const child = spawn(process.execPath, [PREPARE, "--gguf", gguf, "--target", provider, "--cache", cache], {
-      stdio: ["ignore", "pipe", "pipe"],
-      detached: process.platform !== "win32",
-    });
+    const length = slotLength === undefined ? [] : ["--slot-length", String(slotLength)];
+    const child = spawn(
+      process.execPath,
+      [PREPARE, "--gguf", gguf, "--target", provider, "--cache", cache, ...length],
+      {
+        stdio: ["ignore", "pipe", "pipe"],
+        detached: process.platform !== "win32",
+      },
+    );
     let directory: string | null = null;
     let errors = "";
     createInterface({ input: child.stdout }).on("line", (line) => {

@@ -69,7 +69,8 @@ export function nodePlatform(place: NodePlace): AgentPlatform {
     connect: (url, events) => connectControl(url, events, place.onWrongKey),
     fetchManifest: (artefact, ticket) => blobs.manifest(artefact, ticket),
     fetchBundle: (manifest, ticket) => blobs.path(manifest.bundles.node, "mjs", ticket),
-    locateModel: (name, provider, _ticket, onProgress) => models.locate(name, provider, onProgress),
+    locateModel: (name, provider, _ticket, onProgress, slotLength) =>
+      models.locate(name, provider, onProgress, slotLength),
     startReplica: (replica, events) =>
       startReplicaProcess(replica, events, {
         program: place.replicaProgram ?? REPLICA_PROGRAM,

@@ -46,7 +46,7 @@ const engines = new ReplicaEngineHost({
     ...(hasNative() ? (["native"] as const) : []),
     "wasm",
   ],
-  locate: (name, provider) => models.locate(name, provider),
+  locate: (name, provider, slotLength) => models.locate(name, provider, slotLength),
   open: async (model) => {
     if (model.kind !== "prepared") throw new Error("a replica in Node needs a prepared model");
     return { directory: model.directory };

@@ -30,7 +30,7 @@ export interface EngineHostParts {
   /** Providers that this platform can run, best first; `webgpu` is asked for only when the replica may use a GPU. */
   available(gpu: boolean): Promise<readonly ProviderName[]>;
   /** Asks the agent; resolves when the model is on this machine in the provider's form. */
-  locate(name: string, provider: ProviderName): Promise<LocatedModel>;
+  locate(name: string, provider: ProviderName, slotLength: number): Promise<LocatedModel>;
   open(model: LocatedModel, provider: ProviderName): Promise<LoadSpec["prepared"][ProviderName]>;
   spawn(): EngineThread;
   /** Bytes that this machine has free now; absent where that can't be known. */
@@ -113,7 +113,7 @@ export class ReplicaEngineHost implements EngineHost {
   async #loadWith(provider: ProviderName, request: ModelRequest): Promise<EngineModel | EngineGraph> {
     const { options, locate, open, spawn, after, onProgress, onLoaded, onDead, log } = this.#parts;
     onProgress(`waiting for model ${request.name}`);
-    const located = await locate(request.name, provider);
+    const located = await locate(request.name, provider, request.slotLength);
     const reference = await open(located, provider);
     const client = await EngineClient.start({ spawn, after, onDead });
     this.#clients.set(client, request.name);
@@ -150,7 +150,10 @@ export class ReplicaEngineHost implements EngineHost {
         tokenize: (input) => client.tokenize(input),
         detokenize: (tokens) => client.detokenize(tokens),
         generate: (generation) => client.generate(generation),
-        stats: () => client.stats(),
+        stats: async () => {
+          const stats = await client.stats();
+          return stats === undefined || "kind" in stats ? undefined : stats;
+        },
         close,
       };
     } catch (error) {
@@ -178,6 +181,10 @@ function graphOf(loaded: LoadedGraph, client: EngineClient, close: () => Promise
     text,
     embed: (texts, options) => client.embed(texts, options),
     run: (feeds, signal) => client.run(feeds, signal),
+    stats: async () => {
+      const stats = await client.stats();
+      return stats !== undefined && "kind" in stats ? stats : undefined;
+    },
     tokenize: (input) => client.tokenize(input),
     detokenize: (tokens) => client.detokenize(tokens),
     close,

@@ -17,11 +17,11 @@ export class ModelQuestions {
   }
 
   /** Resolves when the model is on this machine in the provider's form; rejects with the agent's reason. */
-  locate(name: string, provider: ProviderName): Promise<LocatedModel> {
+  locate(name: string, provider: ProviderName, slotLength?: number): Promise<LocatedModel> {
     return new Promise((resolve, reject) => {
       const id = ++this.#asked;
       this.#waiting.set(id, { resolve, reject });
-      this.#tell({ type: "needModel", id, name, provider });
+      this.#tell({ type: "needModel", id, name, provider, ...(slotLength === undefined ? {} : { slotLength }) });
     });
   }
 

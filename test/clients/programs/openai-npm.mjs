@@ -109,7 +109,12 @@ const item = (
   })
 ).output[1];
 assert.deepEqual([item.type, item.name, item.arguments], ["function_call", "weather", '{"city":"Paris"}']);
-done("tools: whole, streamed, run by the helper, in responses");
+const strict = await scripted.chat.completions.parse({
+  ...weather,
+  tools: [zodFunction({ name: "weather", parameters: z.object({ city: z.string() }) })],
+});
+assert.deepEqual(strict.choices[0].message.tool_calls[0].function.parsed_arguments, { city: "Paris" });
+done("tools: whole, streamed, run by the helper, in responses, strict");
 
 // Of bounded length: a small model may go on in a text until its tokens are used up.
 const Person = z.object({
@@ -125,6 +130,11 @@ const whileStreamed = await client.chat.completions
   .stream({ ...asked, response_format: zodResponseFormat(Person, "person") })
   .finalChatCompletion();
 assert.deepEqual(whileStreamed.choices[0].message.parsed, parsed.choices[0].message.parsed);
+const summed = await client.chat.completions.create({
+  ...asked,
+  structured_outputs: { grammar: 'root ::= "Ann: " [1-9] [0-9] years?\nyears ::= " years"' },
+});
+assert.match(summed.choices[0].message.content, /^Ann: [1-9]\d( years)?$/);
 const object = await client.chat.completions.create({ ...asked, response_format: { type: "json_object" } });
 assert.ok(
   object.choices[0].finish_reason === "length" || typeof JSON.parse(object.choices[0].message.content) === "object",

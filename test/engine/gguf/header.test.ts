@@ -171,6 +171,20 @@ describe("metadata that makes no model", () => {
     expect(await config(changes)).toMatchObject({ ropeFactors: [4, 4, 4, 4, 4, 4, 4, 4], window: { length: 100 } });
   });
 
+  test("YaRN lengthens the context, and what the file says of attention comes on top", async () => {
+    const changes = {
+      "llama.rope.scaling.type": { kind: "string", value: "yarn" },
+      "llama.rope.scaling.factor": { kind: "float32", value: 4 },
+      "llama.rope.scaling.attn_factor": { kind: "float32", value: 0.5 },
+      "llama.rope.scaling.original_context_length": uint32(1_000),
+    } as const;
+    expect(await config(changes)).toMatchObject({
+      ropeScale: 0.5 * (0.1 * Math.log(4) + 1),
+      contextLength: 4_000,
+      ropeFactors: [1, ...Array.from({ length: 5 }, () => expect.any(Number) as number), 4, 4],
+    });
+  });
+
   test("Gemma 3's own: what older files leave out, and the one of its sizes that scales attention otherwise", async () => {
     const gemma = (layers: number): Promise<unknown> => {
       const entries = Object.entries(good).map(([key, value]) => [key.replace("llama.", "gemma3."), value] as const);
@@ -211,7 +225,24 @@ describe("metadata that makes no model", () => {
       { "llama.rope.dimension_count": uint32(8) },
       /dimension_count is 8: rotary embedding of a part/,
     ],
-    ["position scaling", { "llama.rope.scaling.type": { kind: "string", value: "yarn" } }, /"yarn" is not supported/],
+    [
+      "position scaling",
+      { "llama.rope.scaling.type": { kind: "string", value: "dynamic" } },
+      /"dynamic" is not supported/,
+    ],
+    [
+      "a kind of YaRN that isn't the paper's",
+      {
+        "llama.rope.scaling.type": { kind: "string", value: "yarn" },
+        "llama.rope.scaling.yarn_log_multiplier": { kind: "float32", value: 0.1 },
+      },
+      /"yarn" with yarn_log_multiplier is not supported/,
+    ],
+    [
+      "longrope without its original context",
+      { "llama.rope.scaling.type": { kind: "string", value: "longrope" } },
+      /original_context_length is missing/,
+    ],
   ] satisfies [string, Record<string, GgufValue>, RegExp][])("%s", async (_, changes, message) => {
     await expect(config(changes)).rejects.toThrow(message);
     await expect(config(changes)).rejects.toBeInstanceOf(CheckpointError);

@@ -12,28 +12,13 @@ import { nodeGrammarHost } from "../../../engine/node/grammar-host.ts";
 import { EngineFullError, GrammarError } from "../../../engine/refusals.ts";
 import { Tokenizer } from "../../../engine/tokenizer/tokenizer.ts";
 import { allowedTokens } from "../../support/allowed-tokens.ts";
-import { tinyGrammars, TINY_TOKENIZER } from "../../support/tiny-grammars.ts";
+import { takesWhole, tinyGrammars, TINY_TOKENIZER } from "../../support/tiny-grammars.ts";
 
 const grammars = tinyGrammars();
 afterAll(() => grammars.close());
 
-/** Whether the format takes a text as a whole, and ends there. */
-async function takes(format: GrammarFormat, text: string, tokenizer = TINY_TOKENIZER, of = grammars): Promise<boolean> {
-  const mask = await of.mask(format);
-  const allowed = async (): Promise<number[]> => {
-    await mask.prepare();
-    return allowedTokens(mask);
-  };
-  try {
-    for (const token of tokenizer.encode(text)) {
-      if (!(await allowed()).includes(token)) return false;
-      mask.accept(token);
-    }
-    return (await allowed()).some((token) => tokenizer.isEnd(token));
-  } finally {
-    mask.dispose();
-  }
-}
+const takes = (format: GrammarFormat, text: string, tokenizer = TINY_TOKENIZER, of = grammars): Promise<boolean> =>
+  takesWhole(of, format, text, tokenizer);
 
 const schema = (json_schema: object | boolean): GrammarFormat => ({ type: "json_schema", json_schema });
 
@@ -62,6 +47,8 @@ describe("formats", () => {
     expect(await takes(any, "[1]")).toBe(false);
     expect(await takes({ type: "regex", pattern: "[a-c]+-\\d{2}" }, "abc-42")).toBe(true);
     expect(await takes({ type: "regex", pattern: "[a-c]+-\\d{2}" }, "abc-4")).toBe(false);
+    expect(await takes({ type: "regex", pattern: "é.[^.]\\.|[.]" }, "éé世.")).toBe(true);
+    expect(await takes({ type: "regex", pattern: "é.[^.]\\.|[.]" }, "éé.é")).toBe(false);
     const choice: GrammarFormat = {
       type: "or",
       elements: ["yes", "no"].map((value) => ({ type: "const_string", value })),
@@ -126,6 +113,8 @@ describe("refused, by name", () => {
     ["the same, deep inside", { properties: { a: { anyOf: [{ not: {} }] } } }, '"not" is not supported'],
     ["what the compiler warns of", { allOf: [{ type: "string" }, { minLength: 3 }] }, "allOf with multiple options"],
     ["a pattern it can't read", { type: "string", pattern: "(?=a)b" }, "Lookahead is not supported"],
+    ["a class that would be read as another", { type: "string", pattern: "[a-zé]" }, "the class [a-zé] has characters"],
+    ["the same in a name's pattern", { patternProperties: { "^[^\\u2000]": {} } }, "has characters beyond ASCII"],
     ["a name that JSON would escape", { type: "object", properties: { 'a"b': {} } }, "must not have quotes"],
     ["a reference to nothing", { $ref: "#/$defs/none" }, "Cannot find field $defs"],
     [

@@ -49,6 +49,16 @@ test("what is opened from the cache equals what is prepared in memory", async ()
   expect({ ...rest, weights: weights.subarray(0, weights.byteLength) }).toEqual(fresh);
 });
 
+test("what depends on the slots' length is prepared for short and for long ones, everything else once", async () => {
+  const made = async (slotLength?: number): Promise<string> =>
+    prepareCached({ file, target: "wasm", cache, now: Date.now(), ...(slotLength !== undefined && { slotLength }) });
+  expect([await made(100_000), await made()]).toEqual([await made(1), await made(1)]);
+  await writeFile(file, makeTinyGguf({ kind: "longrope" }).bytes);
+  const [short, long] = [await made(), await made(65)];
+  expect([await made(64), await made(70), short === long]).toEqual([short, long, false]);
+  expect([(await openPrepared(short)).positions, (await openPrepared(long)).positions]).toEqual([64, 512]);
+});
+
 test("a second time it is there already; other bytes and other targets are something else", async () => {
   const stages: string[] = [];
   const first = await prepare(({ stage }) => stages.push(stage));

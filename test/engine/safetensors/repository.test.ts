@@ -108,7 +108,13 @@ describe("config.json", () => {
   test.each([
     [{ architectures: ["MambaForCausalLM"] }, '"MambaForCausalLM" is not supported; supported are LlamaForCausalLM'],
     [{ quantization_config: { quant_method: "gptq" } }, "a quantised repository (config.json: quantization_config"],
-    [{ rope_scaling: { type: "longrope", short_factor: [] } }, 'position scaling "longrope" is not supported'],
+    [{ rope_scaling: { type: "dynamic", factor: 2 } }, 'position scaling "dynamic" is not supported'],
+    [{ rope_scaling: { type: "yarn", factor: 2, mscale: 1 } }, 'position scaling "yarn" with mscale is not supported'],
+    [{ rope_scaling: { type: "longrope" } }, "original_max_position_embeddings is missing"],
+    [
+      { rope_scaling: { type: "su", original_max_position_embeddings: 64, short_factor: [1] } },
+      "short_factor must be a list of 8 positive numbers",
+    ],
     [{ hidden_act: "relu2" }, 'activation "relu2" is not supported in llama'],
     [{ attention_bias: true }, "a bias of attention"],
     [{ partial_rotary_factor: 0.75 }, "partial_rotary_factor"],

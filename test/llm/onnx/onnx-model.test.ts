@@ -27,6 +27,7 @@ function fake(changes: Partial<EngineGraph> = {}) {
       return { y: { ...x, data: (x.data as Float32Array).map((value) => value + 1) } };
     },
     tokenize: async () => [],
+    stats: async () => undefined,
     detokenize: async () => "",
     close: async () => void closed++,
     ...changes,

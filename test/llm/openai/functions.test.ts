@@ -66,6 +66,52 @@ describe("functions", () => {
     });
   });
 
+  test.each<[string, (strict: boolean | null, more?: object) => [string, object]]>([
+    [
+      "a chat",
+      (strict, more) => [
+        PATH,
+        { ...hi, tools: [...tools, { type: "function", function: { name: "f", strict } }], ...more },
+      ],
+    ],
+    [
+      "a response",
+      (strict, more) => [
+        "/v1/responses",
+        {
+          input: "Hi",
+          tools: [
+            { type: "function", name: "weather" },
+            { type: "function", name: "f", strict },
+          ],
+          ...more,
+        },
+      ],
+    ],
+  ])("%s holds calls to a strict function's schema from where they begin, and others' to an object", async (_, ask) => {
+    const { post, requests } = await start(() => ["ok"], { template: QWEN });
+    expect((await post(...ask(true))).status).toBe(200);
+    expect(requests[0]!.grammar).toMatchObject({
+      type: "triggered_tags",
+      triggers: ["<tool_call>"],
+      tags: [
+        { content: { json_schema: { type: "object" } } },
+        {
+          begin: '<tool_call>\n{"name": "f", "arguments": ',
+          content: { json_schema: { additionalProperties: false } },
+        },
+      ],
+      stop_after_first: false,
+    });
+    await post(...ask(true, { parallel_tool_calls: false }));
+    expect(requests[1]!.grammar).toMatchObject({ stop_after_first: true });
+    for (const [strict, more] of [[false], [null], [true, { tool_choice: "none" }]] as const) {
+      await post(...ask(strict, more));
+      expect(requests.at(-1)!.grammar).toBeUndefined();
+    }
+    expect((await post(...ask("yes" as never))).status).toBe(400);
+  });
+
   test("streamed, a call has index, id and name, then its arguments", async () => {
     const { post } = await start(() => said, { template: QWEN });
     const events = await eventsOf(await post(PATH, { ...hi, tools, stream: true }));

@@ -11,6 +11,12 @@ const hi = { messages: [{ role: "user", content: "Hi" }] };
 const schema = { type: "object", properties: { a: { type: "integer" } }, required: ["a"], additionalProperties: false };
 const bySchema = { type: "json_schema", json_schema: schema };
 const anyObject = { type: "json_schema", json_schema: { type: "object" } };
+const grammar = { type: "grammar", grammar: 'root ::= "a"' };
+const triggered = {
+  type: "triggered_tags",
+  triggers: ["<a"],
+  tags: [{ type: "tag", begin: "<a>", content: bySchema, end: "</a>" }],
+};
 const said = ['{"a": ', "1}"];
 
 test.each<[string, string, object, object | undefined]>([
@@ -29,6 +35,32 @@ test.each<[string, string, object, object | undefined]>([
     anyObject,
   ],
   ["structured_outputs", CHAT, { ...hi, structured_outputs: { regex: "a+" } }, { type: "regex", pattern: "a+" }],
+  ["a grammar", CHAT, { ...hi, structured_outputs: { grammar: 'root ::= "a"' } }, grammar],
+  ["guided_grammar", "/v1/completions", { prompt: "a", guided_grammar: 'root ::= "a"' }, grammar],
+  ["structured_outputs.json_object", CHAT, { ...hi, structured_outputs: { json_object: true } }, anyObject],
+  ["a structural tag", CHAT, { ...hi, response_format: { type: "structural_tag", format: triggered } }, triggered],
+  [
+    "a structural tag as it was",
+    CHAT,
+    {
+      ...hi,
+      response_format: {
+        type: "structural_tag",
+        structures: [{ begin: "<a>", schema, end: "</a>" }],
+        triggers: ["<a"],
+      },
+    },
+    triggered,
+  ],
+  [
+    "a structural tag as text",
+    "/v1/completions",
+    {
+      prompt: "a",
+      structured_outputs: { structural_tag: JSON.stringify({ type: "structural_tag", format: triggered }) },
+    },
+    triggered,
+  ],
   ["guided_json", CHAT, { ...hi, guided_json: schema }, bySchema],
   ["guided_regex", "/v1/completions", { prompt: "a", guided_regex: "a+" }, { type: "regex", pattern: "a+" }],
   [
@@ -61,8 +93,12 @@ test.each<[string, object, string]>([
     { ...hi, response_format: { type: "json_schema", json_schema: { name: "a b" } } },
     "response_format.json_schema.name",
   ],
-  [CHAT, { ...hi, guided_grammar: "root ::= x" }, "guided_grammar"],
+  [CHAT, { ...hi, guided_grammar: 7 }, "guided_grammar"],
+  [CHAT, { ...hi, guided_whitespace_pattern: " " }, "guided_whitespace_pattern"],
   [CHAT, { ...hi, structured_outputs: { structural_tag: "{}" } }, "structured_outputs.structural_tag"],
+  [CHAT, { ...hi, structured_outputs: { structural_tag: "{" } }, "structured_outputs.structural_tag"],
+  [CHAT, { ...hi, response_format: { type: "structural_tag", structures: [] } }, "response_format"],
+  [CHAT, { ...hi, structured_outputs: { grammar: "a", regex: "a" } }, "structured_outputs"],
   [CHAT, { ...hi, response_format: { type: "json_object" }, guided_regex: "a" }, "guided_regex"],
   [CHAT, { ...hi, guided_choice: [] }, "guided_choice"],
 ])("%s %j is a 400 that names %s", async (path, body, param) => {

@@ -49,6 +49,7 @@ const CASES: readonly (readonly [ToolStyle, string, readonly Part[]])[] = [
   ["llama", '{"name": "someone", "parameters": {}}', [text('{"name": "someone", "parameters": {}}')]],
   ["llama", '{"answer": 42} is JSON', [text('{"answer": 42} is JSON')]],
   ["llama", 'Use {"name": "now"} so', [text('Use {"name": "now"} so')]],
+  ["llama", '\u00a0{"name": "now"}', [text('\u00a0{"name": "now"}')]],
   ["llama", "  Hello ", [text("  Hello ")]],
   [
     "gemma",
