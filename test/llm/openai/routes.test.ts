@@ -1,10 +1,12 @@
 import { afterEach, describe, expect, test } from "vitest";
 import type { Answer, AnswerHead } from "../../../llm/openai/answer.ts";
 import { embeddings, type Embedder } from "../../../llm/openai/embeddings.ts";
+import { apiError } from "../../../llm/openai/errors.ts";
 import { keptAlive } from "../../../llm/openai/keep-alive.ts";
 import { LoadedModel } from "../../../llm/openai/loading.ts";
 import type { ModelCard } from "../../../llm/openai/model-server.ts";
 import { getPath } from "../../../llm/openai/router.ts";
+import { SkeinError } from "../../../protocol/errors.ts";
 import { OPENAI_BODY_MAX } from "../../../protocol/limits.ts";
 import { runtime } from "../../../serve/runtime.ts";
 import { eventsOf, start, type Script } from "./bench.ts";
@@ -109,6 +111,15 @@ describe("requests", () => {
     expect(path("http://h/llm/tokenize")).toBe("/tokenize");
     expect(path("http://h")).toBe("");
     expect(path("http://h/other")).toBe("/other");
+  });
+});
+
+test("a full queue in front of a model is a 429 that says when to come again", () => {
+  expect(apiError(new SkeinError("BACKPRESSURE", "Full."), "r")).toMatchObject({
+    status: 429,
+    type: "rate_limit_error",
+    code: "rate_limit_exceeded",
+    retryAfter: 1,
   });
 });
 
