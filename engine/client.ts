@@ -335,8 +335,8 @@ export class EngineClient {
 
 function inputOf(request: GenerateRequest): PromptInput {
   if ("messages" in request) {
-    const { messages, tools } = request;
-    return { messages, ...(tools === undefined ? {} : { tools }) };
+    const { messages, tools, values } = request;
+    return { messages, ...(tools && { tools }), ...(values && { values }) };
   }
   return "prompt" in request ? { prompt: request.prompt } : { promptTokens: request.promptTokens };
 }

@@ -125,11 +125,9 @@ export class Choices {
     signal: AbortSignal | undefined,
   ): Promise<Choices> {
     const startedAt = surroundings.now();
-    const inputs = await tokenized(model, asks);
-    const outputs = asks.map(({ options }, at) => {
-      const input = inputs[at]!;
-      return model.generate({ ...input, ...options, ...(signal === undefined ? {} : { signal }) });
-    });
+    const outputs = asks.map(({ input, options }) =>
+      model.generate({ ...input, ...options, ...(signal === undefined ? {} : { signal }) }),
+    );
     const choices = new Choices(asks, outputs, answersPerPrompt, surroundings, startedAt);
     try {
       const prompts = await Promise.all(outputs.map((output) => output.promptTokens));
@@ -228,21 +226,6 @@ export class Choices {
     const reason = called > 0 ? "tool_calls" : finishReason === "length" ? "length" : "stop";
     yield { kind: "end", index, finishReason: reason };
   }
-}
-
-/** Their prompts; what a template is told beside the conversation is known to the tokenizer only. */
-function tokenized(model: EngineModel, asks: readonly Ask[]): Promise<readonly PromptInput[]> {
-  const known = new Map<unknown, Promise<PromptInput>>();
-  const prompt = async (input: PromptInput): Promise<PromptInput> =>
-    "values" in input && input.values !== undefined ? { promptTokens: await model.tokenize(input) } : input;
-  return Promise.all(
-    asks.map(({ input }) => {
-      // Several answers share a conversation.
-      const key = "messages" in input ? input.messages : input;
-      if (!known.has(key)) known.set(key, prompt(input));
-      return known.get(key)!;
-    }),
-  );
 }
 
 /** Whether its answer goes on with a thought that the prompt began. One that is held to a grammar has none. */
