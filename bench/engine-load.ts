@@ -10,6 +10,8 @@ import {
   type EngineFigures,
   measureEngine,
 } from "../engine/benchmark.ts";
+import { openPrepared } from "../engine/node/prepared-cache.ts";
+import { kvBytesPerToken } from "../engine/slot-budget.ts";
 import { startEngine } from "./engine-client.ts";
 
 const MEBIBYTE = 1024 * 1024;
@@ -20,6 +22,8 @@ export interface LoadSample extends EngineFigures {
   /** Resident after that answer, when hardly any of the KV cache is filled; and at its highest, when all of it is. */
   readonly rssMb: number;
   readonly peakRssMb: number;
+  /** What the engine took at its peak beyond weights, keys and values, as a share of them; the process as it started doesn't count. */
+  readonly memoryOver: number;
 }
 
 const [provider, directory, threads, tokens, startedAt] = process.argv.slice(2) as [
@@ -29,6 +33,7 @@ const [provider, directory, threads, tokens, startedAt] = process.argv.slice(2) 
   string,
   string,
 ];
+const baseRss = process.memoryUsage.rss();
 const engine = await startEngine();
 const loaded = await engine.load({
   provider,
@@ -50,6 +55,10 @@ const figures = await measureEngine(
     sleep: (ms) => new Promise((resolve) => setTimeout(resolve, ms)),
   },
 );
-const sample: LoadSample = { ...figures, firstTokenMs, rssMb, peakRssMb: process.resourceUsage().maxRSS / 1024 };
+const peakRssMb = process.resourceUsage().maxRSS / 1024;
+const { weights } = await openPrepared(directory);
+const needed = weights.byteLength + loaded.slots * loaded.slotLength * kvBytesPerToken(loaded.config);
+const memoryOver = (peakRssMb * MEBIBYTE - baseRss) / needed - 1;
+const sample: LoadSample = { ...figures, firstTokenMs, rssMb, peakRssMb, memoryOver };
 await engine.close();
 console.log(JSON.stringify(sample));

@@ -140,6 +140,7 @@ const results = PROVIDERS.map((provider) => {
     coldConversionMs: conversionMs[provider]!,
     rssMb: engine.rssMb,
     peakRssMb: engine.peakRssMb,
+    memoryOver: engine.memoryOver,
     ...(beside && {
       llamaTokensPerSecond: beside.tokensPerSecond,
       overLlama: engine.tokensPerSecond / beside.tokensPerSecond,

@@ -4,6 +4,7 @@ import { resolve } from "node:path";
 import { EXIT } from "../../protocol/errors.ts";
 import { type KnownModel, memoryNeed } from "../../worker/models/about.ts";
 import { knownModels, modelNames } from "../../worker/models/catalogue.ts";
+import { isModelPath } from "../../worker/models/fetch-model.ts";
 import { findInHubCache } from "../../worker/models/hub-cache.ts";
 import { parseHubName } from "../../worker/models/hub-listing.ts";
 import { canonicalName } from "../../worker/models/model-url.ts";
@@ -100,7 +101,7 @@ export async function showModel(given: string, flags: ModelFlags, shell: Shell):
   const directory = directoryOf(flags, shell);
   const name = canonical(given, shell);
   const stored = await findStored(directory, name);
-  const model: Shown | undefined = stored ?? (await cachedModel(name, shell));
+  const model: Shown | undefined = stored ?? (await modelAt(given, shell)) ?? (await cachedModel(name, shell));
   const known = findKnown(model?.name ?? given);
   if (model === undefined) {
     if (known === undefined) throw await missing(given, directory);
@@ -115,6 +116,13 @@ export async function showModel(given: string, flags: ModelFlags, shell: Shell):
     shell.out(`${model.name}: ${worded(facts)}${licence}  ${size}from ${model.source}\n  ${model.path}\n`);
   }
   return EXIT.ok;
+}
+
+/** Where the name is a path. Throws NOT_FOUND where no model lies there. */
+async function modelAt(given: string, shell: Shell): Promise<Shown | undefined> {
+  if (!isModelPath(given)) return undefined;
+  const path = await ensureModel(resolve(shell.cwd, given), { dataDir: shell.dataDirectory });
+  return { name: given, path, bytes: null, source: "this disk" };
 }
 
 /** By its short name, where it has one. */

@@ -64,6 +64,8 @@ test("listed, shown and removed", async () => {
   });
   const cache = join(dataDir, "prepared");
   const file = join(dataDir, "models", "repositories", "ab".repeat(32), "tiny.gguf");
+  expect((await skein(`models show ${file} --data-dir ${dataDir}`)).out).toContain("llama, 2 layers");
+  expect(await skein(`models show ${dataDir}/none.gguf --data-dir ${dataDir}`)).toMatchObject({ exit: 4 });
   for (const target of ["native", "wasm"] as const) await prepareCached({ file, target, cache, now: 0 });
   const [one] = readdirSync(cache);
   const others = [one!.replace(/^./, "z"), `${one}.partial-${crypto.randomUUID()}`];
