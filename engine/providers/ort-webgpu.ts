@@ -20,6 +20,8 @@ export interface GpuRuntime {
   readonly device: GPUDevice;
   /** Resolves with a sentence when the device is gone, also when it was destroyed on purpose. */
   readonly lost: Promise<string>;
+  /** Settles as `work` does, or rejects with that sentence as soon as the device is gone. */
+  whileThere<T>(work: Promise<T>): Promise<T>;
   /** Outputs named in `inPlace` stay on the GPU. Fails where an operator has no GPU kernel. */
   createSession(
     graph: Uint8Array,
@@ -32,6 +34,8 @@ export interface GpuRuntime {
   /** f32 tensor over a buffer's beginning. */
   overBuffer(buffer: GPUBuffer, shape: readonly number[]): Tensor;
   buffer(byteLength: number): GPUBuffer;
+  /** The first bytes of a buffer, after all that was submitted before. */
+  read(buffer: GPUBuffer, byteLength: number): Promise<ArrayBuffer>;
 }
 
 let tail: Promise<unknown> = Promise.resolve();
@@ -50,15 +54,25 @@ export function gpuRuntime(ort: OrtWeb, device: GPUDevice): GpuRuntime {
   const lost = device.lost.then(
     ({ reason, message }) => `the GPU device was lost (${reason}): ${message || "no reason given"}`,
   );
-  const failure = lost.then((reason): never => {
-    throw new Error(reason);
+  // What waits now. Racing each call with `lost` itself would leave something behind there for each.
+  const waiting = new Set<(error: Error) => void>();
+  let loss: Error | undefined;
+  void lost.then((reason) => {
+    loss = new Error(reason);
+    for (const reject of waiting) reject(loss);
   });
-  failure.catch(() => undefined);
-  const onDevice = <T>(work: () => Promise<T>): Promise<T> => Promise.race([exclusively(work), failure]);
+  const whileThere = <T>(work: Promise<T>): Promise<T> =>
+    new Promise((resolve, reject) => {
+      if (loss !== undefined) reject(loss);
+      waiting.add(reject);
+      work.then(resolve, reject).finally(() => waiting.delete(reject));
+    });
+  const onDevice = <T>(work: () => Promise<T>): Promise<T> => whileThere(exclusively(work));
 
   return {
     device,
     lost,
+    whileThere,
     async createSession(graph, weights, inPlace) {
       const session = await onDevice(() =>
         ort.InferenceSession.create(graph, {
@@ -80,5 +94,15 @@ export function gpuRuntime(ort: OrtWeb, device: GPUDevice): GpuRuntime {
     overBuffer: (gpuBuffer, shape) => ort.Tensor.fromGpuBuffer(gpuBuffer, { dataType: "float32", dims: [...shape] }),
     buffer: (size) =>
       device.createBuffer({ size, usage: GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST }),
+    async read(buffer, size) {
+      const readable = device.createBuffer({ size, usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST });
+      const encoder = device.createCommandEncoder();
+      encoder.copyBufferToBuffer(buffer, 0, readable, 0, size);
+      device.queue.submit([encoder.finish()]);
+      await whileThere(readable.mapAsync(GPUMapMode.READ));
+      const bytes = readable.getMappedRange().slice(0);
+      readable.destroy();
+      return bytes;
+    },
   };
 }

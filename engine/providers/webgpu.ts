@@ -5,9 +5,12 @@
  * buffer of one slot, the stage, and each chunk's keys and values are copied from there into the slot.
  */
 import type { Tensor } from "onnxruntime-web/jspi";
+import type { Draw } from "../choice.ts";
 import type { PreparedModel } from "../prepare.ts";
 import type { ModelConfig, Runner } from "../types.ts";
+import { GREEDY } from "../sampling.ts";
 import { findAdapter, type Gpu, gpuFacts, openDevice } from "./gpu-device.ts";
+import { GpuChooser } from "./gpu-chooser.ts";
 import {
   assertCopy,
   assertOptions,
@@ -45,23 +48,27 @@ export async function createWebgpuRunner(prepared: PreparedModel, options: Webgp
   assertOptions(prepared, options);
   const ort = await (options.loadRuntime ?? (() => import("onnxruntime-web/jspi")))();
   options.onStage?.("self-test (webgpu)");
-  const runtime = await openTestedDevice(ort, prepared.config, options);
+  const { runtime, isSoftware } = await openTestedDevice(ort, prepared.config, options);
   options.onStage?.("session (webgpu)");
   const layout = kvLayout(prepared.config, options);
-  assertFits(layout, runtime.device);
+  assertFits(layout, prepared.config, runtime.device);
   const weights = options.openWeights
     ? await options.openWeights()
     : prepared.weights.subarray(0, prepared.weights.byteLength);
-  const session = await runtime.createSession(
-    prepared.graph,
-    weights,
-    layout.names.map((name) => `present.${name}`),
-  );
+  // Compiled beside the session.
+  const compiling = GpuChooser.create(runtime, prepared.config.vocabulary, isSoftware);
+  compiling.catch(() => undefined);
+  const session = await runtime.createSession(prepared.graph, weights, [
+    ...layout.names.map((name) => `present.${name}`),
+    "logits",
+  ]);
+  const chooser = await compiling;
   const cache = new KvCache(runtime, layout);
   const { config } = prepared;
   const { vocabulary } = config;
 
-  async function run(step: Step, kv: ReadonlyMap<string, Tensor>): Promise<Float32Array> {
+  /** Leaves the logits of each row in the chooser's buffer. */
+  async function run(step: Step, kv: ReadonlyMap<string, Tensor>): Promise<void> {
     const { rows, sequence } = step;
     const feeds: Record<string, Tensor> = {
       input_ids: runtime.int64(step.tokens, [rows, sequence]),
@@ -69,17 +76,31 @@ export async function createWebgpuRunner(prepared: PreparedModel, options: Webgp
       total_len: runtime.int32(Int32Array.of(step.longest), [1]),
       sel: runtime.int64(lastOfEachRow(step), [rows]),
     };
-    const fetches: Record<string, Tensor | null> = { logits: null };
+    const fetches: Record<string, Tensor> = {
+      logits: runtime.overBuffer(chooser.logits(rows), [rows, 1, vocabulary]),
+    };
     for (const [name, tensor] of kv) {
       feeds[`past.${name}`] = tensor;
       fetches[`present.${name}`] = tensor;
     }
-    const { logits } = await session.run(feeds, fetches);
-    const values = (await logits!.getData()) as Float32Array;
-    if (values.length !== rows * vocabulary) throw new Error(`the graph gave ${values.length} logits for ${rows} rows`);
-    logits!.dispose();
-    return values;
+    await session.run(feeds, fetches);
   }
+
+  async function prefill(slot: number, tokens: Int32Array, start: number): Promise<void> {
+    const step = prefillStep(layout, config, slot, tokens, start);
+    cache.stageSlot(slot, start);
+    await run(step, cache.stage());
+    cache.unstage(start, tokens.length);
+  }
+
+  async function decode(tokens: Int32Array, positions: Int32Array): Promise<void> {
+    const step = decodeStep(layout, config, tokens, positions);
+    cache.overwrites(positions);
+    await run(step, cache.rows(tokens.length));
+  }
+
+  const logitsOf = async (rows: number): Promise<Float32Array> =>
+    new Float32Array(await runtime.read(chooser.logits(rows), rows * vocabulary * FLOAT));
 
   const runner: Runner = {
     provider: "webgpu",
@@ -88,16 +109,26 @@ export async function createWebgpuRunner(prepared: PreparedModel, options: Webgp
     slotLength: options.slotLength,
     lost: runtime.lost,
     async prefill(slot, tokens, start, wantLogits) {
-      const step = prefillStep(layout, config, slot, tokens, start);
-      cache.stageSlot(slot, start);
-      const logits = await run(step, cache.stage());
-      cache.unstage(start, tokens.length);
-      return wantLogits ? logits : undefined;
+      await prefill(slot, tokens, start);
+      if (wantLogits) return logitsOf(1);
+      // Nothing is read: a chunk must not be called done while the GPU still has it before it.
+      await runtime.whileThere(runtime.device.queue.onSubmittedWorkDone());
+      return undefined;
     },
     async decode(tokens, positions) {
-      const step = decodeStep(layout, config, tokens, positions);
-      cache.overwrites(positions);
-      return run(step, cache.rows(tokens.length));
+      await decode(tokens, positions);
+      return logitsOf(tokens.length);
+    },
+    choosing: {
+      async prefill(slot, tokens, start, draw) {
+        await prefill(slot, tokens, start);
+        const [choice] = await chooser.choose([draw]);
+        return choice!;
+      },
+      async decode(tokens, positions, draws) {
+        await decode(tokens, positions);
+        return chooser.choose(draws);
+      },
     },
     async copySlot(from, to, length) {
       assertCopy(layout, from, to, length);
@@ -106,6 +137,7 @@ export async function createWebgpuRunner(prepared: PreparedModel, options: Webgp
     async release() {
       await session.release();
       cache.destroy();
+      chooser.destroy();
       runtime.device.destroy();
     },
   };
@@ -116,8 +148,9 @@ export async function createWebgpuRunner(prepared: PreparedModel, options: Webgp
 
 /** Has the shaders of both kinds of steps compiled, so that the first request doesn't wait for them. */
 async function warmUp(runner: Runner): Promise<void> {
-  await runner.prefill(0, new Int32Array(Math.min(WARM_UP_TOKENS, runner.slotLength)), 0, true);
-  await runner.decode(Int32Array.of(0), Int32Array.of(0));
+  const draw: Draw = { sampling: GREEDY, history: { seen: new Set(), counts: new Map() }, uniform: 0, barred: [] };
+  await runner.choosing!.prefill(0, new Int32Array(Math.min(WARM_UP_TOKENS, runner.slotLength)), 0, draw);
+  await runner.choosing!.decode(Int32Array.of(0), Int32Array.of(0), [draw]);
 }
 
 /** A device whose attention is right: with subgroups if they work, else without. */
@@ -125,7 +158,7 @@ async function openTestedDevice(
   ort: OrtWeb,
   config: ModelConfig,
   { gpu, allowSoftwareGpu }: WebgpuRunnerOptions,
-): Promise<GpuRuntime> {
+): Promise<{ runtime: GpuRuntime; isSoftware: boolean }> {
   let worst = 0;
   for (const withSubgroups of [true, false]) {
     const adapter = await findAdapter(gpu);
@@ -141,15 +174,15 @@ async function openTestedDevice(
     if (withSubgroups && (!hasSubgroups || facts.isSoftware)) continue;
     const runtime = gpuRuntime(ort, await openDevice(adapter, { withSubgroups }));
     const { isExact, worstError } = await selfTest(runtime, config);
-    if (isExact) return runtime;
+    if (isExact) return { runtime, isSoftware: facts.isSoftware };
     worst = worstError;
     runtime.device.destroy();
   }
   throw new Error(`the GPU failed its self-test: attention is off by ${worst.toPrecision(2)}; use another provider`);
 }
 
-function assertFits({ slots, slotElements }: KvLayout, { limits }: GPUDevice): void {
-  const byteLength = slots * slotElements * FLOAT;
+function assertFits({ slots, slotElements }: KvLayout, { vocabulary }: ModelConfig, { limits }: GPUDevice): void {
+  const byteLength = slots * Math.max(slotElements, vocabulary) * FLOAT;
   const most = Math.min(limits.maxStorageBufferBindingSize, limits.maxBufferSize);
   if (byteLength > most)
     throw new Error(

@@ -12,6 +12,8 @@ function cpuRuntime(distort: (values: Float32Array, tokens: number) => void = ()
   return {
     device: {} as GPUDevice,
     lost: new Promise(() => {}),
+    whileThere: (work) => work,
+    read: () => Promise.reject(new Error("nothing is read from here")),
     async createSession(graph): Promise<GpuSession> {
       const session = await ort.InferenceSession.create(graph, { logSeverityLevel: 3 });
       return {
