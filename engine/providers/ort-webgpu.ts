@@ -34,6 +34,8 @@ export interface GpuRuntime {
   /** f32 tensor over a buffer's beginning. */
   overBuffer(buffer: GPUBuffer, shape: readonly number[]): Tensor;
   buffer(byteLength: number): GPUBuffer;
+  /** Into a buffer, from its beginning on. */
+  write(buffer: GPUBuffer, values: Float32Array<ArrayBuffer>): void;
   /** The first bytes of a buffer, after all that was submitted before. */
   read(buffer: GPUBuffer, byteLength: number): Promise<ArrayBuffer>;
 }
@@ -94,6 +96,7 @@ export function gpuRuntime(ort: OrtWeb, device: GPUDevice): GpuRuntime {
     overBuffer: (gpuBuffer, shape) => ort.Tensor.fromGpuBuffer(gpuBuffer, { dataType: "float32", dims: [...shape] }),
     buffer: (size) =>
       device.createBuffer({ size, usage: GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST }),
+    write: (buffer, values) => device.queue.writeBuffer(buffer, 0, values),
     async read(buffer, size) {
       const readable = device.createBuffer({ size, usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST });
       const encoder = device.createCommandEncoder();

@@ -22,8 +22,9 @@ import {
   type RunnerOptions,
   type Step,
 } from "./kv.ts";
+import { multiplicationsOf } from "./multiplication-test.ts";
 import { type GpuRuntime, gpuRuntime, type OrtWeb } from "./ort-webgpu.ts";
-import { selfTest } from "./self-test.ts";
+import { faultOf, selfTest } from "./self-test.ts";
 
 const FLOAT = 4;
 /** Long enough for the kernels that longer prompts use. */
@@ -48,16 +49,13 @@ export async function createWebgpuRunner(prepared: PreparedModel, options: Webgp
   assertOptions(prepared, options);
   const ort = await (options.loadRuntime ?? (() => import("onnxruntime-web/jspi")))();
   options.onStage?.("self-test (webgpu)");
-  const { runtime, isSoftware } = await openTestedDevice(ort, prepared.config, options);
+  const { runtime, compiling } = await openTestedDevice(ort, prepared, options);
   options.onStage?.("session (webgpu)");
   const layout = kvLayout(prepared.config, options);
   assertFits(layout, prepared.config, runtime.device);
   const weights = options.openWeights
     ? await options.openWeights()
     : prepared.weights.subarray(0, prepared.weights.byteLength);
-  // Compiled beside the session.
-  const compiling = GpuChooser.create(runtime, prepared.config.vocabulary, isSoftware);
-  compiling.catch(() => undefined);
   const session = await runtime.createSession(prepared.graph, weights, [
     ...layout.names.map((name) => `present.${name}`),
     "logits",
@@ -153,13 +151,14 @@ async function warmUp(runner: Runner): Promise<void> {
   await runner.choosing!.decode(Int32Array.of(0), Int32Array.of(0), [draw]);
 }
 
-/** A device whose attention is right: with subgroups if they work, else without. */
+/** A device that passes the test: with subgroups if they work, else without. */
 async function openTestedDevice(
   ort: OrtWeb,
-  config: ModelConfig,
+  { config, graph }: PreparedModel,
   { gpu, allowSoftwareGpu }: WebgpuRunnerOptions,
-): Promise<{ runtime: GpuRuntime; isSoftware: boolean }> {
-  let worst = 0;
+): Promise<{ runtime: GpuRuntime; compiling: Promise<GpuChooser> }> {
+  const multiplications = await multiplicationsOf(graph);
+  let fault = "";
   for (const withSubgroups of [true, false]) {
     const adapter = await findAdapter(gpu);
     if (adapter === undefined) throw new Error("there is no WebGPU adapter");
@@ -173,12 +172,15 @@ async function openTestedDevice(
     // A software adapter gains nothing by them, and takes long to compile shaders: one attempt less.
     if (withSubgroups && (!hasSubgroups || facts.isSoftware)) continue;
     const runtime = gpuRuntime(ort, await openDevice(adapter, { withSubgroups }));
-    const { isExact, worstError } = await selfTest(runtime, config);
-    if (isExact) return { runtime, isSoftware: facts.isSoftware };
-    worst = worstError;
+    // Beside the test, and later beside the session.
+    const compiling = GpuChooser.create(runtime, config.vocabulary, facts.isSoftware);
+    compiling.catch(() => undefined);
+    const found = faultOf(await selfTest(runtime, config, multiplications));
+    if (found === undefined) return { runtime, compiling };
+    fault = found;
     runtime.device.destroy();
   }
-  throw new Error(`the GPU failed its self-test: attention is off by ${worst.toPrecision(2)}; use another provider`);
+  throw new Error(`the GPU failed its self-test: ${fault}; use another provider`);
 }
 
 function assertFits({ slots, slotElements }: KvLayout, { vocabulary }: ModelConfig, { limits }: GPUDevice): void {
