@@ -11,6 +11,7 @@ import { createNativeSession, createWasmSession } from "./providers/graph-sessio
 import { createWebgpuSession } from "./providers/graph-webgpu.ts";
 import { createNativeRunner, loadNativeRuntime } from "./providers/native.ts";
 import { nodeGpu } from "./providers/node-gpu.ts";
+import { cpuNodesIn } from "./providers/node-placement.ts";
 import { createWasmRunner } from "./providers/wasm.ts";
 import { createWebgpuRunner } from "./providers/webgpu.ts";
 import { serveEngine } from "./thread.ts";
@@ -28,7 +29,7 @@ const host: LoadHost = {
     webgpu: async (model, options) => {
       const { directory } = model;
       const openWeights = directory === undefined ? undefined : () => openAsBlob(join(directory, WEIGHTS_FILE));
-      return createWebgpuRunner(model, { ...options, gpu: await nodeGpu(), openWeights });
+      return createWebgpuRunner(model, { ...options, gpu: await nodeGpu(), openWeights, cpuNodes: cpuNodesIn });
     },
     native: createNativeRunner,
     wasm: createWasmRunner,

@@ -15,7 +15,8 @@ import {
   runs,
 } from "./graph-session.ts";
 import { nodeGpu } from "./node-gpu.ts";
-import { cpuNodesOf, withPlacementLog } from "./node-placement.ts";
+import { cpuNodesIn } from "./node-placement.ts";
+import { isFallback } from "./ort-webgpu.ts";
 
 /**
  * With subgroups if the graph is right with them, else without. Rejects where there is no adapter, only a software one that wasn't asked for,
@@ -81,9 +82,9 @@ async function sessionOn(device: GPUDevice, graph: PreparedGraph): Promise<Graph
     async (error: unknown) => {
       if (!isFallback(error)) throw error;
       // The runtime tells which nodes only in a log that it then keeps on writing: another session reads it.
-      const { result, text } = await withPlacementLog(() => create({ logSeverityLevel: 0, logVerbosityLevel: 0 }));
-      await (result as InferenceSession).release();
-      cpuNodes = cpuNodesOf(text);
+      cpuNodes = await cpuNodesIn(async () =>
+        ((await create({ logSeverityLevel: 0, logVerbosityLevel: 0 })) as InferenceSession).release(),
+      );
       if (isOwn) throw new Error(`the GPU has no kernel for ${cpuNodes.join(", ")}`, { cause: error });
       return create({});
     },
@@ -91,5 +92,3 @@ async function sessionOn(device: GPUDevice, graph: PreparedGraph): Promise<Graph
   const lost = device.lost.then(({ reason, message }) => `the GPU device was lost (${reason}): ${message}`);
   return { provider: "webgpu", cpuNodes, lost, ...runs(runtime as never, session as InferenceSession) };
 }
-
-const isFallback = (error: unknown): boolean => error instanceof Error && error.message.includes("fallback to CPU EP");

@@ -46,3 +46,8 @@ export function cpuNodesOf(log: string): string[] {
   }
   return nodes;
 }
+
+/** The nodes of the CPU in the session that `create` makes at its most talkative. */
+export async function cpuNodesIn(create: () => Promise<unknown>): Promise<readonly string[]> {
+  return cpuNodesOf((await withPlacementLog(create)).text);
+}

@@ -49,8 +49,18 @@ function exclusively<T>(work: () => Promise<T>): Promise<T> {
   return result;
 }
 
-/** The runtime on `device`. After the device is lost every call rejects. */
-export function gpuRuntime(ort: OrtWeb, device: GPUDevice): GpuRuntime {
+/** Whether a session could not be made because the GPU lacks a kernel. */
+export const isFallback = (error: unknown): boolean =>
+  error instanceof Error && error.message.includes("fallback to CPU EP");
+
+/** Names the nodes that the session which is made by `create` has on the CPU. */
+export type CpuNodes = (create: () => Promise<unknown>) => Promise<readonly string[]>;
+
+/**
+ * The runtime on `device`. After the device is lost every call rejects.
+ * @param cpuNodes where the platform can tell: a graph for which the GPU lacks kernels is refused by their names
+ */
+export function gpuRuntime(ort: OrtWeb, device: GPUDevice, cpuNodes?: CpuNodes): GpuRuntime {
   // ONNX Runtime Web computes with one thread here: the GPU does the work.
   ort.env.wasm.numThreads = 1;
   const lost = device.lost.then(
@@ -76,15 +86,24 @@ export function gpuRuntime(ort: OrtWeb, device: GPUDevice): GpuRuntime {
     lost,
     whileThere,
     async createSession(graph, weights, inPlace) {
-      const session = await onDevice(() =>
+      const create = (options: object): Promise<InferenceSession> =>
         ort.InferenceSession.create(graph, {
           executionProviders: [{ name: "webgpu", device }],
           externalData: weights === undefined ? [] : [{ path: WEIGHTS_FILE, data: weights }],
           preferredOutputLocation: Object.fromEntries(inPlace.map((name) => [name, "gpu-buffer" as const])),
-          logSeverityLevel: 3,
-          extra: { session: { disable_cpu_ep_fallback: "1" } },
-        }),
-      );
+          ...options,
+        });
+      const session = await onDevice(async () => {
+        try {
+          return await create({ logSeverityLevel: 3, extra: { session: { disable_cpu_ep_fallback: "1" } } });
+        } catch (cause) {
+          if (cpuNodes === undefined || !isFallback(cause)) throw cause;
+          // The runtime tells which only of a session that it could make.
+          const talkative = { logSeverityLevel: 0, logVerbosityLevel: 0 } as const;
+          const nodes = await cpuNodes(async () => (await create(talkative)).release());
+          throw new Error(`the GPU has no kernel for ${nodes.join(", ")}`, { cause });
+        }
+      });
       return {
         run: (feeds, fetches) => onDevice(() => session.run(feeds, fetches)),
         release: () => onDevice(() => session.release()),

@@ -23,7 +23,7 @@ import {
   type Step,
 } from "./kv.ts";
 import { multiplicationsOf } from "./multiplication-test.ts";
-import { type GpuRuntime, gpuRuntime, type OrtWeb } from "./ort-webgpu.ts";
+import { type CpuNodes, type GpuRuntime, gpuRuntime, type OrtWeb } from "./ort-webgpu.ts";
 import { faultOf, selfTest } from "./self-test.ts";
 
 const FLOAT = 4;
@@ -38,6 +38,8 @@ export interface WebgpuRunnerOptions extends RunnerOptions {
   readonly loadRuntime?: () => Promise<OrtWeb>;
   /** Weights as a Blob on disk are streamed to the GPU tensor by tensor; without it they pass through memory as a whole. */
   readonly openWeights?: () => Promise<Blob>;
+  /** How a graph's nodes without GPU kernels are told, where the platform can. */
+  readonly cpuNodes?: CpuNodes;
   readonly onStage?: (stage: string) => void;
 }
 
@@ -155,7 +157,7 @@ async function warmUp(runner: Runner): Promise<void> {
 async function openTestedDevice(
   ort: OrtWeb,
   { config, graph }: PreparedModel,
-  { gpu, allowSoftwareGpu }: WebgpuRunnerOptions,
+  { gpu, allowSoftwareGpu, cpuNodes }: WebgpuRunnerOptions,
 ): Promise<{ runtime: GpuRuntime; compiling: Promise<GpuChooser> }> {
   const multiplications = await multiplicationsOf(graph);
   let fault = "";
@@ -171,7 +173,7 @@ async function openTestedDevice(
     const hasSubgroups = adapter.features.has("subgroups");
     // A software adapter gains nothing by them, and takes long to compile shaders: one attempt less.
     if (withSubgroups && (!hasSubgroups || facts.isSoftware)) continue;
-    const runtime = gpuRuntime(ort, await openDevice(adapter, { withSubgroups }));
+    const runtime = gpuRuntime(ort, await openDevice(adapter, { withSubgroups }), cpuNodes);
     // Beside the test, and later beside the session.
     const compiling = GpuChooser.create(runtime, config.vocabulary, facts.isSoftware);
     compiling.catch(() => undefined);
