@@ -9,6 +9,7 @@ import type { Draw } from "../choice.ts";
 import type { PreparedModel } from "../prepare.ts";
 import type { ModelConfig, Runner } from "../types.ts";
 import { GREEDY } from "../sampling.ts";
+import { checkChoice } from "./choice-test.ts";
 import { findAdapter, type Gpu, gpuFacts, openDevice } from "./gpu-device.ts";
 import { GpuChooser } from "./gpu-chooser.ts";
 import {
@@ -51,7 +52,7 @@ export async function createWebgpuRunner(prepared: PreparedModel, options: Webgp
   assertOptions(prepared, options);
   const ort = await (options.loadRuntime ?? (() => import("onnxruntime-web/jspi")))();
   options.onStage?.("self-test (webgpu)");
-  const { runtime, compiling } = await openTestedDevice(ort, prepared, options);
+  const { runtime, chooser } = await openTestedDevice(ort, prepared, options);
   options.onStage?.("session (webgpu)");
   const layout = kvLayout(prepared.config, options);
   assertFits(layout, prepared.config, runtime.device);
@@ -62,7 +63,6 @@ export async function createWebgpuRunner(prepared: PreparedModel, options: Webgp
     ...layout.names.map((name) => `present.${name}`),
     "logits",
   ]);
-  const chooser = await compiling;
   const cache = new KvCache(runtime, layout);
   const { config } = prepared;
   const { vocabulary } = config;
@@ -158,7 +158,7 @@ async function openTestedDevice(
   ort: OrtWeb,
   { config, graph }: PreparedModel,
   { gpu, allowSoftwareGpu, cpuNodes }: WebgpuRunnerOptions,
-): Promise<{ runtime: GpuRuntime; compiling: Promise<GpuChooser> }> {
+): Promise<{ runtime: GpuRuntime; chooser: GpuChooser }> {
   const multiplications = await multiplicationsOf(graph);
   let fault = "";
   for (const withSubgroups of [true, false]) {
@@ -174,11 +174,12 @@ async function openTestedDevice(
     // A software adapter gains nothing by them, and takes long to compile shaders: one attempt less.
     if (withSubgroups && (!hasSubgroups || facts.isSoftware)) continue;
     const runtime = gpuRuntime(ort, await openDevice(adapter, { withSubgroups }), cpuNodes);
-    // Beside the test, and later beside the session.
+    // Beside the rest of the test.
     const compiling = GpuChooser.create(runtime, config.vocabulary, facts.isSoftware);
     compiling.catch(() => undefined);
-    const found = faultOf(await selfTest(runtime, config, multiplications));
-    if (found === undefined) return { runtime, compiling };
+    const checks = await selfTest(runtime, config, multiplications);
+    const found = faultOf([...checks, await checkChoice(runtime, await compiling, config.vocabulary)]);
+    if (found === undefined) return { runtime, chooser: await compiling };
     fault = found;
     runtime.device.destroy();
   }

@@ -1,4 +1,7 @@
 import { expect, test } from "vitest";
+import type { Choice } from "../../../engine/choice.ts";
+import { Chooser } from "../../../engine/chooser.ts";
+import { checkChoice } from "../../../engine/providers/choice-test.ts";
 import { sourceOfBytes } from "../../../engine/gguf/source.ts";
 import { prepareInMemory } from "../../../engine/prepare.ts";
 import { multiplicationsOf } from "../../../engine/providers/multiplication-test.ts";
@@ -110,4 +113,40 @@ test.each<[string, Parameters<typeof cpuRuntime>[0], RegExp]>([
 ])("one that errs in %s fails, and is told so", async (_, broken, fault) => {
   const [shape] = shapes;
   expect(faultOf(await selfTest(cpuRuntime(broken), shape!, products.slice(0, 1)))).toMatch(fault);
+});
+
+test.each([512, 1003])("who chooses as the host does passes, who doesn't fails: %d tokens", async (vocabulary) => {
+  let logits = new Float32Array(0);
+  const twin = new Chooser(vocabulary);
+  const check = (distort: (choice: Choice, row: number) => Choice) =>
+    checkChoice(
+      { write: (_, values) => void (logits = values) },
+      {
+        logits: () => ({}) as GPUBuffer,
+        choose: async (draws) =>
+          draws.map((draw, row) =>
+            distort(twin.choose(logits.subarray(row * vocabulary, (row + 1) * vocabulary), draw!), row),
+          ),
+      },
+      vocabulary,
+    );
+  const [tokens, right] = [[] as number[], await check((choice) => choice)];
+  expect(right).toMatchObject({ what: "the choice of tokens", error: 0 });
+  await check((choice) => (tokens.push(choice.token), choice));
+  // Neither all the best nor all the same.
+  expect(new Set(tokens).size).toBe(3);
+  for (let wrong = 0; wrong < 3; wrong++) {
+    const off = await check((choice, row) => (row === wrong ? { ...choice, ...other(choice) } : choice));
+    expect(faultOf([off])).toBe("the choice of tokens is off by Infinity");
+  }
+  const drifted = await check(({ token, logprob }) =>
+    logprob ? { token, logprob: { ...logprob, logprob: logprob.logprob + 0.001 } } : { token },
+  );
+  expect(faultOf([drifted])).toMatch(/^the choice of tokens is off by 0\.0010/);
+});
+
+/** The same with another token. */
+const other = ({ token, logprob }: Choice): Choice => ({
+  token: token + 1,
+  ...(logprob && { logprob: { ...logprob, token: token + 1 } }),
 });
