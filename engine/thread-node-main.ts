@@ -10,6 +10,7 @@ import { probeProviders } from "./probe.ts";
 import { createNativeSession, createNodeWasmSession, createNodeWebgpuSession } from "./providers/graph-node.ts";
 import { createNativeRunner, loadNativeRuntime } from "./providers/native.ts";
 import { nodeGpu } from "./providers/node-gpu.ts";
+import { withPlacementLog } from "./providers/node-placement.ts";
 import { createWasmRunner } from "./providers/wasm.ts";
 import { createWebgpuRunner } from "./providers/webgpu.ts";
 import { serveEngine } from "./thread.ts";
@@ -27,7 +28,7 @@ const host: LoadHost = {
     webgpu: async (model, options) => {
       const { directory } = model;
       const openWeights = directory === undefined ? undefined : () => openAsBlob(join(directory, WEIGHTS_FILE));
-      return createWebgpuRunner(model, { ...options, gpu: await nodeGpu(), openWeights });
+      return createWebgpuRunner(model, { ...options, gpu: await nodeGpu(), openWeights, withPlacementLog });
     },
     native: createNativeRunner,
     wasm: createWasmRunner,

@@ -50,7 +50,7 @@ const host: LoadHost = {
       : Promise.reject(new Error("a tab has no directories: give the prepared model itself")),
   providers: {
     webgpu: async (model, options) =>
-      createWebgpuRunner(model, { ...options, gpu: await webGpu(), loadRuntime: loadOrtWeb }),
+      createWebgpuRunner(model, { ...options, gpu: await webGpu(), loadRuntime: loadOrtWeb, withPlacementLog }),
     wasm: (model, options) =>
       createWasmRunner(model, { ...options, threads: threadsOf(options.threads), loadModule: loadOrtModule }),
   },

@@ -68,6 +68,31 @@ export async function readOnnxModel(source: ByteSource): Promise<OnnxFacts> {
   return { inputs: inputs.filter(({ name }) => !initialisers.has(name)), outputs, external: [...external] };
 }
 
+/** The whole numbers among the attributes of each node with this operator. Throws CheckpointError for what is no ONNX file. */
+export async function readNodes(source: ByteSource, operator: string): Promise<Readonly<Record<string, number>>[]> {
+  const reader = new ProtoReader(source);
+  const nodes: Record<string, number>[] = [];
+  for await (const field of reader.fields(0, source.size)) {
+    if (field.number !== 7) continue;
+    for await (const node of reader.inside(field)) {
+      if (node.number !== 1) continue;
+      const attributes: Record<string, number> = {};
+      let isWanted = false;
+      for await (const part of reader.inside(node)) {
+        if (part.number === 4) isWanted = (await reader.text(part)) === operator;
+        if (!isWanted || part.number !== 5) continue;
+        let name = "";
+        for await (const value of reader.inside(part)) {
+          if (value.number === 1) name = await reader.text(value);
+          else if (value.number === 3) attributes[name] = value.value;
+        }
+      }
+      if (isWanted) nodes.push(attributes);
+    }
+  }
+  return nodes;
+}
+
 /** Tensors of a node's attributes, and of the graphs in them: the branches of a condition have their own. */
 async function placesInNode(reader: ProtoReader, node: Field, external: Set<string>, depth: number): Promise<void> {
   if (depth > ONNX_LIMITS.depth) throw damaged("its graphs lie too deep in each other");

@@ -4,7 +4,8 @@ import type { PreparedGraph } from "../graph-model.ts";
 import { assertAgree, samplesOf } from "../graph-sample.ts";
 import { findAdapter, type Gpu, gpuFacts, openDevice } from "./gpu-device.ts";
 import { BASE, type GraphHost, type GraphSession, type GraphSessionOptions, runs } from "./graph-session.ts";
-import { cpuNodesOf } from "./placement-log.ts";
+import { isFallback } from "./ort-webgpu.ts";
+import { cpuNodesOf, type WithPlacementLog } from "./placement-log.ts";
 
 export interface GpuGraphHost extends GraphHost {
   gpu(): Promise<Gpu>;
@@ -12,8 +13,7 @@ export interface GpuGraphHost extends GraphHost {
   open(graph: PreparedGraph, name: string): Promise<Uint8Array | Blob>;
   /** The same graph on a CPU. */
   createReference(graph: PreparedGraph, options: GraphSessionOptions): Promise<GraphSession>;
-  /** What the runtime writes while `work` is under way, as far as it tells of placements. */
-  withPlacementLog<T>(work: () => Promise<T>): Promise<{ readonly result: T; readonly text: string }>;
+  readonly withPlacementLog: WithPlacementLog;
 }
 
 /**
@@ -85,5 +85,3 @@ async function sessionOn(device: GPUDevice, graph: PreparedGraph, host: GpuGraph
   const lost = device.lost.then(({ reason, message }) => `the GPU device was lost (${reason}): ${message}`);
   return { provider: "webgpu", cpuNodes, lost, ...runs(runtime as never, session as InferenceSession) };
 }
-
-const isFallback = (error: unknown): boolean => error instanceof Error && error.message.includes("fallback to CPU EP");

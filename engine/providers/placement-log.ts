@@ -5,6 +5,9 @@ export const PLACEMENT_CHARACTERS_MAX = 16 * 1024 * 1024;
 /** In every line of it. */
 export const MARK = "VerifyEachNodeIsAssignedToAnEp";
 
+/** What the runtime writes of placements while `work` is under way, kept from wherever it would go. */
+export type WithPlacementLog = <T>(work: () => Promise<T>) => Promise<{ readonly result: T; readonly text: string }>;
+
 const LINE = new RegExp(`${MARK}\\]\\s+(.*)$`);
 
 /** The nodes of the CPU in a log at its most talkative, as `operator (name)`. Names that nobody gave are made up by the runtime. */

@@ -1,69 +1,178 @@
 /**
- * Checks a GPU's attention against plain arithmetic before it may serve: prompts in chunks with a past, then one token. Found need:
- * on devices with `subgroups` of size 4 ONNX Runtime's kernel for 32 and more tokens gives wrong results.
+ * Checks a GPU against plain arithmetic before it may serve: attention for prompts in chunks with a past, one token, and batches of rows of
+ * different lengths; multiplication by n-bit weights. Found need: on devices with `subgroups` of size 4 ONNX Runtime's kernel for 32 and more
+ * tokens gives wrong results.
  */
 import { GraphBuilder } from "../onnx/graph.ts";
 import { prf } from "../prf.ts";
 import { type AttentionShape, attend, rotate } from "../reference/attention.ts";
-import type { GpuRuntime } from "./ort-webgpu.ts";
+import { checkMultiplication, type Multiplication } from "./multiplication-test.ts";
+import type { GpuRuntime, GpuSession } from "./ort-webgpu.ts";
 
 const THETA = 10_000;
 const POSITIONS = 128;
 /** Chunk lengths, one after another in the same slot: both sides of 32, with and without a past, then decoding. */
 const CHUNKS = [33, 64, 1];
+/** Tokens of each row of a batch before it decodes: as different as they are in a crowd. */
+const PASTS = [70, 1, 33, 64, 5, 31, 2, 50];
+/** What lies behind a row's past, and must not be looked at: wrong by far if it is. */
+const GARBAGE = 10;
 /** Values are about 1; f32 kernels err by 1e-5, the wrong ones by 0.1 and more. */
 const TOLERANCE = 5e-3;
 
-export interface SelfTestResult {
-  readonly isExact: boolean;
-  readonly worstError: number;
+/** One thing that was tried. */
+export interface Check {
+  readonly what: string;
+  /** NaN where the device gave one. */
+  readonly error: number;
+  readonly tolerance: number;
 }
 
 /**
- * Runs the test on the device with the attention of the model that it is to serve: kernels are specialised for its sizes, and those
- * compiled here are used again.
+ * Runs the test on the device with the attention of the model that it is to serve, and with one multiplication for each width of weights that
+ * it has: kernels are specialised for sizes, and those compiled here are used again.
  */
-export async function selfTest(gpu: GpuRuntime, shape: AttentionShape): Promise<SelfTestResult> {
-  const { heads, kvHeads, headDim } = shape;
+export async function selfTest(
+  gpu: GpuRuntime,
+  shape: AttentionShape,
+  multiplications: readonly Multiplication[],
+): Promise<readonly Check[]> {
+  const checks = [...(await checkAttention(gpu, shape))];
+  const widths = new Map(multiplications.map((multiplication) => [multiplication.bits, multiplication]));
+  for (const multiplication of widths.values()) checks.push(await checkMultiplication(gpu, multiplication));
+  return checks;
+}
+
+/** What failed, as a sentence's end; undefined where nothing did. */
+export function faultOf(checks: readonly Check[]): string | undefined {
+  // NaN is not within any tolerance.
+  const faults = checks.filter(({ error, tolerance }) => !(error <= tolerance));
+  if (faults.length === 0) return undefined;
+  return faults.map(({ what, error }) => `${what} is off by ${error.toPrecision(2)}`).join(", ");
+}
+
+async function checkAttention(gpu: GpuRuntime, shape: AttentionShape): Promise<readonly Check[]> {
   const session = await gpu.createSession(attentionGraph(shape), undefined, ["present_key", "present_value"]);
-  const kvShape = [1, kvHeads, POSITIONS, headDim];
-  const kvBytes = kvHeads * POSITIONS * headDim * 4;
-  const buffers = [gpu.buffer(kvBytes), gpu.buffer(kvBytes)] as const;
-  const oracle = new Oracle(shape);
-  let worstError = 0;
+  const slotElements = shape.kvHeads * POSITIONS * shape.headDim;
+  const buffers = [0, 1].map(() => gpu.buffer(PASTS.length * slotElements * 4));
+  const attention = new Attention(gpu, session, shape, buffers);
   try {
-    for (const [index, length] of CHUNKS.entries()) {
-      const values = (seed: number, width: number): Float32Array =>
-        Float32Array.from({ length: length * width }, (_, i) => 2 * prf(seed, index * 1_000_000 + i) - 1);
-      const query = values(1, heads * headDim);
-      const key = values(2, kvHeads * headDim);
-      const value = values(3, kvHeads * headDim);
-      const expected = oracle.chunk(query, key, value, length);
-      const [pastKey, pastValue] = buffers.map((buffer) => gpu.overBuffer(buffer, kvShape)) as [never, never];
-      const outputs = await session.run(
-        {
-          query: gpu.float32(query, [1, length, heads * headDim]),
-          key: gpu.float32(key, [1, length, kvHeads * headDim]),
-          value: gpu.float32(value, [1, length, kvHeads * headDim]),
-          past_key: pastKey,
-          past_value: pastValue,
-          last_position: gpu.int32(Int32Array.of(oracle.length - 1), [1]),
-          total_length: gpu.int32(Int32Array.of(oracle.length), [1]),
-        },
-        { attended: null, present_key: pastKey, present_value: pastValue },
-      );
-      const actual = (await outputs["attended"]!.getData()) as Float32Array;
-      outputs["attended"]!.dispose();
-      for (let i = 0; i < expected.length; i++) {
-        // NaN stays NaN, and is not within any tolerance.
-        worstError = Math.max(worstError, Math.abs(actual[i]! - expected[i]!));
-      }
-    }
+    return [
+      { what: "attention", error: await checkChunks(attention), tolerance: TOLERANCE },
+      { what: "attention of a batch", error: await checkBatches(attention), tolerance: TOLERANCE },
+    ];
   } finally {
     await session.release();
     for (const buffer of buffers) buffer.destroy();
   }
-  return { isExact: worstError <= TOLERANCE, worstError };
+}
+
+/** Numbers in [-1, 1]. */
+const noise = (seed: number, start: number, length: number): Float32Array<ArrayBuffer> =>
+  Float32Array.from({ length }, (_, i) => 2 * prf(seed, start + i) - 1);
+
+async function checkChunks({ shape, run }: Attention): Promise<number> {
+  const oracle = new Oracle(shape);
+  let worst = 0;
+  for (const [index, length] of CHUNKS.entries()) {
+    const values = tokensOf(shape, index * 1_000_000, length);
+    const expected = oracle.chunk(values, length);
+    worst = Math.max(worst, difference(await run(values, [oracle.length - 1], length), expected));
+  }
+  return worst;
+}
+
+/** All rows have their past; the first row decodes, the first two, and so on. */
+async function checkBatches({ gpu, shape, buffers, run }: Attention): Promise<number> {
+  const { heads, kvHeads, headDim } = shape;
+  const kvWidth = kvHeads * headDim;
+  const pasts = buffers.map(() => new Float32Array(PASTS.length * kvWidth * POSITIONS));
+  for (const past of pasts) past.fill(GARBAGE);
+  const tokens = tokensOf(shape, 0, PASTS.length);
+  const expected = new Float32Array(PASTS.length * heads * headDim);
+  for (const [row, length] of PASTS.entries()) {
+    const [keys, values] = [4, 5].map((seed) => noise(seed, row * 1_000_000, length * kvWidth));
+    for (const [part, source] of [keys!, values!].entries()) {
+      for (let head = 0; head < kvHeads; head++) {
+        for (let position = 0; position < length; position++) {
+          const at = position * kvWidth + head * headDim;
+          const to = ((row * kvHeads + head) * POSITIONS + position) * headDim;
+          pasts[part]!.set(source.subarray(at, at + headDim), to);
+        }
+      }
+    }
+    const oracle = new Oracle(shape, withNeighbouringPairs(keys!, headDim), values!);
+    expected.set(oracle.chunk(part(tokens, row, PASTS.length), 1), row * heads * headDim);
+  }
+  buffers.forEach((buffer, i) => gpu.write(buffer, pasts[i]!));
+  let worst = 0;
+  for (let rows = 1; rows <= PASTS.length; rows++) {
+    const values = tokens.map((all) => all.subarray(0, (all.length / PASTS.length) * rows)) as unknown as Tokens;
+    const actual = await run(values, PASTS.slice(0, rows), 1);
+    worst = Math.max(worst, difference(actual, expected.subarray(0, rows * heads * headDim)));
+  }
+  return worst;
+}
+
+/** Queries, keys and values of tokens, row-major. */
+type Tokens = readonly [query: Float32Array, key: Float32Array, value: Float32Array];
+
+const tokensOf = ({ heads, kvHeads, headDim }: AttentionShape, start: number, count: number): Tokens => [
+  noise(1, start, count * heads * headDim),
+  noise(2, start, count * kvHeads * headDim),
+  noise(3, start, count * kvHeads * headDim),
+];
+
+const part = (tokens: Tokens, row: number, rows: number): Tokens =>
+  tokens.map((all) => all.subarray((all.length / rows) * row, (all.length / rows) * (row + 1))) as unknown as Tokens;
+
+function difference(actual: Float32Array, expected: Float32Array): number {
+  if (actual.length !== expected.length) return NaN;
+  // NaN stays NaN.
+  return expected.reduce((most, value, i) => Math.max(most, Math.abs(actual[i]! - value)), 0);
+}
+
+/** The session, over buffers with room for all rows. */
+class Attention {
+  readonly gpu: GpuRuntime;
+  readonly shape: AttentionShape;
+  readonly buffers: readonly GPUBuffer[];
+  readonly #session: GpuSession;
+
+  constructor(gpu: GpuRuntime, session: GpuSession, shape: AttentionShape, buffers: readonly GPUBuffer[]) {
+    this.gpu = gpu;
+    this.shape = shape;
+    this.buffers = buffers;
+    this.#session = session;
+  }
+
+  /** So many tokens for each row, whose last one comes at the position that `lastPositions` has for it. */
+  readonly run = async (
+    [query, key, value]: Tokens,
+    lastPositions: readonly number[],
+    length: number,
+  ): Promise<Float32Array> => {
+    const { heads, kvHeads, headDim } = this.shape;
+    const rows = lastPositions.length;
+    const [pastKey, pastValue] = this.buffers.map((buffer) =>
+      this.gpu.overBuffer(buffer, [rows, kvHeads, POSITIONS, headDim]),
+    ) as [never, never];
+    const outputs = await this.#session.run(
+      {
+        query: this.gpu.float32(query, [rows, length, heads * headDim]),
+        key: this.gpu.float32(key, [rows, length, kvHeads * headDim]),
+        value: this.gpu.float32(value, [rows, length, kvHeads * headDim]),
+        past_key: pastKey,
+        past_value: pastValue,
+        last_position: this.gpu.int32(Int32Array.from(lastPositions), [rows]),
+        total_length: this.gpu.int32(Int32Array.of(Math.max(...lastPositions) + 1), [1]),
+      },
+      { attended: null, present_key: pastKey, present_value: pastValue },
+    );
+    const attended = (await outputs["attended"]!.getData()) as Float32Array;
+    outputs["attended"]!.dispose();
+    return attended;
+  };
 }
 
 function attentionGraph({ heads, kvHeads, headDim }: AttentionShape): Uint8Array {
@@ -97,15 +206,24 @@ class Oracle {
   readonly #shape: AttentionShape;
   readonly #keys: Float32Array;
   readonly #values: Float32Array;
-  length = 0;
+  length: number;
 
-  constructor(shape: AttentionShape) {
+  /** Of a sequence that has these keys, which were rotated, and values. */
+  constructor(
+    shape: AttentionShape,
+    keys: Float32Array = new Float32Array(0),
+    values: Float32Array = new Float32Array(0),
+  ) {
     this.#shape = shape;
-    this.#keys = new Float32Array(POSITIONS * shape.kvHeads * shape.headDim);
-    this.#values = this.#keys.slice();
+    const kvWidth = shape.kvHeads * shape.headDim;
+    this.length = keys.length / kvWidth;
+    this.#keys = new Float32Array(POSITIONS * kvWidth);
+    this.#keys.set(keys);
+    this.#values = new Float32Array(POSITIONS * kvWidth);
+    this.#values.set(values);
   }
 
-  chunk(query: Float32Array, key: Float32Array, value: Float32Array, count: number): Float32Array {
+  chunk([query, key, value]: Tokens, count: number): Float32Array {
     const { heads, kvHeads, headDim } = this.#shape;
     const width = heads * headDim;
     const kvWidth = kvHeads * headDim;

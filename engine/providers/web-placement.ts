@@ -1,5 +1,5 @@
 /** ONNX Runtime's log of placements, in a tab: its module writes whole lines to the console. */
-import { MARK, PLACEMENT_CHARACTERS_MAX } from "./placement-log.ts";
+import { MARK, PLACEMENT_CHARACTERS_MAX, type WithPlacementLog } from "./placement-log.ts";
 
 type Lines = Pick<Console, "log" | "error">;
 
@@ -7,9 +7,7 @@ type Lines = Pick<Console, "log" | "error">;
  * What the runtime writes of placements while `work` is under way, instead of its going to the console. The module keeps the console's
  * functions when it is loaded: call this before. Nothing else of an engine's thread writes meanwhile.
  */
-export function capturePlacements(
-  console: Lines,
-): <T>(work: () => Promise<T>) => Promise<{ readonly result: T; readonly text: string }> {
+export function capturePlacements(console: Lines): WithPlacementLog {
   let text: string | undefined;
   for (const name of ["log", "error"] as const) {
     const original = console[name].bind(console);

@@ -5,9 +5,13 @@
  * buffer of one slot, the stage, and each chunk's keys and values are copied from there into the slot.
  */
 import type { Tensor } from "onnxruntime-web/jspi";
+import type { Draw } from "../choice.ts";
 import type { PreparedModel } from "../prepare.ts";
 import type { ModelConfig, Runner } from "../types.ts";
+import { GREEDY } from "../sampling.ts";
+import { checkChoice } from "./choice-test.ts";
 import { findAdapter, type Gpu, gpuFacts, openDevice } from "./gpu-device.ts";
+import { GpuChooser } from "./gpu-chooser.ts";
 import {
   assertCopy,
   assertOptions,
@@ -19,8 +23,10 @@ import {
   type RunnerOptions,
   type Step,
 } from "./kv.ts";
+import { multiplicationsOf } from "./multiplication-test.ts";
 import { type GpuRuntime, gpuRuntime, type OrtWeb } from "./ort-webgpu.ts";
-import { selfTest } from "./self-test.ts";
+import type { WithPlacementLog } from "./placement-log.ts";
+import { faultOf, selfTest } from "./self-test.ts";
 
 const FLOAT = 4;
 /** Long enough for the kernels that longer prompts use. */
@@ -34,6 +40,8 @@ export interface WebgpuRunnerOptions extends RunnerOptions {
   readonly loadRuntime?: () => Promise<OrtWeb>;
   /** Weights as a Blob on disk are streamed to the GPU tensor by tensor; without it they pass through memory as a whole. */
   readonly openWeights?: () => Promise<Blob>;
+  /** How a graph's nodes without GPU kernels are told, where the platform can. */
+  readonly withPlacementLog?: WithPlacementLog;
   readonly onStage?: (stage: string) => void;
 }
 
@@ -45,23 +53,23 @@ export async function createWebgpuRunner(prepared: PreparedModel, options: Webgp
   assertOptions(prepared, options);
   const ort = await (options.loadRuntime ?? (() => import("onnxruntime-web/jspi")))();
   options.onStage?.("self-test (webgpu)");
-  const runtime = await openTestedDevice(ort, prepared.config, options);
+  const { runtime, chooser } = await openTestedDevice(ort, prepared, options);
   options.onStage?.("session (webgpu)");
   const layout = kvLayout(prepared.config, options);
-  assertFits(layout, runtime.device);
+  assertFits(layout, prepared.config, runtime.device);
   const weights = options.openWeights
     ? await options.openWeights()
     : prepared.weights.subarray(0, prepared.weights.byteLength);
-  const session = await runtime.createSession(
-    prepared.graph,
-    weights,
-    layout.names.map((name) => `present.${name}`),
-  );
+  const session = await runtime.createSession(prepared.graph, weights, [
+    ...layout.names.map((name) => `present.${name}`),
+    "logits",
+  ]);
   const cache = new KvCache(runtime, layout);
   const { config } = prepared;
   const { vocabulary } = config;
 
-  async function run(step: Step, kv: ReadonlyMap<string, Tensor>): Promise<Float32Array> {
+  /** Leaves the logits of each row in the chooser's buffer. */
+  async function run(step: Step, kv: ReadonlyMap<string, Tensor>): Promise<void> {
     const { rows, sequence } = step;
     const feeds: Record<string, Tensor> = {
       input_ids: runtime.int64(step.tokens, [rows, sequence]),
@@ -69,17 +77,31 @@ export async function createWebgpuRunner(prepared: PreparedModel, options: Webgp
       total_len: runtime.int32(Int32Array.of(step.longest), [1]),
       sel: runtime.int64(lastOfEachRow(step), [rows]),
     };
-    const fetches: Record<string, Tensor | null> = { logits: null };
+    const fetches: Record<string, Tensor> = {
+      logits: runtime.overBuffer(chooser.logits(rows), [rows, 1, vocabulary]),
+    };
     for (const [name, tensor] of kv) {
       feeds[`past.${name}`] = tensor;
       fetches[`present.${name}`] = tensor;
     }
-    const { logits } = await session.run(feeds, fetches);
-    const values = (await logits!.getData()) as Float32Array;
-    if (values.length !== rows * vocabulary) throw new Error(`the graph gave ${values.length} logits for ${rows} rows`);
-    logits!.dispose();
-    return values;
+    await session.run(feeds, fetches);
   }
+
+  async function prefill(slot: number, tokens: Int32Array, start: number): Promise<void> {
+    const step = prefillStep(layout, config, slot, tokens, start);
+    cache.stageSlot(slot, start);
+    await run(step, cache.stage());
+    cache.unstage(start, tokens.length);
+  }
+
+  async function decode(tokens: Int32Array, positions: Int32Array): Promise<void> {
+    const step = decodeStep(layout, config, tokens, positions);
+    cache.overwrites(positions);
+    await run(step, cache.rows(tokens.length));
+  }
+
+  const logitsOf = async (rows: number): Promise<Float32Array> =>
+    new Float32Array(await runtime.read(chooser.logits(rows), rows * vocabulary * FLOAT));
 
   const runner: Runner = {
     provider: "webgpu",
@@ -88,16 +110,26 @@ export async function createWebgpuRunner(prepared: PreparedModel, options: Webgp
     slotLength: options.slotLength,
     lost: runtime.lost,
     async prefill(slot, tokens, start, wantLogits) {
-      const step = prefillStep(layout, config, slot, tokens, start);
-      cache.stageSlot(slot, start);
-      const logits = await run(step, cache.stage());
-      cache.unstage(start, tokens.length);
-      return wantLogits ? logits : undefined;
+      await prefill(slot, tokens, start);
+      if (wantLogits) return logitsOf(1);
+      // Nothing is read: a chunk must not be called done while the GPU still has it before it.
+      await runtime.whileThere(runtime.device.queue.onSubmittedWorkDone());
+      return undefined;
     },
     async decode(tokens, positions) {
-      const step = decodeStep(layout, config, tokens, positions);
-      cache.overwrites(positions);
-      return run(step, cache.rows(tokens.length));
+      await decode(tokens, positions);
+      return logitsOf(tokens.length);
+    },
+    choosing: {
+      async prefill(slot, tokens, start, draw) {
+        await prefill(slot, tokens, start);
+        const [choice] = await chooser.choose([draw]);
+        return choice!;
+      },
+      async decode(tokens, positions, draws) {
+        await decode(tokens, positions);
+        return chooser.choose(draws);
+      },
     },
     async copySlot(from, to, length) {
       assertCopy(layout, from, to, length);
@@ -106,6 +138,7 @@ export async function createWebgpuRunner(prepared: PreparedModel, options: Webgp
     async release() {
       await session.release();
       cache.destroy();
+      chooser.destroy();
       runtime.device.destroy();
     },
   };
@@ -116,17 +149,19 @@ export async function createWebgpuRunner(prepared: PreparedModel, options: Webgp
 
 /** Has the shaders of both kinds of steps compiled, so that the first request doesn't wait for them. */
 async function warmUp(runner: Runner): Promise<void> {
-  await runner.prefill(0, new Int32Array(Math.min(WARM_UP_TOKENS, runner.slotLength)), 0, true);
-  await runner.decode(Int32Array.of(0), Int32Array.of(0));
+  const draw: Draw = { sampling: GREEDY, history: { seen: new Set(), counts: new Map() }, uniform: 0, barred: [] };
+  await runner.choosing!.prefill(0, new Int32Array(Math.min(WARM_UP_TOKENS, runner.slotLength)), 0, draw);
+  await runner.choosing!.decode(Int32Array.of(0), Int32Array.of(0), [draw]);
 }
 
-/** A device whose attention is right: with subgroups if they work, else without. */
+/** A device that passes the test: with subgroups if they work, else without. */
 async function openTestedDevice(
   ort: OrtWeb,
-  config: ModelConfig,
-  { gpu, allowSoftwareGpu }: WebgpuRunnerOptions,
-): Promise<GpuRuntime> {
-  let worst = 0;
+  { config, graph }: PreparedModel,
+  { gpu, allowSoftwareGpu, withPlacementLog }: WebgpuRunnerOptions,
+): Promise<{ runtime: GpuRuntime; chooser: GpuChooser }> {
+  const multiplications = await multiplicationsOf(graph);
+  let fault = "";
   for (const withSubgroups of [true, false]) {
     const adapter = await findAdapter(gpu);
     if (adapter === undefined) throw new Error("there is no WebGPU adapter");
@@ -139,17 +174,21 @@ async function openTestedDevice(
     const hasSubgroups = adapter.features.has("subgroups");
     // A software adapter gains nothing by them, and takes long to compile shaders: one attempt less.
     if (withSubgroups && (!hasSubgroups || facts.isSoftware)) continue;
-    const runtime = gpuRuntime(ort, await openDevice(adapter, { withSubgroups }));
-    const { isExact, worstError } = await selfTest(runtime, config);
-    if (isExact) return runtime;
-    worst = worstError;
+    const runtime = gpuRuntime(ort, await openDevice(adapter, { withSubgroups }), withPlacementLog);
+    // Beside the rest of the test.
+    const compiling = GpuChooser.create(runtime, config.vocabulary, facts.isSoftware);
+    compiling.catch(() => undefined);
+    const checks = await selfTest(runtime, config, multiplications);
+    const found = faultOf([...checks, await checkChoice(runtime, await compiling, config.vocabulary)]);
+    if (found === undefined) return { runtime, chooser: await compiling };
+    fault = found;
     runtime.device.destroy();
   }
-  throw new Error(`the GPU failed its self-test: attention is off by ${worst.toPrecision(2)}; use another provider`);
+  throw new Error(`the GPU failed its self-test: ${fault}; use another provider`);
 }
 
-function assertFits({ slots, slotElements }: KvLayout, { limits }: GPUDevice): void {
-  const byteLength = slots * slotElements * FLOAT;
+function assertFits({ slots, slotElements }: KvLayout, { vocabulary }: ModelConfig, { limits }: GPUDevice): void {
+  const byteLength = slots * Math.max(slotElements, vocabulary) * FLOAT;
   const most = Math.min(limits.maxStorageBufferBindingSize, limits.maxBufferSize);
   if (byteLength > most)
     throw new Error(

@@ -18,10 +18,11 @@ const GRAMMAR = {
   type: "json_schema",
   json_schema: { type: "array", items: { type: "boolean" }, minItems: 2 },
 } as const;
-/** The last prompt's answer is held to it. */
+/** The first prompt's answer is drawn, the last one's held to the grammar. */
 const REQUESTS: readonly GenerateRequest[] = PROMPTS.map((prompt, at) => ({
   prompt,
   maxTokens: 12,
+  ...(at === 0 ? { sampling: { temperature: 0.8, topP: 0.9, seed: 5 } } : {}),
   ...(at === 2 ? { grammar: GRAMMAR } : {}),
 }));
 
@@ -41,7 +42,12 @@ async function oracle(): Promise<number[][]> {
   PROMPTS.forEach((prompt, id) =>
     loop.submit(
       id,
-      { promptTokens: tokenizer.encode(prompt), sampling: GREEDY, maxTokens: 12, stop: [] },
+      {
+        promptTokens: tokenizer.encode(prompt),
+        sampling: { ...GREEDY, ...REQUESTS[id]!.sampling },
+        maxTokens: 12,
+        stop: [],
+      },
       {
         onOutput: ({ tokens }) => answers[id]!.push(...tokens),
         onError: (error) => {

@@ -37,7 +37,7 @@ test.skipIf(problem)(
         [MAIN, join(folder, "cache"), encoder, file],
         { env: await swiftshaderEnv(), timeout: TIMEOUT_MS },
       );
-      const { vectors, encoderOnCpu, determinant, determinantOnCpu } = JSON.parse(stdout) as GpuGraphs;
+      const { vectors, encoderOnCpu, determinant, determinantOnCpu, decoder } = JSON.parse(stdout) as GpuGraphs;
       expect(vectors).toHaveLength(3);
       for (const [i, ids] of IDS.entries()) {
         const expected = referenceEmbedding(TINY_ENCODER, weights, ids);
@@ -46,6 +46,7 @@ test.skipIf(problem)(
       expect(encoderOnCpu).toEqual([]);
       expect(determinant[0]).toBeCloseTo(64, 3);
       expect(determinantOnCpu).toEqual(["Det (Det:determinant)"]);
+      expect(decoder).toBe("Error: the GPU has no kernel for Det (Det:determinant)");
       // The log that was read for this is nobody else's.
       expect(stderr).not.toContain("VerifyEachNode");
     } finally {
