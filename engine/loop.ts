@@ -241,7 +241,7 @@ export class EngineLoop {
     this.#stats.prefilled(count, now() - began);
     this.#spent += prefillCost(count, this.#budget);
     sequence.cached = start + count;
-    if (draw !== undefined) this.#advance(sequence, chosen ?? this.#chooser.choose(logits!, draw));
+    if (draw !== undefined) this.#advance(sequence, () => chosen ?? this.#chooser.choose(logits!, draw));
   }
 
   async #decode(rows: readonly (number | undefined)[]): Promise<void> {
@@ -266,7 +266,7 @@ export class EngineLoop {
       const sequence = holders.get(row)!;
       sequence.cached++;
       const rowLogits = logits?.subarray(row * vocabulary, (row + 1) * vocabulary);
-      this.#advance(sequence, chosen?.[row] ?? this.#chooser.choose(rowLogits!, draw));
+      this.#advance(sequence, () => chosen?.[row] ?? this.#chooser.choose(rowLogits!, draw));
     });
   }
 
@@ -277,12 +277,12 @@ export class EngineLoop {
     return running && this.#unlessGrammarBreaks(running, () => sequence.draw());
   }
 
-  /** Takes in what was chosen for a sequence, unless it was cancelled meanwhile. */
-  #advance(sequence: Sequence, choice: Choice): void {
+  /** Takes in what is chosen for a sequence, unless it was cancelled meanwhile. */
+  #advance(sequence: Sequence, choose: () => Choice): void {
     const running = this.#running.find((candidate) => candidate.sequence === sequence);
     if (running === undefined) return;
     const isFirst = sequence.usage.completionTokens === (sequence.request.generated?.length ?? 0);
-    const output = this.#unlessGrammarBreaks(running, () => sequence.advance(choice));
+    const output = this.#unlessGrammarBreaks(running, () => sequence.advance(choose()));
     if (output === undefined) return;
     const now = this.#options.now();
     sequence.runningSince ??= now;
