@@ -189,14 +189,6 @@ export const GROUPS: readonly Group[] = [
     cases: { C015: imperative, C069: listed },
   },
   {
-    name: "autoscaling",
-    applications: [
-      scaled("a13", { min_replicas: 1, max_replicas: 3 }),
-      scaled("a02", { min_replicas: 0, max_replicas: 2 }),
-    ],
-    cases: { C142: upAndDown, C143: fromZero },
-  },
-  {
     name: "prefixes and /",
     applications: [...prefixes, app("two", "ct_echo:app2", { route_prefix: "/" })],
     cases: { C002: replayRequests, "C005 (with an application on /)": phase(false) },
@@ -293,6 +285,18 @@ export const GROUPS: readonly Group[] = [
     httpOptions: { request_timeout_s: 1 },
     applications: [app("slow", "ct_slow:app")],
     cases: { C022: globalTimeout },
+  },
+];
+
+/** Those that wait for an autoscaler, 40 s: a suite of their own. */
+export const SLOW_GROUPS: readonly Group[] = [
+  {
+    name: "autoscaling",
+    applications: [
+      scaled("a13", { min_replicas: 1, max_replicas: 3 }),
+      scaled("a02", { min_replicas: 0, max_replicas: 2 }),
+    ],
+    cases: { C142: upAndDown, C143: fromZero },
   },
 ];
 
