@@ -48,3 +48,15 @@ export function conform(groups: readonly Group[]): readonly Outcome[] {
   });
   return outcomes;
 }
+
+/** The recordings that groups replay. A case's name may have a remark behind its id. */
+export const idsOf = (groups: readonly Group[]): ReadonlySet<string> =>
+  new Set(groups.flatMap((group) => Object.keys(group.cases).map((name) => name.split(" ")[0]!)));
+
+/** Differences that are declared for one of these recordings and did not show. */
+export function unshown(ids: ReadonlySet<string>, outcomes: readonly Outcome[]): readonly Difference[] {
+  const shown = new Set(outcomes.flatMap((outcome) => [...outcome.shown]));
+  return DIFFERENCES.filter(
+    (difference) => !shown.has(difference) && difference.in !== "*" && difference.in.some((id) => ids.has(id)),
+  );
+}
