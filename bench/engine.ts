@@ -13,6 +13,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs, promisify } from "node:util";
+import { ENGINE_ENVIRONMENT } from "../worker/node/engine-environment.ts";
 import { prepareCached } from "../engine/node/prepared-cache.ts";
 import { defaultModelPath } from "../test/support/default-model.ts";
 import type { LlamaSample } from "./engine-llama.ts";
@@ -40,7 +41,7 @@ async function sampleOf<T>(program: string, ...args: readonly string[]): Promise
   const { stdout } = await promisify(execFile)(
     process.execPath,
     [fileURLToPath(new URL(`${program}.ts`, import.meta.url)), ...args],
-    { env: { ...process.env, ORT_DISABLE_TELEMETRY: "1" }, timeout: PROCESS_MS },
+    { env: { ...process.env, ...ENGINE_ENVIRONMENT }, timeout: PROCESS_MS },
   );
   return JSON.parse(stdout) as T;
 }

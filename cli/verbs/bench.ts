@@ -1,4 +1,5 @@
 /** `skein bench <model>`: how fast a model is on this machine, on each provider that it has. Each is measured in a process of its own. */
+import { ENGINE_ENVIRONMENT } from "../../worker/node/engine-environment.ts";
 import { spawn } from "node:child_process";
 import { availableParallelism } from "node:os";
 import { createInterface } from "node:readline";
@@ -52,7 +53,7 @@ function measure(provider: string, args: readonly string[], shell: Shell): Promi
     const child = spawn(process.execPath, [PROGRAM, ...args], {
       stdio: ["ignore", "pipe", "pipe"],
       signal: shell.stop,
-      env: { ...shell.env, ORT_DISABLE_TELEMETRY: "1" },
+      env: { ...shell.env, ...ENGINE_ENVIRONMENT },
     });
     let said = "";
     let result = "";

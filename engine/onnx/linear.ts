@@ -4,16 +4,7 @@ import { forEachStretch } from "../gguf/dequantise.ts";
 import type { TensorFormat } from "../gguf/format.ts";
 import type { GraphBuilder, Recipe } from "./graph.ts";
 import type { Matrix } from "./matrix.ts";
-import {
-  BLOCK,
-  bytesOf,
-  corrections,
-  offsetInt8,
-  packNibbles,
-  roundedQuants,
-  roundedScales,
-  transposeInto,
-} from "./pack.ts";
+import { BLOCK, bytesOf, corrections, offsetInt8, packNibbles, roundInto, transposeInto } from "./pack.ts";
 
 /** What a matrix is stored as in the graph. `int4` is for the formats of four bits only, and exact; `int8` rounds all but Q8_0 and Q5_0. */
 export type LinearForm = "f32" | "int4" | "int8";
@@ -77,15 +68,23 @@ export function emitLinear(
         y,
       );
     }
+    const round = (bytes: Uint8Array): { readonly quants: Uint8Array; readonly scales: Float32Array } => {
+      const quants = new Uint8Array(rows * columns);
+      const scales = new Float32Array(rows * blocks);
+      forEachStretch(format, bytes, columns, (values, row) => roundInto(quants, scales, row * columns, values));
+      return { quants, scales };
+    };
+    // The scales are wanted right behind the quants, as a rule: they needn't be found twice.
+    let found: Float32Array | undefined;
     const quants = from(rows * columns, (bytes) => {
-      const out = new Uint8Array(rows * columns);
-      forEachStretch(format, bytes, columns, (values, row) => out.set(roundedQuants(values), row * columns));
-      return out;
+      const made = round(bytes);
+      found = made.scales;
+      return made.quants;
     });
     const scales = from(rows * blocks * 4, (bytes) => {
-      const out = new Float32Array(rows * blocks);
-      forEachStretch(format, bytes, columns, (values, row) => out.set(roundedScales(values), row * blocks));
-      return bytesOf(out);
+      const made = found ?? round(bytes).scales;
+      found = undefined;
+      return bytesOf(made);
     });
     return nBits(8, quants, scales, y);
   }

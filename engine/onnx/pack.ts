@@ -54,28 +54,20 @@ export function offsetInt8(quants: Int8Array): Uint8Array {
   return bytes;
 }
 
-/** Symmetric scales of blocks of 32 for 8 bits, rounding to nearest. */
-export function roundedScales(values: Float32Array): Float32Array {
-  const scales = new Float32Array(values.length / BLOCK);
-  for (let block = 0; block < scales.length; block++) {
+/**
+ * Blocks of 32 values as uint8 with 128 as zero, each with a scale: rounded to nearest, which errs by half a scale at most. `at` is the place
+ * of the first value in `quants`, `at / 32` that of its scale.
+ */
+export function roundInto(quants: Uint8Array, scales: Float32Array, at: number, values: Float32Array): void {
+  for (let from = 0; from < values.length; from += BLOCK) {
     let most = 0;
-    for (let i = block * BLOCK; i < (block + 1) * BLOCK; i++) most = Math.max(most, Math.abs(values[i]!));
-    scales[block] = most / INT8_MOST;
-  }
-  return scales;
-}
-
-/** Values as uint8 with 128 as zero, by the scales of `roundedScales`. Error at most half a scale. */
-export function roundedQuants(values: Float32Array): Uint8Array {
-  const scales = roundedScales(values);
-  const out = new Uint8Array(values.length);
-  for (let block = 0; block < scales.length; block++) {
-    const scale = scales[block]!;
-    if (scale === 0) {
-      out.fill(128, block * BLOCK, (block + 1) * BLOCK);
-      continue;
+    for (let i = from; i < from + BLOCK; i++) {
+      const size = Math.abs(values[i]!);
+      if (size > most) most = size;
     }
-    for (let i = block * BLOCK; i < (block + 1) * BLOCK; i++) out[i] = 128 + Math.round(values[i]! / scale);
+    scales[(at + from) / BLOCK] = most / INT8_MOST;
+    const inverse = most === 0 ? 0 : INT8_MOST / most;
+    // Truncation: half more than the number, which is above 0, is rounded down.
+    for (let i = from; i < from + BLOCK; i++) quants[at + i] = values[i]! * inverse + 128.5;
   }
-  return out;
 }

@@ -2,6 +2,7 @@
  * What a replica's process may see and touch: environment variables and Node's permission flags. Pure.
  * A seat belt, not a sandbox: native add-ons (ONNX Runtime, Dawn) can pass by the flags; docs/platforms.md says so.
  */
+import { ENGINE_ENVIRONMENT } from "./engine-environment.ts";
 import { join } from "node:path";
 
 /** Where programs, homes, time zones and languages are found, and what GPU drivers read. Nothing that holds secrets by custom. */
@@ -77,7 +78,7 @@ export function replicaEnvironment(
     TEMP: scratch,
     TMP: scratch,
     ...declared,
-    ORT_DISABLE_TELEMETRY: "1",
+    ...ENGINE_ENVIRONMENT,
     NODE_COMPILE_CACHE: compileCache,
   };
 }

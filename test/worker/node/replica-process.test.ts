@@ -77,6 +77,7 @@ describe("a replica's process", () => {
     expect(names).toEqual([
       "DECLARED",
       "HOME",
+      "MALLOC_MMAP_THRESHOLD_",
       "NODE_COMPILE_CACHE",
       "ORT_DISABLE_TELEMETRY",
       "PATH",
