@@ -3,14 +3,15 @@
  * has its own ways with the cache of keys and values. Exporters name nodes after the modules that they come from
  * (`/model/layers.0/self_attn/q_proj/MatMul`), so a node says which weights its initialisers are.
  */
-import type { ByteRange, CheckpointTensor } from "../checkpoint.ts";
+import type { CheckpointTensor } from "../checkpoint.ts";
 import { CheckpointError } from "../gguf/error.ts";
 import { byteLengthOf, type TensorFormat } from "../gguf/format.ts";
 import { type ByteSource, joinSources } from "../gguf/source.ts";
 import { ONNX_LIMITS } from "../limits.ts";
 import type { RepositoryFiles } from "../safetensors/files.ts";
 import { nBitRows, transposed } from "./exported-forms.ts";
-import { damaged, type Field, ProtoReader } from "./proto-reader.ts";
+import { damaged } from "./proto-reader.ts";
+import { type GraphNode, readGraph, type StoredTensor } from "./read-graph.ts";
 import { FILE_NAME } from "./read-model.ts";
 
 /** TensorProto.DataType of what weights are stored as. */
@@ -20,23 +21,6 @@ const UINT8 = 2;
 const CONSTANT_VALUES = 1_024;
 /** Tables that the configuration tells as well. */
 const COMPUTED = /cos_cache|sin_cache|inv_freq|causal|rotary/i;
-
-interface Initialiser extends ByteRange {
-  readonly name: string;
-  readonly type: number;
-  readonly shape: readonly number[];
-  /** The file beside the graph that holds it. */
-  readonly location: string | undefined;
-}
-
-interface Node {
-  readonly name: string;
-  readonly kind: string;
-  readonly inputs: readonly string[];
-  readonly outputs: readonly string[];
-  /** Whole-number attributes. */
-  readonly numbers: ReadonlyMap<string, number>;
-}
 
 /**
  * Reads the graph's descriptions, not the tensors' bytes. Throws CheckpointError where weights are stored in a form that can't be read, or
@@ -72,13 +56,13 @@ export async function readDecoderWeights(
 
 /** Finds what the initialisers of a graph are. */
 class Weights {
-  readonly #initialisers: ReadonlyMap<string, Initialiser>;
-  readonly #nodes: readonly Node[];
-  readonly #makers: ReadonlyMap<string, Node>;
+  readonly #initialisers: ReadonlyMap<string, StoredTensor>;
+  readonly #nodes: readonly GraphNode[];
+  readonly #makers: ReadonlyMap<string, GraphNode>;
   readonly #used = new Set<string>();
   readonly #tensors = new Map<string, CheckpointTensor>();
 
-  constructor(initialisers: readonly Initialiser[], nodes: readonly Node[]) {
+  constructor(initialisers: readonly StoredTensor[], nodes: readonly GraphNode[]) {
     this.#initialisers = new Map(initialisers.map((one) => [one.name, one]));
     this.#nodes = nodes;
     this.#makers = new Map(nodes.flatMap((node) => node.outputs.map((output) => [output, node])));
@@ -96,7 +80,7 @@ class Weights {
     return this.#tensors;
   }
 
-  #take(node: Node): void {
+  #take(node: GraphNode): void {
     const { kind, inputs } = node;
     const path = modulePath(node.name);
     switch (kind) {
@@ -125,7 +109,7 @@ class Weights {
   }
 
   /** The initialiser that is meant, through nodes that only pass it on. */
-  #initialiser(name: string | undefined): { readonly one: Initialiser; readonly isTransposed: boolean } | undefined {
+  #initialiser(name: string | undefined): { readonly one: StoredTensor; readonly isTransposed: boolean } | undefined {
     let isTransposed = false;
     for (let at = name, depth = 0; at !== undefined && depth < ONNX_LIMITS.depth; depth++) {
       const one = this.#initialisers.get(at);
@@ -138,7 +122,7 @@ class Weights {
     return undefined;
   }
 
-  #put(name: string, tensor: CheckpointTensor, ...used: readonly Initialiser[]): void {
+  #put(name: string, tensor: CheckpointTensor, ...used: readonly StoredTensor[]): void {
     for (const one of used) this.#used.add(one.name);
     const [first] = used;
     const elements = first!.shape.reduce((product, size) => product * size, 1);
@@ -151,7 +135,7 @@ class Weights {
     if (!this.#tensors.has(name)) this.#tensors.set(name, tensor);
   }
 
-  #formatOf({ name, type }: Initialiser): TensorFormat {
+  #formatOf({ name, type }: StoredTensor): TensorFormat {
     const format = FORMATS[type];
     if (format === undefined)
       throw new CheckpointError(
@@ -201,7 +185,7 @@ class Weights {
   }
 
   /** Blocks of n bits along the rows, as f32. */
-  #nBits(weight: string, node: Node, quants?: string, scales?: string, zeros?: string): void {
+  #nBits(weight: string, node: GraphNode, quants?: string, scales?: string, zeros?: string): void {
     const [data, scale] = [this.#initialiser(quants)?.one, this.#initialiser(scales)?.one];
     const zero = zeros === undefined || zeros === "" ? undefined : this.#initialiser(zeros)?.one;
     const number = (name: string, otherwise: number): number => node.numbers.get(name) ?? otherwise;
@@ -255,75 +239,4 @@ function modulePath(node: string): string {
   if (/(?:^|\.)lm_head$/.test(path)) return "lm_head";
   if (/(?:^|\.)(?:model\.norm|norm)$/.test(path)) return "model.norm";
   return path;
-}
-
-async function readGraph(
-  source: ByteSource,
-): Promise<{ readonly initialisers: readonly Initialiser[]; readonly nodes: readonly Node[] }> {
-  const reader = new ProtoReader(source);
-  const initialisers: Initialiser[] = [];
-  const nodes: Node[] = [];
-  for await (const field of reader.fields(0, source.size)) {
-    if (field.number !== 7) continue;
-    for await (const part of reader.inside(field)) {
-      if (part.number === 5) initialisers.push(await initialiserOf(reader, part));
-      else if (part.number === 1) nodes.push(await nodeOf(reader, part));
-    }
-  }
-  return { initialisers, nodes };
-}
-
-async function nodeOf(reader: ProtoReader, field: Field): Promise<Node> {
-  const inputs: string[] = [];
-  const outputs: string[] = [];
-  const numbers = new Map<string, number>();
-  let name = "";
-  let kind = "";
-  for await (const part of reader.inside(field)) {
-    if (part.number === 1) inputs.push(await reader.text(part));
-    else if (part.number === 2) outputs.push(await reader.text(part));
-    else if (part.number === 3) name = await reader.text(part);
-    else if (part.number === 4) kind = await reader.text(part);
-    else if (part.number === 5) {
-      let attribute = "";
-      let value: number | undefined;
-      for await (const entry of reader.inside(part)) {
-        if (entry.number === 1) attribute = await reader.text(entry);
-        else if (entry.number === 3) value = entry.value;
-      }
-      if (value !== undefined) numbers.set(attribute, value);
-    }
-  }
-  return { name, kind, inputs, outputs, numbers };
-}
-
-async function initialiserOf(reader: ProtoReader, field: Field): Promise<Initialiser> {
-  const shape: number[] = [];
-  let [name, type, offset, byteLength] = ["", 0, field.start, 0];
-  let location: string | undefined;
-  for await (const part of reader.inside(field)) {
-    if (part.number === 1) shape.push(...(await reader.numbers(part)));
-    else if (part.number === 2) type = part.value;
-    else if (part.number === 8) name = await reader.text(part);
-    else if (part.number === 9) [offset, byteLength] = [part.start, part.end - part.start];
-    else if (part.number === 13) {
-      let [key, value] = ["", ""];
-      for await (const entry of reader.inside(part)) {
-        if (entry.number === 1) key = await reader.text(entry);
-        else if (entry.number === 2) value = await reader.text(entry);
-      }
-      if (key === "location") location = value;
-      else if (key === "offset") offset = Number(value);
-      else if (key === "length") byteLength = Number(value);
-    }
-    if (shape.length > ONNX_LIMITS.dimensions) throw damaged("a tensor has too many dimensions");
-  }
-  return {
-    name,
-    type,
-    shape,
-    location,
-    offset: location !== undefined && offset === field.start ? 0 : offset,
-    byteLength,
-  };
 }

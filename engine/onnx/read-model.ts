@@ -8,6 +8,7 @@ import type { GraphFacts } from "../graph-model.ts";
 import { ONNX_LIMITS } from "../limits.ts";
 import type { TensorType, ValueFacts } from "../tensor.ts";
 import { damaged, type Field, ProtoReader } from "./proto-reader.ts";
+import { storedTensor } from "./read-graph.ts";
 
 /** TensorProto.DataType */
 const TYPES: Readonly<Record<number, TensorType>> = {
@@ -26,7 +27,6 @@ const TYPES: Readonly<Record<number, TensorType>> = {
   13: "uint64",
 };
 
-const EXTERNAL = 1;
 /** External tensors lie beside the graph: no other folder's file is ever opened. */
 export const FILE_NAME = /^[\w-][\w.-]*$/;
 
@@ -48,7 +48,7 @@ export async function readOnnxModel(source: ByteSource): Promise<OnnxFacts> {
     hasGraph = true;
     for await (const part of reader.inside(field)) {
       if (part.number === 5) {
-        const { name, location } = await tensorPlace(reader, part);
+        const { name, location } = await storedTensor(reader, part);
         initialisers.add(name);
         if (location !== undefined) external.add(location);
       } else if (part.number === 1) await placesInNode(reader, part, external, 0);
@@ -68,36 +68,11 @@ export async function readOnnxModel(source: ByteSource): Promise<OnnxFacts> {
   return { inputs: inputs.filter(({ name }) => !initialisers.has(name)), outputs, external: [...external] };
 }
 
-/** The whole numbers among the attributes of each node with this operator. Throws CheckpointError for what is no ONNX file. */
-export async function readNodes(source: ByteSource, operator: string): Promise<Readonly<Record<string, number>>[]> {
-  const reader = new ProtoReader(source);
-  const nodes: Record<string, number>[] = [];
-  for await (const field of reader.fields(0, source.size)) {
-    if (field.number !== 7) continue;
-    for await (const node of reader.inside(field)) {
-      if (node.number !== 1) continue;
-      const attributes: Record<string, number> = {};
-      let isWanted = false;
-      for await (const part of reader.inside(node)) {
-        if (part.number === 4) isWanted = (await reader.text(part)) === operator;
-        if (!isWanted || part.number !== 5) continue;
-        let name = "";
-        for await (const value of reader.inside(part)) {
-          if (value.number === 1) name = await reader.text(value);
-          else if (value.number === 3) attributes[name] = value.value;
-        }
-      }
-      if (isWanted) nodes.push(attributes);
-    }
-  }
-  return nodes;
-}
-
 /** Tensors of a node's attributes, and of the graphs in them: the branches of a condition have their own. */
 async function placesInNode(reader: ProtoReader, node: Field, external: Set<string>, depth: number): Promise<void> {
   if (depth > ONNX_LIMITS.depth) throw damaged("its graphs lie too deep in each other");
   const addTensor = async (tensor: Field): Promise<void> => {
-    const { location } = await tensorPlace(reader, tensor);
+    const { location } = await storedTensor(reader, tensor);
     if (location !== undefined) external.add(location);
   };
   for await (const attribute of reader.inside(node)) {
@@ -111,26 +86,6 @@ async function placesInNode(reader: ProtoReader, node: Field, external: Set<stri
       }
     }
   }
-}
-
-async function tensorPlace(reader: ProtoReader, tensor: Field): Promise<{ name: string; location?: string }> {
-  let name = "";
-  let isExternal = false;
-  let location: string | undefined;
-  for await (const field of reader.inside(tensor)) {
-    if (field.number === 8) name = await reader.text(field);
-    else if (field.number === 14) isExternal = field.value === EXTERNAL;
-    else if (field.number === 13) {
-      let key = "";
-      let value = "";
-      for await (const entry of reader.inside(field)) {
-        if (entry.number === 1) key = await reader.text(entry);
-        else if (entry.number === 2) value = await reader.text(entry);
-      }
-      if (key === "location") location = value;
-    }
-  }
-  return isExternal && location !== undefined ? { name, location } : { name };
 }
 
 async function valueFacts(reader: ProtoReader, value: Field): Promise<ValueFacts> {

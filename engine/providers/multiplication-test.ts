@@ -1,7 +1,7 @@
 /** Multiplies by n-bit weights on a GPU as a model does, and compares with plain arithmetic. */
 import { sourceOfBytes } from "../gguf/source.ts";
 import { GraphBuilder } from "../onnx/graph.ts";
-import { readNodes } from "../onnx/read-model.ts";
+import { readGraph } from "../onnx/read-graph.ts";
 import { prf } from "../prf.ts";
 import type { GpuRuntime } from "./ort-webgpu.ts";
 import type { Check } from "./self-test.ts";
@@ -29,14 +29,19 @@ export interface Multiplication {
 
 /** Those that a graph has. */
 export async function multiplicationsOf(graph: Uint8Array): Promise<readonly Multiplication[]> {
-  const nodes = await readNodes(sourceOfBytes(graph), "MatMulNBits");
-  return nodes.map(({ bits = 0, K = 0, N = 0, block_size: blockSize = 0, accuracy_level: accuracyLevel = 0 }) => ({
-    bits,
-    K,
-    N,
-    blockSize,
-    accuracyLevel,
-  }));
+  const { nodes } = await readGraph(sourceOfBytes(graph));
+  return nodes
+    .filter(({ kind }) => kind === "MatMulNBits")
+    .map(({ numbers }) => {
+      const number = (name: string): number => numbers.get(name) ?? 0;
+      return {
+        bits: number("bits"),
+        K: number("K"),
+        N: number("N"),
+        blockSize: number("block_size"),
+        accuracyLevel: number("accuracy_level"),
+      };
+    });
 }
 
 export async function checkMultiplication(gpu: GpuRuntime, multiplication: Multiplication): Promise<Check> {
