@@ -7,6 +7,7 @@ import { fileURLToPath } from "node:url";
 import { portTrouble } from "../mesh/ports.ts";
 import { DASHBOARD_PORT, HTTP_PORT, MESH_PORT } from "../mesh/options.ts";
 import type { Facts } from "./checks.ts";
+import { ENGINE_ENVIRONMENT } from "../../worker/node/engine-environment.ts";
 
 /** A GPU driver that hangs is a finding, ms. */
 const PROBE_WITHIN_MS = 20_000;
@@ -86,7 +87,7 @@ function run(file: string, args: readonly string[], env: NodeJS.ProcessEnv, stop
     killSignal: "SIGKILL",
     maxBuffer: OUTPUT_MAX,
     signal: stop,
-    env: { ...env, ORT_DISABLE_TELEMETRY: "1" },
+    env: { ...env, ...ENGINE_ENVIRONMENT },
   } as const;
   return new Promise((resolve) => {
     execFile(file, [...args], options, (error, stdout, stderr) => {

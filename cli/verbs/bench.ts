@@ -1,11 +1,11 @@
 /** `skein bench <model>`: how fast a model is on this machine, on each provider that it has. Each is measured in a process of its own. */
-import { ENGINE_ENVIRONMENT } from "../../worker/node/engine-environment.ts";
 import { spawn } from "node:child_process";
 import { availableParallelism } from "node:os";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { EXIT } from "../../protocol/errors.ts";
 import type { Measured } from "../../worker/node/bench-main.ts";
+import { ENGINE_ENVIRONMENT } from "../../worker/node/engine-environment.ts";
 import { dataDirOf } from "../connect.ts";
 import { Interrupted } from "../failure.ts";
 import type { Shell } from "../shell.ts";

@@ -11,6 +11,7 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { Capabilities } from "../../protocol/control.ts";
 import type { AgentOptions } from "../../protocol/local.ts";
+import { ENGINE_ENVIRONMENT } from "./engine-environment.ts";
 import { PROBE_LIFETIME_MS, PROBE_TIMEOUT_MS } from "./limits.ts";
 import { driverEnvironment } from "./replica-environment.ts";
 
@@ -121,7 +122,7 @@ function tryIn<Result>(name: "native" | "webgpu", environment: NodeJS.ProcessEnv
   return new Promise((resolve) => {
     const child = spawn(process.execPath, [PROBE, name], {
       stdio: ["ignore", "pipe", "ignore"],
-      env: { ...driverEnvironment(environment), ORT_DISABLE_TELEMETRY: "1" },
+      env: { ...driverEnvironment(environment), ...ENGINE_ENVIRONMENT },
       timeout: PROBE_TIMEOUT_MS,
       killSignal: "SIGKILL",
     });

@@ -2,8 +2,8 @@
  * What a replica's process may see and touch: environment variables and Node's permission flags. Pure.
  * A seat belt, not a sandbox: native add-ons (ONNX Runtime, Dawn) can pass by the flags; docs/platforms.md says so.
  */
-import { ENGINE_ENVIRONMENT } from "./engine-environment.ts";
 import { join } from "node:path";
+import { ENGINE_ENVIRONMENT } from "./engine-environment.ts";
 
 /** Where programs, homes, time zones and languages are found, and what GPU drivers read. Nothing that holds secrets by custom. */
 const NAMES: ReadonlySet<string> = new Set([
