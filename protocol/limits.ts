@@ -138,6 +138,8 @@ export const OPENAI_INPUTS_MAX = 2_048;
 export const OPENAI_TOKENS_MAX = 131_072;
 /** A stream that has nothing to say sends a comment this often, ms: proxies close what is silent for 30 to 60 s. */
 export const OPENAI_KEEP_ALIVE_MS = 15_000;
+/** What opens a stream (headers, the role) waits this long for what is said first, ms. */
+export const OPENAI_OPENING_WAIT_MS = 50;
 /** What clients are told to wait at most while a model loads, s, whatever the estimate says. */
 export const OPENAI_RETRY_AFTER_MAX_S = 60;
 /** Requests that one replica of a model takes: they wait in its engine, where callers get their turns, and not at the ingress. */

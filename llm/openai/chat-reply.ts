@@ -79,12 +79,17 @@ export async function* streamedChat(choices: Choices, ask: ChatAsk, facts: Reply
   const open = `${head}"choices":[{"index":`;
   const usage = usageField(ask.usage, choices);
   const close = (): string => `"logprobs":null,"finish_reason":null}]${usage()}}\n\n`;
-  yield STREAM_HEAD;
-  // At once, so that headers and first chunk are there before the model has read the prompt.
-  for (const [index] of ask.asks.entries())
-    yield `${open}${index},"delta":{"role":"assistant","content":${ask.asks[index]!.calls === undefined ? '""' : "null"},"refusal":null},${close()}`;
+  const roles = ask.asks.map(
+    ({ calls }, index) =>
+      `${open}${index},"delta":{"role":"assistant","content":${calls === undefined ? '""' : "null"},"refusal":null},${close()}`,
+  );
   let ended = 0;
-  for await (const said of choices.events()) {
+  for await (const said of choices.streamEvents()) {
+    if (said.kind === "begin") {
+      yield STREAM_HEAD;
+      yield roles.join("");
+      continue;
+    }
     const begin = open + said.index;
     if (said.kind === "text") {
       const delta = `${begin},"delta":{"content":${JSON.stringify(said.text)}},`;

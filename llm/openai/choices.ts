@@ -4,7 +4,9 @@
  */
 import { type ChosenScore, GrammarError, type PromptInput } from "../../engine/index.ts";
 import type { EngineModel, EngineOutput } from "../host.ts";
+import { OPENAI_OPENING_WAIT_MS } from "../../protocol/limits.ts";
 import { invalid, sentence } from "./errors.ts";
+import { isLate } from "./keep-alive.ts";
 import type { EngineOptions } from "./sampling.ts";
 import { type Thinking, ThoughtParser } from "./thought-parser.ts";
 import type { ToolCallParser } from "./tool-call-parser.ts";
@@ -46,6 +48,9 @@ export type AnswerEvent =
       readonly arguments: string;
     }
   | { readonly kind: "end"; readonly index: number; readonly finishReason: "stop" | "length" | "tool_calls" };
+
+/** Of a stream, which has something to say before the model has. */
+export type StreamEvent = { readonly kind: "begin" } | AnswerEvent;
 
 export interface Usage {
   /** Each prompt once, however many answers it has. */
@@ -176,6 +181,23 @@ export class Choices {
     try {
       const answers = this.#outputs.map((_, index) => this.#answer(index));
       yield* answers.length === 1 ? answers[0]! : merged(answers);
+    } finally {
+      this.cancel();
+    }
+  }
+
+  /** The same behind a `begin`, which comes with the first of them, or after a while without any; not where they break before. */
+  async *streamEvents(): AsyncGenerator<StreamEvent, void, undefined> {
+    const events = this.events();
+    try {
+      const first = events.next();
+      // A message of its own for what opens a stream would wake everybody on its way, on cores that read the prompt.
+      if (!(await isLate(first, OPENAI_OPENING_WAIT_MS, this.#surroundings.after))) await first;
+      yield { kind: "begin" };
+      const { done, value } = await first;
+      if (done === true) return;
+      yield value;
+      yield* events;
     } finally {
       this.cancel();
     }

@@ -136,11 +136,12 @@ export async function* streamedCompletion(
   const line = (index: number, text: string, finish: string, logprobs = "null"): string =>
     `${head}"choices":[{"index":${index},"text":${JSON.stringify(text)},"logprobs":${logprobs},"finish_reason":${finish}}]${usage()}}\n\n`;
   const offsets = ask.asks.map((_, index) => echoes[index]?.length ?? 0);
-  yield STREAM_HEAD;
-  for (const [index, echo] of echoes.entries()) if (echo !== "") yield line(index, echo, "null");
   let ended = 0;
-  for await (const said of choices.events()) {
-    if (said.kind === "text") {
+  for await (const said of choices.streamEvents()) {
+    if (said.kind === "begin") {
+      yield STREAM_HEAD;
+      for (const [index, echo] of echoes.entries()) if (echo !== "") yield line(index, echo, "null");
+    } else if (said.kind === "text") {
       const { index, text, logprobs } = said;
       if (logprobs === undefined) yield line(index, text, "null");
       else {

@@ -22,7 +22,7 @@ export async function* keptAlive(answer: Answer, everyMs: number, { after }: Pic
 }
 
 /** Whether `ms` pass before the promise settles, however it does. */
-async function isLate(promise: Promise<unknown>, ms: number, after: Surroundings["after"]): Promise<boolean> {
+export async function isLate(promise: Promise<unknown>, ms: number, after: Surroundings["after"]): Promise<boolean> {
   const { promise: late, resolve } = Promise.withResolvers<boolean>();
   const stop = after(ms, () => resolve(true));
   const settled = (): void => resolve(false);

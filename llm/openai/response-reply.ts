@@ -2,7 +2,7 @@
 import type { ChosenScore } from "../../engine/index.ts";
 import { BrokenStream, jsonHead, STREAM_HEAD, type Answer } from "./answer.ts";
 import type { ReplyFacts } from "./chat-reply.ts";
-import { newId, type AnswerEvent, type Choices, type Surroundings } from "./choices.ts";
+import { newId, type AnswerEvent, type Choices, type StreamEvent, type Surroundings } from "./choices.ts";
 import type { ApiError } from "./errors.ts";
 import { chatLogprobs } from "./logprobs.ts";
 import type { ResponseAsk } from "./response-request.ts";
@@ -155,9 +155,9 @@ export async function* wholeResponse(
 
 /** The same events; what breaks them is told in `lastWords`. */
 async function* breaking(
-  events: AsyncIterable<AnswerEvent>,
+  events: AsyncIterable<StreamEvent>,
   lastWords: BrokenStream["lastWords"],
-): AsyncGenerator<AnswerEvent, void, undefined> {
+): AsyncGenerator<StreamEvent, void, undefined> {
   try {
     yield* events;
   } catch (error) {
@@ -226,18 +226,19 @@ export async function* streamedResponse(
     yield event("response.output_item.done", { output_index: at, item });
   }
 
-  yield STREAM_HEAD;
-  const response = responseOf(ask, facts, "in_progress", []);
-  yield event("response.created", { response });
-  yield event("response.in_progress", { response });
   const failed = ({ message, code, param }: ApiError): string => {
     if (open !== undefined) Object.assign(open.item, { status: "incomplete", content: [open.kind.part(open.text)] });
     const broken = { ...responseOf(ask, facts, "failed", output), error: { code: "server_error", message } };
     return event("error", { code, message, param }) + event("response.failed", { response: broken });
   };
   let end: End | undefined;
-  for await (const next of breaking(choices.events(), failed)) {
-    if (next.kind === "text") {
+  for await (const next of breaking(choices.streamEvents(), failed)) {
+    if (next.kind === "begin") {
+      yield STREAM_HEAD;
+      const response = responseOf(ask, facts, "in_progress", []);
+      yield event("response.created", { response });
+      yield event("response.in_progress", { response });
+    } else if (next.kind === "text") {
       held.push(...(next.logprobs ?? []));
       if (next.text === "") continue;
       if (open?.kind !== MESSAGE) {

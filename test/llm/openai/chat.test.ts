@@ -231,6 +231,17 @@ describe("a chat as a stream", () => {
     expect(JSON.parse(events.at(-1)!)).toMatchObject({ error: { type: "server_error", code: "internal_error" } });
     expect(events).toHaveLength(3);
   });
+
+  test.each([
+    [PATH, hi],
+    ["/v1/completions", { prompt: "a" }],
+    ["/v1/responses", { input: "a" }],
+  ])("an engine that breaks before it says anything is no stream (%s)", async (path, body) => {
+    const { post } = await start(() => ["†"]);
+    const answer = await post(path, { ...body, stream: true });
+    expect([answer.status, answer.headers.get("content-type")]).toEqual([500, "application/json"]);
+    expect((await answer.json()).error).toMatchObject({ type: "server_error", code: "internal_error" });
+  });
 });
 
 describe("what is wrong is told in OpenAI's form", () => {
