@@ -54,7 +54,11 @@ export function answerOf(value: unknown): Answer {
 
 function ofResponse(response: Response): Answer {
   const plain = LazyResponse.plain(response);
-  if (plain !== undefined) return { kind: "whole", ...plain };
+  if (plain !== undefined) {
+    const { body, ...head } = plain;
+    if (typeof body === "string" || body instanceof Uint8Array) return { kind: "whole", ...head, body };
+    return { kind: "stream", ...head, pieces: body[Symbol.asyncIterator]() };
+  }
   const headers: string[] = [];
   response.headers.forEach((line, name) => void headers.push(name, line));
   if (response.body === null) return { kind: "whole", status: response.status, headers, body: "" };

@@ -18,11 +18,16 @@ const NAME = /^[!#$%&'*+\-.^_`|~\dA-Za-z]+$/;
 /** Without white space around it. */
 const VALUE = /^(?:[\x21-\x7e\x80-\xff](?:[\t\x20-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?)?$/;
 
+/** Bytes as they come, which Node's `Response` takes beside what the Web's does; `return()` calls them off. */
+export type Pieces = AsyncIterable<Uint8Array>;
+
+type Held = string | Uint8Array<ArrayBuffer> | Pieces | null;
+
 /** What is left to be sent when nobody has touched the body. */
 export interface PlainResponse {
   readonly status: number;
   readonly headers: FlatHeaders;
-  readonly body: string | Uint8Array;
+  readonly body: string | Uint8Array | Pieces;
 }
 
 /** A response of the usual kind, checked. */
@@ -31,8 +36,8 @@ class Parts {
   readonly statusText: string;
   /** Names in lower case, sorted, each once. */
   readonly headers: FlatHeaders;
-  readonly body: string | Uint8Array<ArrayBuffer> | null;
-  constructor(status: number, statusText: string, headers: FlatHeaders, body: string | Uint8Array<ArrayBuffer> | null) {
+  readonly body: Held;
+  constructor(status: number, statusText: string, headers: FlatHeaders, body: Held) {
     this.status = status;
     this.statusText = statusText;
     this.headers = headers;
@@ -46,12 +51,12 @@ export class LazyResponse {
   #lines: FlatHeaders | undefined;
   /** Once somebody has asked for them, they may change. */
   #headers: Headers | undefined;
-  #body: string | Uint8Array<ArrayBuffer> | null = null;
+  #body: Held = null;
   #used = false;
   /** Owns the body where it is there; status and headers stay ours. */
   #web: Response | undefined;
 
-  constructor(body?: BodyInit | Parts | null, init?: ResponseInit) {
+  constructor(body?: BodyInit | Pieces | Parts | null, init?: ResponseInit) {
     const parts = body instanceof Parts ? body : usual(body, init, TEXT_TYPE);
     if (parts !== null) {
       this.#status = parts.status;
@@ -134,8 +139,8 @@ export class LazyResponse {
   }
 
   async bytes(): Promise<Uint8Array<ArrayBuffer>> {
-    if (this.#web !== undefined) return this.#web.bytes();
-    const body = this.#take();
+    if (this.#web !== undefined || isPieces(this.#body)) return this.#real().bytes();
+    const body = this.#take() as Exclude<Held, Pieces>;
     return typeof body === "string" ? encoder.encode(body) : new Uint8Array(body ?? []);
   }
 
@@ -164,13 +169,13 @@ export class LazyResponse {
 
   clone(): Response {
     const init = { status: this.#status, statusText: this.#statusText };
-    if (this.#web === undefined && !this.#used)
+    if (this.#web === undefined && !this.#used && !isPieces(this.#body))
       return new LazyResponse(new Parts(init.status, init.statusText, this.#flat(), this.#body)) as unknown as Response;
     // Both read on: this one the one half, the clone the other.
     return new WebResponse(this.#real().clone().body, { ...init, headers: this.headers });
   }
 
-  #take(): string | Uint8Array<ArrayBuffer> | null {
+  #take(): Held {
     if (this.#used) throw new TypeError("Body is unusable: Body has already been read");
     this.#used = this.#body !== null;
     return this.#body;
@@ -186,7 +191,8 @@ export class LazyResponse {
   /** From then on it has the body. */
   #real(): Response {
     if (this.#web === undefined) {
-      this.#web = new WebResponse(this.#body, { status: this.#status });
+      const body = isPieces(this.#body) ? streamOf(this.#body) : this.#body;
+      this.#web = new WebResponse(body, { status: this.#status });
       this.#body = null;
       if (this.#used) void this.#web.arrayBuffer();
     }
@@ -225,10 +231,31 @@ function usual(body: unknown, init: ResponseInit | null | undefined, type: strin
 }
 
 /** A copy of bytes, as the Web's own makes one. Undefined for what isn't usual. */
-function bodyOf(body: unknown): string | Uint8Array<ArrayBuffer> | null | undefined {
+function bodyOf(body: unknown): Held | undefined {
   if (typeof body === "string") return body;
   if (body === null || body === undefined) return null;
+  if (isPieces(body)) return body;
   return body instanceof Uint8Array && body.buffer instanceof ArrayBuffer ? new Uint8Array(body) : undefined;
+}
+
+/** Streams of the Web's are its own matter. */
+const isPieces = (body: unknown): body is Pieces =>
+  typeof body === "object" && body !== null && Symbol.asyncIterator in body && !(body instanceof ReadableStream);
+
+/** As a browser needs it, whose own `Response` takes no iterables. */
+function streamOf(pieces: Pieces): ReadableStream<Uint8Array<ArrayBuffer>> {
+  const iterator = pieces[Symbol.asyncIterator]();
+  return new ReadableStream<Uint8Array<ArrayBuffer>>(
+    {
+      async pull(controller) {
+        const { done, value } = await iterator.next();
+        if (done === true) controller.close();
+        else controller.enqueue(new Uint8Array(value));
+      },
+      cancel: async () => void (await iterator.return?.()),
+    },
+    { highWaterMark: 0 },
+  );
 }
 
 /** Null for names or values that want a closer look, and for names that come twice. */

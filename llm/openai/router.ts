@@ -243,6 +243,8 @@ const failed = (error: ApiError): Response =>
     },
   });
 
+const DONE = { done: true, value: undefined } as const;
+
 /** A stream piece by piece as it is read; anything else whole. */
 async function responseOf(answer: Answer, callOff: () => void): Promise<Response> {
   const first = await answer.next();
@@ -252,17 +254,18 @@ async function responseOf(answer: Answer, callOff: () => void): Promise<Response
   if (headers["content-type"]?.startsWith("text/event-stream") !== true)
     return new Response((await Array.fromAsync(answer)).join(""), { status, headers });
   const encoder = new TextEncoder();
-  const body = new ReadableStream<Uint8Array>(
-    {
-      async pull(controller) {
-        const { done, value } = await answer.next();
-        if (done === true) controller.close();
-        else controller.enqueue(encoder.encode(value as string));
-      },
-      // A generator's `return()` would wait for the piece that is under way.
-      cancel: callOff,
+  const pieces: AsyncIterableIterator<Uint8Array<ArrayBuffer>, undefined> = {
+    async next() {
+      const { done, value } = await answer.next();
+      return done === true ? DONE : { done: false, value: encoder.encode(value as string) };
     },
-    { highWaterMark: 0 },
-  );
-  return new Response(body, { status, headers });
+    // A generator's own `return()` would wait for the piece that is under way.
+    async return() {
+      callOff();
+      return DONE;
+    },
+    [Symbol.asyncIterator]: () => pieces,
+  };
+  // Node's Response takes it, and so does ours.
+  return new Response(pieces as unknown as BodyInit, { status, headers });
 }

@@ -17,6 +17,16 @@ const stream = () =>
       controller.close();
     },
   });
+/** As Node's own takes it too; what it says when it is called off goes to `onReturn`. */
+const iterable = (onReturn = (): void => {}) =>
+  (async function* () {
+    try {
+      yield new TextEncoder().encode("piece ");
+      yield Buffer.from("by piece");
+    } finally {
+      onReturn();
+    }
+  })() as unknown as BodyInit;
 const cookies = (): Headers => {
   const headers = new Headers({ "x-custom": "yes" });
   headers.append("set-cookie", "a=1");
@@ -43,6 +53,9 @@ const USES: Readonly<Record<string, Make>> = {
   "a Blob": (R) => new R(new Blob(["blob"], { type: "text/css" })),
   "a form": (R) => new R(new URLSearchParams({ a: "1", b: "2 3" })),
   "a stream": (R) => new R(stream()),
+  "an iterable": (R) => new R(iterable()),
+  "an iterable, with status and type": (R) =>
+    new R(iterable(), { status: 201, headers: { "content-type": "text/css" } }),
   "a number": (R) => new R(42 as unknown as string),
   status: (R) => new R("teapot", { status: 418, statusText: "I'm a teapot" }),
   "status as text": (R) => new R("x", { status: "404" as unknown as number }),
@@ -70,6 +83,7 @@ const USES: Readonly<Record<string, Make>> = {
   "type taken away": (R) => changed(new R("x"), (h) => h.delete("content-type")),
   "cookies added": (R) => changed(new R("x"), (h) => (h.append("set-cookie", "a=1"), h.append("set-cookie", "b=2"))),
   "a clone": (R) => new R("x", { status: 201, headers: { "x-a": "1" } }).clone(),
+  "a clone of an iterable": (R) => new R(iterable()).clone(),
   "a clone of a stream": (R) => new R(stream(), { headers: { "x-a": "1" } }).clone(),
   "a clone of changed headers": (R) => changed(new R("x"), (h) => h.set("x-a", "1")).clone(),
   "a class of the user's": (R) =>
@@ -183,6 +197,11 @@ test("a usual response has built nothing of the platform's until it is sent", ()
   for (const usual of [new Lazy("ok"), new Lazy(new Uint8Array(1), { status: 201 }), Lazy.json({ a: 1 })])
     expect(answerOf(usual).kind).toBe("whole");
   expect(answerOf(new Lazy(stream())).kind).toBe("stream");
+  expect(answerOf(new Lazy(iterable(), { status: 201, headers: { "x-a": "1" } }))).toMatchObject({
+    kind: "stream",
+    status: 201,
+    headers: ["x-a", "1"],
+  });
 });
 
 test("bytes are copied when they are given and when they are read", async () => {
@@ -198,6 +217,18 @@ test("a response that was read can't be returned", () => {
   const read = new Lazy("x");
   void read.text();
   expect(() => answerOf(read)).toThrow(TypeError);
+});
+
+test.each([
+  ["ours", Lazy],
+  ["the platform's", Real],
+])("pieces are called off with the body (%s)", async (_, R) => {
+  let left = 0;
+  const response = new R(iterable(() => left++));
+  const reader = response.body!.getReader();
+  expect(new TextDecoder().decode((await reader.read()).value)).toBe("piece ");
+  await reader.cancel();
+  expect(left).toBe(1);
 });
 
 describe("installed", () => {
