@@ -1,7 +1,8 @@
 /**
  * What the way through the mesh (ingress, replica, server-sent events of the OpenAI API) adds to a chat: `node bench/chat.ts [--short] [--json]`.
  * One chat at a time, greedy, `native`, with the same model and prompt in the engine of this process and through a mesh beside it. They take
- * turns; the prompt is in both prefix caches. A figure is the median over the rounds, and the difference that of the medians.
+ * turns; the prompt is in both prefix caches, and both have answered for a while: the first requests of new processes take some
+ * ms more, in both. A figure is the median over the rounds, and the difference that of the medians.
  */
 import { Agent, request } from "node:http";
 import { tmpdir } from "node:os";
@@ -17,10 +18,12 @@ import { benchFolder, startSkein } from "./skein.ts";
 const { values: options } = parseArgs({
   options: { short: { type: "boolean", default: false }, json: { type: "boolean", default: false } },
 });
-const ROUNDS = options.short ? 3 : 10;
+const ROUNDS = options.short ? 5 : 20;
+const WARM_UP_ROUNDS = options.short ? 30 : 60;
+const WARM_UP_TOKENS = 2;
 const TOKENS = 64;
 const THREADS = 2;
-const REST_MS = 300;
+const REST_MS = 100;
 const MESSAGES = [{ role: "user", content: "Could you explain what is dask?" }];
 
 /** Times of the pieces of one answer, ms from the question on. */
@@ -53,18 +56,17 @@ const mesh = await startSkein(
 );
 const url = new URL("/v1/chat/completions", Object.values(mesh.ready.urls)[0]!.replace("localhost", "127.0.0.1"));
 
-async function direct(): Promise<Pieces> {
+async function direct(maxTokens: number): Promise<Pieces> {
   const began = performance.now();
   const pieces: number[] = [];
-  for await (const _ of engine.generate({ messages: MESSAGES, maxTokens: TOKENS }))
-    pieces.push(performance.now() - began);
+  for await (const _ of engine.generate({ messages: MESSAGES, maxTokens })) pieces.push(performance.now() - began);
   return pieces;
 }
 
 /** By node:http on a connection that stays: `fetch` alone would take another 1.5 ms to the first byte. */
 const agent = new Agent({ keepAlive: true });
-function throughMesh(): Promise<Pieces> {
-  const body = JSON.stringify({ messages: MESSAGES, max_tokens: TOKENS, temperature: 0, stream: true });
+function throughMesh(maxTokens: number): Promise<Pieces> {
+  const body = JSON.stringify({ messages: MESSAGES, max_tokens: maxTokens, temperature: 0, stream: true });
   const headers = { "content-type": "application/json", "content-length": Buffer.byteLength(body) };
   const began = performance.now();
   return new Promise((resolve, reject) => {
@@ -90,12 +92,11 @@ function throughMesh(): Promise<Pieces> {
 const ways = { engine: direct, mesh: throughMesh };
 const seen = { engine: [] as Pieces[], mesh: [] as Pieces[] };
 try {
-  for (let round = -1; round < ROUNDS; round++)
+  for (let round = -WARM_UP_ROUNDS; round < ROUNDS; round++)
     for (const name of ["engine", "mesh"] as const) {
-      // ONNX Runtime's threads spin for a while after a run, on cores that the other needs.
+      // What the other has left to do after its answer is not to be in this one's way.
       await new Promise((resolve) => setTimeout(resolve, REST_MS));
-      const pieces = await ways[name]();
-      // The first round fills caches.
+      const pieces = await ways[name](round < 0 ? WARM_UP_TOKENS : TOKENS);
       if (round >= 0) seen[name].push(pieces);
     }
 } finally {
