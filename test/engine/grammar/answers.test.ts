@@ -168,7 +168,7 @@ test("what comes out parses and fits its schema, however it is sampled", async (
   );
   // Most do end.
   expect(ended.stop).toBeGreaterThan(ended.length * 3);
-}, 60_000);
+});
 
 const FORMAT: GrammarFormat = {
   type: "json_schema",
@@ -276,7 +276,7 @@ test("batches, preemption and moves change nothing of it", async () => {
     { numRuns: 40 },
   );
   expect(happened.preempted).toBeGreaterThan(10);
-}, 60_000);
+});
 
 test("a grammar that breaks ends its own answer only", async () => {
   const runner = createLedgerRunner(TINY_CONFIG, { slots: 2, slotLength: 64 });
