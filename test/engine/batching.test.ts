@@ -1,5 +1,5 @@
 /** Many sequences on few slots, with shared beginnings, preemption and cancelling: nobody may notice the others. */
-import fc from "fast-check";
+import fc from "../support/fast-check.ts";
 import { describe, expect, test } from "vitest";
 import { EngineLoop, type EngineLoopOptions } from "../../engine/loop.ts";
 import { GREEDY } from "../../engine/sampling.ts";

@@ -1,5 +1,5 @@
 /** Answers under a grammar: whatever the model would like to say, what comes out fits, alone or in a batch, in one piece or cut anywhere. */
-import fc from "fast-check";
+import fc from "../../support/fast-check.ts";
 import { afterAll, describe, expect, test } from "vitest";
 import { Chooser } from "../../../engine/chooser.ts";
 import type { GrammarFormat } from "../../../engine/grammar/format.ts";
