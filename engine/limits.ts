@@ -112,7 +112,7 @@ export const GRAMMAR_CHECK_IDLE_MS = 30_000;
 /** Milliseconds that a mask may take, ten times what the slow ones do: it can't be stopped, and keeps the engine's thread from all others. */
 export const GRAMMAR_STEP_MS = 200;
 
-/** Milliseconds of all masks of an answer that took longer than that, before it is ended: one may have been the machine's fault. */
+/** Milliseconds of all masks of an answer that took longer than that, before it is ended: one, however long, may have been the machine's fault. */
 export const GRAMMAR_SLOW_MS_MAX = 500;
 
 /** Grammars that wait to be compiled: they go one by one. */

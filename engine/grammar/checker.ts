@@ -2,7 +2,7 @@
  * Tries formats on a compiler in a thread of its own before the engine's thread compiles them: one that breaks the compiler, or keeps it busy for too
  * long, ends that thread and nothing else. The thread is there only while it is wanted. How it is made, and timers, are arguments.
  */
-import { GRAMMAR_CHECK_IDLE_MS, GRAMMAR_COMPILE_MS, GRAMMAR_START_MS } from "../limits.ts";
+import { GRAMMAR_CHECK_IDLE_MS, GRAMMAR_COMPILE_MS, GRAMMAR_START_MS, SILENCE_GRACE_MS } from "../limits.ts";
 import { GrammarError } from "../refusals.ts";
 import type { FromCheck, ToCheck } from "./check-thread.ts";
 import type { GrammarFormat } from "./format.ts";
@@ -77,13 +77,17 @@ export class GrammarChecker {
 
   async #ask(message: ToCheck, withinMs: number, late: Error): Promise<FromCheck> {
     const { promise, resolve, reject } = Promise.withResolvers<FromCheck>();
-    const stop = this.#options.after(withinMs, () => {
-      this.close();
-      reject(late);
+    const { after } = this.#options;
+    // In two parts: after the process itself was stopped, an answer that waits is delivered before the second runs out.
+    let stop = after(withinMs, () => {
+      stop = after(SILENCE_GRACE_MS, () => {
+        this.close();
+        reject(late);
+      });
     });
     this.#heard = resolve;
     this.#failed = (reason) => reject(new Error(`the grammars' compiler ended: ${reason}`));
     this.#thread!.post(message);
-    return promise.finally(stop);
+    return promise.finally(() => stop());
   }
 }

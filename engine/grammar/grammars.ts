@@ -20,7 +20,7 @@ export interface GrammarHost {
   load(): Promise<XGrammar>;
   /** A thread that answers by `serveChecks`. */
   spawnCheck(): CheckThread;
-  /** Milliseconds on a clock that never goes back. */
+  /** Milliseconds that never go back: at best those in which this thread computed, for a machine that is busy is no grammar's fault. */
   now(): number;
   /** Calls back once after `ms`; returns how to call it off. */
   after(ms: number, callback: () => void): () => void;

@@ -27,7 +27,7 @@ export class GrammarMask implements LogitsMask {
   readonly #now: () => number;
   #slowMs = 0;
 
-  /** @param now milliseconds on a clock that never goes back */
+  /** @param now milliseconds that never go back: at best those in which this thread computed */
   constructor(matcher: GrammarMatcher, endTokens: readonly number[], now: () => number) {
     this.#matcher = matcher;
     this.#now = now;
@@ -68,11 +68,11 @@ export class GrammarMask implements LogitsMask {
     this.#watch(began);
   }
 
-  /** A grammar that can be read in many ways at once takes ever longer as the answer grows. */
+  /** A grammar that can be read in many ways at once takes ever longer as the answer grows. A machine that stood still does so once. */
   #watch(began: number): void {
     const took = this.#now() - began;
     if (took <= GRAMMAR_STEP_MS) return;
-    this.#slowMs += took;
+    this.#slowMs += Math.min(took, GRAMMAR_SLOW_MS_MAX);
     if (this.#slowMs > GRAMMAR_SLOW_MS_MAX)
       this.#problem ??= new GrammarError(
         "the grammar takes too long at each token: repetitions within repetitions can be read in too many ways",

@@ -14,7 +14,10 @@ const ENTRY = new URL(
 export const nodeGrammarHost: GrammarHost = {
   load: () => loadXGrammar(() => import("@mlc-ai/web-xgrammar")),
   spawnCheck,
-  now: () => performance.now(),
+  now: () => {
+    const { user, system } = process.threadCpuUsage();
+    return (user + system) / 1000;
+  },
   after: (ms, callback) => {
     const timer = setTimeout(callback, ms);
     return () => clearTimeout(timer);

@@ -64,7 +64,7 @@ export async function startReal(
   };
 }
 
-/** A control connection that keeps what it hears. */
+/** A control connection that keeps what it hears, and answers pings: the coordinator gives up who is silent for seconds. */
 export class Peer {
   readonly socket: WebSocket;
   readonly heard: { type: string; [key: string]: unknown }[] = [];
@@ -76,7 +76,9 @@ export class Peer {
     this.closed = new Promise((resolve) => this.socket.on("close", (code) => resolve(code)));
     this.socket.on("error", () => {});
     this.socket.on("message", (data) => {
-      this.heard.push(JSON.parse(String(data)) as { type: string });
+      const message = JSON.parse(String(data)) as { type: string };
+      this.heard.push(message);
+      if (message.type === "ping") this.send({ type: "pong" });
       this.waiting.splice(0).forEach((wake) => wake());
     });
   }

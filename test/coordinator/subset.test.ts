@@ -1,5 +1,5 @@
 /** Which replicas link to which ingresses of a large mesh. */
-import fc from "fast-check";
+import fc from "../support/fast-check.ts";
 import { describe, expect, it } from "vitest";
 import { subsets, type Entrance, type Placed, type Subsets } from "../../coordinator/subset.ts";
 import { LINKS_EACH_MIN, LINKS_FULL_MAX } from "../../protocol/limits.ts";

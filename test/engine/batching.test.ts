@@ -1,5 +1,5 @@
 /** Many sequences on few slots, with shared beginnings, preemption and cancelling: nobody may notice the others. */
-import fc from "fast-check";
+import fc from "../support/fast-check.ts";
 import { describe, expect, test } from "vitest";
 import { EngineLoop, type EngineLoopOptions } from "../../engine/loop.ts";
 import { GREEDY } from "../../engine/sampling.ts";
@@ -135,7 +135,7 @@ test("token streams equal one-by-one decoding, whatever is shared, preempted, mo
   // Not by never doing it.
   expect(happened.preempted).toBeGreaterThan(20);
   expect(happened.hit).toBeGreaterThan(500);
-}, 60_000);
+});
 
 describe("prefix cache", () => {
   const turn = Array.from({ length: 20 }, (_, i) => i + 30);

@@ -6,7 +6,7 @@ import { spawnNodeEngine } from "../../engine/spawn-node.ts";
 test(
   "measures every figure on an engine behind a thread; the second turn prefills only what is new",
   {
-    timeout: 120_000,
+    timeout: 300_000,
   },
   async () => {
     const engine = await EngineClient.start({

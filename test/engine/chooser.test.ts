@@ -1,4 +1,4 @@
-import fc from "fast-check";
+import fc from "../support/fast-check.ts";
 import { describe, expect, test } from "vitest";
 import { prf } from "../../engine/prf.ts";
 import type { TokenHistory } from "../../engine/choice.ts";

@@ -1,4 +1,4 @@
-import fc from "fast-check";
+import fc from "../support/fast-check.ts";
 import { describe, expect, test } from "vitest";
 import { EngineLoop, type GenerationListener } from "../../engine/loop.ts";
 import { createReferenceRunner } from "../../engine/reference/decoder.ts";

@@ -1,4 +1,4 @@
-import fc from "fast-check";
+import fc from "../support/fast-check.ts";
 import { describe, expect, test } from "vitest";
 import { type KeptView, placement } from "../../engine/placement.ts";
 import { type SchedulerBudget, type SequenceView, type Step, nextStep, prefillCost } from "../../engine/scheduler.ts";

@@ -1,6 +1,6 @@
 /** The kernels against plain arithmetic, on rows of every length around their groups. */
 import { readFileSync } from "node:fs";
-import fc from "fast-check";
+import fc from "../support/fast-check.ts";
 import { expect, test } from "vitest";
 import { compiledKernels } from "../../engine/kernels/compile.ts";
 import { BUCKETS, scaleOf, Scores, weightAt } from "../../engine/scores.ts";

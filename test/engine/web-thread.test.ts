@@ -64,7 +64,7 @@ async function oracle(): Promise<number[][]> {
 const problem = browserKitProblem();
 describe.skipIf(problem)(`the engine in a tab's worker${problem ? ` (skipped: ${problem})` : ""}`, () => {
   let engine: WebEngine;
-  beforeAll(async () => void (engine = await WebEngine.start()), 120_000);
+  beforeAll(async () => void (engine = await WebEngine.start()), 300_000);
   afterAll(() => engine?.stop());
 
   test.each(["wasm", "webgpu"])("%s gives the oracle's tokens, and cancels", { timeout: 300_000 }, async (provider) => {
@@ -73,7 +73,7 @@ describe.skipIf(problem)(`the engine in a tab's worker${problem ? ` (skipped: ${
     expect(result.answers).toEqual(await oracle());
   });
 
-  test("an encoder with its tensors beside an ONNX file (on WebGPU: test/long)", { timeout: 120_000 }, async () => {
+  test("an encoder with its tensors beside an ONNX file (on WebGPU: test/long)", { timeout: 300_000 }, async () => {
     const { weights } = makeTinyEncoder();
     const { loaded, rows } = await engine.runGraph("wasm", await onnxEncoder(), "onnx/model.onnx", ["the river"]);
     expect(loaded).toMatchObject({ kind: "graph", provider: "wasm", text: { task: "embedding", maxTokens: 24 } });

@@ -1,7 +1,7 @@
 /** What an ingress holds for slow readers: the bound, who is cut for it, and how streams are narrowed before. */
 import { once } from "node:events";
 import { connect } from "node:net";
-import fc from "fast-check";
+import fc from "../support/fast-check.ts";
 import { describe, expect, it } from "vitest";
 import { Backlog, type Reader } from "../../ingress/backlog.ts";
 import { Forward } from "../../ingress/forward.ts";

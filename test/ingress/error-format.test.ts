@@ -1,8 +1,9 @@
 /** What clients of an application that says `errorFormat: "openai"` read where the mesh answers in its place; every other application's read Ray's text. */
 import { expect, it } from "vitest";
 import type { ErrorCode } from "../../protocol/errors.ts";
+import type { Stream } from "../../protocol/stream.ts";
 import { routed } from "./harness.ts";
-import { bodyOf, get, none, one, until } from "./opened.ts";
+import { bodyOf, get, none, one, rawInPieces, until } from "./opened.ts";
 import { raw, type Handler } from "./running.ts";
 
 const OPENAI = { errorFormat: "openai" as const };
@@ -88,17 +89,19 @@ it("a timeout is a 408; a fault of ours a 500 that names the request and nothing
 });
 
 it("a stream that breaks off says so as its last event", async () => {
+  let made!: Stream;
   const running = await one(
     (stream) => {
+      made = stream;
       stream.accept();
       stream.head({ status: 200, headers: ["content-type", "text/event-stream"] });
       stream.write("bytes", Buffer.from("data: 0\n\n"));
-      setTimeout(() => stream.fail({ code: "REPLICA_DIED", message: "secret" }), 20);
       return {};
     },
     { deployment: OPENAI },
   );
-  const events = bodyOf(await raw(running.port, get("/"))).split(/\r\n/);
+  const fail = (): void => made.fail({ code: "REPLICA_DIED", message: "secret" });
+  const events = bodyOf(await rawInPieces(running.port, get("/"), fail)).split(/\r\n/);
   const last = events.find((line) => line.startsWith('data: {"error"'))!;
   expect(JSON.parse(last.slice("data: ".length)).error).toMatchObject({ type: "server_error", code: "internal_error" });
   expect(events.join("")).not.toContain("secret");

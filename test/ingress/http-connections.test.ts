@@ -3,7 +3,7 @@ import { describe, expect, it } from "vitest";
 import type { Stream } from "../../protocol/stream.ts";
 import { routed } from "./harness.ts";
 import { answering, bytes, raw } from "./running.ts";
-import { bodyOf, get, none, one, until } from "./opened.ts";
+import { bodyOf, get, none, one, rawInPieces, until } from "./opened.ts";
 
 const echo = answering((head, body) => ({
   headers: ["content-type", "application/json"],
@@ -25,17 +25,18 @@ describe("connections (X-CONN-01, X-CONN-04, X-CONN-05)", () => {
     expect(text.indexOf('"path":"/1"')).toBeLessThan(text.indexOf('"path":"/2"'));
   });
   it("speaks HTTP/1.0: no chunks, the end is the end of the connection", async () => {
+    let made!: Stream;
     const running = await one((stream) => {
+      made = stream;
       stream.accept();
       stream.head({ status: 200, headers: [] });
       stream.write("bytes", bytes("a"));
-      setTimeout(() => {
-        stream.write("bytes", bytes("b"));
-        stream.end();
-      }, 20);
       return {};
     });
-    const text = await raw(running.port, "GET / HTTP/1.0\r\n\r\n");
+    const text = await rawInPieces(running.port, "GET / HTTP/1.0\r\n\r\n", () => {
+      made.write("bytes", bytes("b"));
+      made.end();
+    });
     expect(text).not.toContain("chunked");
     expect(bodyOf(text)).toBe("ab");
   });

@@ -1,9 +1,10 @@
 /** HTTP/1.1 at the client listener, on raw sockets. Cases C…, X-… are Ray Serve's recordings; `differs` says where and why we answer otherwise. */
+import { connect, type Socket } from "node:net";
 import { describe, expect, it } from "vitest";
 import type { OpenHttp } from "../../protocol/heads.ts";
 import type { Stream } from "../../protocol/stream.ts";
-import { answering, bytes, raw, type Handler } from "./running.ts";
-import { bodyOf, get, none, one, until } from "./opened.ts";
+import { answering, bytes, raw, realAfter, type Handler } from "./running.ts";
+import { bodyOf, get, none, one, rawInPieces, until } from "./opened.ts";
 
 const UUID = /[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}/;
 const echo = answering((head, body) => ({
@@ -168,26 +169,24 @@ describe("failures", () => {
     expect(await raw(running.port, get("/"))).toMatch(/^HTTP\/1.1 500 /);
   });
   it("never lets a wrong content-length shift the next answer", async () => {
-    const lie =
-      (length: string, streamed: boolean): Handler =>
-      (stream) => {
-        stream.accept();
-        stream.head({ status: 200, headers: ["content-length", length] });
-        const rest = (): void => {
-          stream.write("bytes", bytes("abc"));
-          stream.end();
-        };
-        if (streamed) setTimeout(rest, 30);
-        else rest();
-        return {};
-      };
-    expect(bodyOf(await raw((await one(lie("2", false))).port, get("/")))).toBe("abc");
-    expect(
-      bodyOf(await raw((await one(lie("2", true))).port, get("/").replace("connection: close\r\n", ""))),
-    ).not.toContain("c");
-    expect(bodyOf(await raw((await one(lie("9", true))).port, get("/").replace("connection: close\r\n", "")))).toBe(
-      "abc",
-    );
+    const head = (stream: Stream, length: string): void => {
+      stream.accept();
+      stream.head({ status: 200, headers: ["content-length", length] });
+    };
+    const rest = (stream: Stream): void => {
+      stream.write("bytes", bytes("abc"));
+      stream.end();
+    };
+    const { port } = await one((stream) => (head(stream, "2"), rest(stream), {}));
+    expect(bodyOf(await raw(port, get("/")))).toBe("abc");
+    const streamed = async (length: string): Promise<string> => {
+      let made!: Stream;
+      const running = await one((stream) => (head((made = stream), length), {}));
+      const request = get("/").replace("connection: close\r\n", "");
+      return bodyOf(await rawInPieces(running.port, request, () => rest(made)));
+    };
+    expect(await streamed("2")).not.toContain("c");
+    expect(await streamed("9")).toBe("abc");
   });
 });
 
@@ -214,7 +213,7 @@ describe("timeouts (C022, C029-b)", () => {
     expect(bodyOf(text)).toBe(body);
     await until(() => cancelled.length === 1);
   });
-  it.each(["0", "-1", "5"])("x-request-timeout-seconds: %s overrides a short one", async (asked) => {
+  it.each(["0", "-1", "60"])("x-request-timeout-seconds: %s overrides a short one", async (asked) => {
     const running = await one(
       (stream) => {
         stream.accept();
@@ -233,6 +232,7 @@ describe("timeouts (C022, C029-b)", () => {
     expect(await raw(running.port, get("/", `x-request-timeout-seconds: ${asked}`))).toMatch(/^HTTP\/1.1 408 /);
   });
   it("breaks a stream off without the last chunk", async () => {
+    let expire!: () => void;
     const running = await one(
       (stream) => {
         stream.accept();
@@ -240,9 +240,16 @@ describe("timeouts (C022, C029-b)", () => {
         stream.write("bytes", bytes("c0;"));
         return {};
       },
-      { http: { request_timeout_s: 0.2 } },
+      {
+        http: { request_timeout_s: 7 },
+        after: (ms, callback) => {
+          if (ms !== 7_000) return realAfter(ms, callback);
+          expire = callback;
+          return () => {};
+        },
+      },
     );
-    const text = await raw(running.port, get("/"));
+    const text = await rawInPieces(running.port, get("/"), () => expire());
     expect(bodyOf(text)).toBe("3\r\nc0;\r\n");
   });
 });
@@ -258,39 +265,34 @@ describe("streams (C040, C045)", () => {
       return {};
     });
     const seen: string[] = [];
-    const whole = new Promise<string>((resolve) => {
-      void import("node:net").then(({ default: net }) => {
-        let text = "";
-        const socket = net.connect(running.port, "127.0.0.1", () => socket.write(get("/")));
-        socket.on("data", (data) => {
-          text += data.toString("latin1");
-          const next = /hi_(\d)(?![^]*hi_)/.exec(text)?.[1];
-          if (next === undefined || seen.includes(next)) return;
-          seen.push(next);
-          if (next === "3") made.end();
-          else made.write("bytes", bytes(`hi_${Number(next) + 1}`));
-        });
-        socket.on("close", () => resolve(text));
-      });
+    const text = await raw(running.port, get("/"), undefined, (sofar) => {
+      const next = /hi_(\d)(?![^]*hi_)/.exec(sofar)?.[1];
+      if (next === undefined || seen.includes(next)) return;
+      seen.push(next);
+      if (next === "3") made.end();
+      else made.write("bytes", bytes(`hi_${Number(next) + 1}`));
     });
-    const text = await whole;
     expect(text).toMatch(/^HTTP\/1.1 301 [^]*hello: world\r\n/);
     expect(bodyOf(text)).toBe("4\r\nhi_0\r\n4\r\nhi_1\r\n4\r\nhi_2\r\n4\r\nhi_3\r\n0\r\n\r\n");
   });
   it("joins the chunks of one turn and writes them with the end", async () => {
+    let made!: Stream;
     const running = await one((stream) => {
+      made = stream;
       stream.accept();
       stream.head({ status: 200, headers: [] });
-      setTimeout(() => {
-        for (let i = 0; i < 5; i++) stream.write("bytes", bytes(`${i}`));
-        stream.end();
-      }, 20);
       return {};
     });
-    expect(bodyOf(await raw(running.port, get("/")))).toBe("5\r\n01234\r\n0\r\n\r\n");
+    const text = await rawInPieces(running.port, get("/"), () => {
+      for (let i = 0; i < 5; i++) made.write("bytes", bytes(`${i}`));
+      made.end();
+    });
+    expect(bodyOf(text)).toBe("5\r\n01234\r\n0\r\n\r\n");
   });
   it("an error after the first chunk ends without the last chunk; a stream of events says so first", async () => {
+    let made!: Stream;
     const running = await one((stream, head) => {
+      made = stream;
       stream.accept();
       const events = head.kind === "http" && head.path === "/sse";
       stream.head({
@@ -298,45 +300,43 @@ describe("streams (C040, C045)", () => {
         headers: ["content-type", events ? "text/event-stream; charset=utf-8" : "text/plain"],
       });
       stream.write("bytes", bytes("data: 0\n\n"));
-      setTimeout(() => stream.fail({ code: "APPLICATION_ERROR", message: "secret" }), 20);
       return {};
     });
-    expect(bodyOf(await raw(running.port, get("/")))).toBe("9\r\ndata: 0\n\n\r\n");
-    const sse = bodyOf(await raw(running.port, get("/sse")));
+    const failing = async (path: string): Promise<string> =>
+      bodyOf(
+        await rawInPieces(running.port, get(path), () => made.fail({ code: "APPLICATION_ERROR", message: "secret" })),
+      );
+    expect(await failing("/")).toBe("9\r\ndata: 0\n\n\r\n");
+    const sse = await failing("/sse");
     expect(sse).toContain('event: error\ndata: {"code":"APPLICATION_ERROR","message":"Internal Server Error"}\n\n');
     expect(sse).not.toContain("\r\n0\r\n");
   });
   it.each(["end", "destroy"] as const)(
     "a client that leaves (%s) cancels the handler; ?1 lets it run on (X-CAN-01)",
     async (how) => {
+      const streams = new Map<string, Stream>();
       const cancelled: string[] = [];
-      const finished: string[] = [];
       const running = await one((stream, head) => {
         stream.accept();
-        const timer = setTimeout(() => {
-          finished.push(head.requestId);
-          stream.head({ status: 200, headers: [] });
-          stream.end();
-        }, 300);
-        return {
-          onCancel: () => {
-            clearTimeout(timer);
-            cancelled.push(head.requestId);
-          },
-        };
+        streams.set(head.requestId, stream);
+        return { onCancel: () => void cancelled.push(head.requestId) };
       });
-      const { default: net } = await import("node:net");
-      for (const extra of ["", "x-request-disconnect-disabled: ?1\r\n"]) {
-        const socket = net.connect(running.port, "127.0.0.1", () => {
-          socket.write(
-            `GET / HTTP/1.1\r\nhost: localhost\r\nx-request-id: ${extra === "" ? "plain" : "kept"}\r\n${extra}\r\n`,
-          );
-          setTimeout(() => socket[how](), 50);
+      const asking = (id: string, ...headers: string[]): Socket => {
+        const socket = connect(running.port, "127.0.0.1", () => {
+          socket.write(get("/", `x-request-id: ${id}`, ...headers).replace("connection: close\r\n", ""));
         });
-        socket.on("error", () => {});
-      }
-      await until(() => cancelled.length + finished.length === 2);
-      expect([cancelled, finished]).toEqual([["plain"], ["kept"]]);
+        return socket.on("error", () => {});
+      };
+      const kept = asking("kept", "x-request-disconnect-disabled: ?1");
+      const plain = asking("plain");
+      await until(() => streams.size === 2);
+      kept[how]();
+      plain[how]();
+      await until(() => cancelled.length > 0);
+      streams.get("kept")!.head({ status: 200, headers: [] });
+      streams.get("kept")!.end();
+      await until(() => running.ingress.mesh.pool("app", "D")!.ongoing === 0);
+      expect(cancelled).toEqual(["plain"]);
     },
   );
   it("HEAD of a stream ends with the head and cancels the handler", async () => {

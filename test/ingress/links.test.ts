@@ -267,12 +267,12 @@ describe("handle calls", () => {
     stream.cancel("enough");
     await until(() => cancelled.length === 1);
     const fail = await new Promise<FailHead>(
-      (resolve) => void parent.link.open(call({ deadlineMs: 100 }), { onFail: resolve }, true),
+      (resolve) => void parent.link.open(call({ deadlineMs: 500 }), { onFail: resolve }, true),
     );
     expect(fail.code).toBe("TIMEOUT");
     await until(() => cancelled.length === 2);
-    expect(heads[1]).toBeGreaterThan(50);
-    expect(heads[1]).toBeLessThanOrEqual(100);
+    expect(heads[1]).toBeGreaterThan(100);
+    expect(heads[1]).toBeLessThanOrEqual(500);
   });
   it("are refused without permission, beyond the hops, to nothing, and for other kinds", async () => {
     const { parent } = await two(ok);
@@ -293,7 +293,6 @@ describe("restart and ports", () => {
     first.route({ deployments: [{ replicas: [routed("app#D#a")] }] });
     await until(() => first.ingress.mesh.table !== null);
     const ports = [first.port, first.meshUrl];
-    await new Promise((resolve) => setTimeout(resolve, 50));
     await first.stop();
     const second = await run({ dataDir, keys, reachable: false });
     stopped(second);

@@ -1,6 +1,6 @@
 /** What every test with a running ingress needs: start one that is stopped after the test, ask it, wait for something. */
 import { afterEach, expect } from "vitest";
-import { run, runOne, type Handler, type RunOptions, type Running } from "./running.ts";
+import { raw, run, runOne, type Handler, type RunOptions, type Running } from "./running.ts";
 
 const open: Running[] = [];
 afterEach(async () => {
@@ -26,9 +26,18 @@ export async function none(options?: RunOptions): Promise<Running> {
 export const get = (path: string, ...headers: string[]): string =>
   `GET ${path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n${headers.map((h) => `${h}\r\n`).join("")}\r\n`;
 
+/** Sends a request, and does `next` when the head of its answer has come: what is made then comes in a piece of its own. */
+export function rawInPieces(port: number, request: string, next: () => void): Promise<string> {
+  let isFirst = true;
+  return raw(port, request, undefined, (text) => {
+    if (!isFirst || !text.includes("\r\n\r\n")) return;
+    isFirst = false;
+    next();
+  });
+}
+
 export const bodyOf = (text: string): string => text.slice(text.indexOf("\r\n\r\n") + 4);
 
-export const until = async (condition: () => boolean, everyMs = 10): Promise<void> => {
-  for (let i = 0; i < 1500 && !condition(); i++) await new Promise((resolve) => setTimeout(resolve, everyMs));
-  expect(condition()).toBe(true);
-};
+/** The limit only catches what hangs. */
+export const until = (condition: () => boolean, everyMs = 10): Promise<void> =>
+  expect.poll(condition, { interval: everyMs, timeout: 60_000 }).toBe(true);

@@ -1,4 +1,5 @@
 /** The ingress as its agent starts it: a process with a coordinator's socket, spec changes, stop, death of the parent's channel. */
+import { globSync, readFileSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import net from "node:net";
 import { tmpdir } from "node:os";
@@ -12,6 +13,7 @@ import type { FromIngress, IngressOptions, ToIngress } from "../../protocol/loca
 import { childReady, spawnChild } from "../../protocol/node/parent.ts";
 import { generateKeys } from "../../protocol/ticket.ts";
 import { table } from "./harness.ts";
+import { until } from "./opened.ts";
 import { raw } from "./running.ts";
 
 let dataDir = "";
@@ -71,10 +73,9 @@ async function start(
 const tell = (child: ChildProcess, message: ToIngress): void => void child.send(message);
 const exit = (child: ChildProcess): Promise<number | null> =>
   new Promise((resolve) => child.once("exit", (code) => resolve(code)));
-const until = async (condition: () => boolean): Promise<void> => {
-  for (let i = 0; i < 2000 && !condition(); i++) await new Promise((resolve) => setTimeout(resolve, 10));
-  expect(condition()).toBe(true);
-};
+/** What it has on disk, which may take a slow disk its time. */
+const remembered = (): { table: object | null; httpPort: number | null }[] =>
+  globSync(path.join(dataDir, "ingress", "*.json")).map((file) => JSON.parse(readFileSync(file, "utf8")));
 const health = (port: number): Promise<string> =>
   raw(port, "GET /-/healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
 
@@ -114,7 +115,7 @@ it("killed and started again, it serves on its ports without the coordinator", a
   const first = await start(http);
   const { port } = first.report.http!;
   for (let text = ""; !text.endsWith("success");) text = await health(port);
-  await new Promise((resolve) => setTimeout(resolve, 100));
+  await until(() => remembered().some(({ table: kept, httpPort }) => kept !== null && httpPort === port));
   for (const socket of sockets) socket.terminate();
   coordinator.close();
   const ended = exit(first.child);

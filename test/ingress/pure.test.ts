@@ -1,4 +1,4 @@
-import fc from "fast-check";
+import fc from "../support/fast-check.ts";
 import { describe, expect, it } from "vitest";
 import { LINK_QUIET_MS } from "../../protocol/limits.ts";
 import { Peer, type Opener } from "../../ingress/peer.ts";

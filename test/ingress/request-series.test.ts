@@ -1,4 +1,4 @@
-import fc from "fast-check";
+import fc from "../support/fast-check.ts";
 import { Counter, Histogram, Registry } from "prom-client";
 import { expect, test } from "vitest";
 import { RequestSeries } from "../../ingress/request-series.ts";

@@ -55,8 +55,15 @@ export interface RunOptions {
   readonly grpc?: Record<string, unknown>;
   readonly dataDir?: string;
   readonly reachable?: boolean;
+  /** Instead of real timers. */
+  readonly after?: (ms: number, callback: () => void) => () => void;
   readonly log?: (message: string) => void;
   readonly keys?: Awaited<ReturnType<typeof generateKeys>>;
+}
+
+export function realAfter(ms: number, callback: () => void): () => void {
+  const timer = setTimeout(callback, ms);
+  return () => clearTimeout(timer);
 }
 
 export async function run(options: RunOptions = {}): Promise<Running> {
@@ -88,10 +95,7 @@ export async function run(options: RunOptions = {}): Promise<Running> {
       pid: process.pid,
       incarnation: 1,
       freshId: () => crypto.randomUUID(),
-      after: (ms, callback) => {
-        const timer = setTimeout(callback, ms);
-        return () => clearTimeout(timer);
-      },
+      after: options.after ?? realAfter,
       addresses: () => [],
       connect: (_url, events) => {
         if (options.reachable === false) {
@@ -201,14 +205,20 @@ export async function runOne(handler: Handler, options: RunOptions & { deploymen
   return running;
 }
 
-/** Sends bytes over one connection and gathers what comes back until the server closes or `until` is in it. */
-export function raw(port: number, request: string, until?: string | RegExp): Promise<string> {
+/** Sends bytes over one connection and gathers what comes back until the server closes or `until` is in it. `heard` gets all so far, piece by piece. */
+export function raw(
+  port: number,
+  request: string,
+  until?: string | RegExp,
+  heard: (text: string) => void = () => {},
+): Promise<string> {
   return new Promise((resolve, reject) => {
     let text = "";
     const socket = net.connect(port, "127.0.0.1", () => socket.write(request, "latin1"));
     socket.setEncoding("latin1");
     socket.on("data", (data: string) => {
       text += data;
+      heard(text);
       if (until !== undefined && (typeof until === "string" ? text.includes(until) : until.test(text)))
         socket.destroy();
     });

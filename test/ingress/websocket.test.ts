@@ -88,7 +88,7 @@ describe("websocket", () => {
     await closed(polite);
     const rude = await connect(running);
     rude.terminate();
-    for (let i = 0; i < 300 && ends.length < 2; i++) await new Promise((resolve) => setTimeout(resolve, 10));
+    await until(() => ends.length === 2);
     expect(ends).toEqual([{ close: { code: 4001, reason: "bye" } }, { close: { code: 1006, reason: "" } }]);
   });
   it("a handler may refuse, and unknown paths are 404 (differs: Ray says 500)", async () => {

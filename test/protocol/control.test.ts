@@ -1,4 +1,4 @@
-import fc from "fast-check";
+import fc from "../support/fast-check.ts";
 import { describe, expect, it } from "vitest";
 import { canonicalJson, sha256Hex } from "../../protocol/artefact.ts";
 import { parseFromCoordinator, parseToCoordinator } from "../../protocol/control.ts";

@@ -1,4 +1,4 @@
-import fc from "fast-check";
+import fc from "../support/fast-check.ts";
 import { describe, expect, it } from "vitest";
 import { FRAME_HEADER, FrameBatch, HEADROOM, KIND, decodeFrames, type Kind } from "../../protocol/frame.ts";
 import { FRAME_PAYLOAD_MAX, LINK_MESSAGE_MAX } from "../../protocol/limits.ts";

@@ -1,4 +1,4 @@
-import fc from "fast-check";
+import fc from "../support/fast-check.ts";
 import { describe, expect, it } from "vitest";
 import { FRAME_PAYLOAD_MAX, LINK_WINDOW, STREAM_WINDOW } from "../../protocol/limits.ts";
 import type { Stream } from "../../protocol/stream.ts";

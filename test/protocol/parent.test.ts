@@ -9,7 +9,7 @@ import { childReady, spawnChild } from "../../protocol/node/parent.ts";
 const childMain = fileURLToPath(new URL("parent-child-main.ts", import.meta.url));
 const parentMain = fileURLToPath(new URL("parent-main.ts", import.meta.url));
 
-test.each([false, true])("a child may exit by itself (user code: %s)", { timeout: 30_000 }, async (userCode) => {
+test.each([false, true])("a child may exit by itself (user code: %s)", async (userCode) => {
   const child = spawnChild(childMain, { output: "inherit", userCode });
   await childReady(child, {});
   const exited = once(child, "exit");
@@ -17,37 +17,29 @@ test.each([false, true])("a child may exit by itself (user code: %s)", { timeout
   expect(await exited).toEqual([7, null]);
 });
 
-test.each(["waits", "computes", "is stopped"])(
-  "a child that %s ends with its parent",
-  { timeout: 30_000 },
-  async (CHILD) => {
-    const { parent, pid } = await family(CHILD);
-    expect(runs(pid)).toBe(true);
-    parent.kill("SIGKILL");
-    expect(await ends(pid)).toBe(true);
-  },
-);
+test.each(["waits", "computes", "is stopped"])("a child that %s ends with its parent", async (CHILD) => {
+  const { parent, pid } = await family(CHILD);
+  expect(runs(pid)).toBe(true);
+  parent.kill("SIGKILL");
+  expect(await ends(pid)).toBe(true);
+});
 
-test(
-  "a reaper that was killed is replaced, and a child that computes still ends with its parent",
-  { timeout: 30_000 },
-  async (context) => {
-    if (process.platform !== "linux") context.skip("processes' parents are read from /proc");
-    const { parent, pid } = await family("computes");
-    try {
-      const [first] = shellsOf(parent.pid!);
-      process.kill(first!, "SIGKILL");
-      const others = (): number[] => shellsOf(parent.pid!).filter((shell) => shell !== first);
-      expect(await becomes(() => others().length === 1)).toBe(true);
-      const [second] = others();
-      parent.kill("SIGKILL");
-      expect([await ends(pid), await ends(second!)]).toEqual([true, true]);
-    } finally {
-      // What failed to end would compute for ever.
-      for (const left of [parent.pid!, pid]) if (runs(left)) process.kill(left, "SIGKILL");
-    }
-  },
-);
+test("a reaper that was killed is replaced, and a child that computes still ends with its parent", async (context) => {
+  if (process.platform !== "linux") context.skip("processes' parents are read from /proc");
+  const { parent, pid } = await family("computes");
+  try {
+    const [first] = shellsOf(parent.pid!);
+    process.kill(first!, "SIGKILL");
+    const others = (): number[] => shellsOf(parent.pid!).filter((shell) => shell !== first);
+    expect(await becomes(() => others().length === 1)).toBe(true);
+    const [second] = others();
+    parent.kill("SIGKILL");
+    expect([await ends(pid), await ends(second!)]).toEqual([true, true]);
+  } finally {
+    // What failed to end would compute for ever.
+    for (const left of [parent.pid!, pid]) if (runs(left)) process.kill(left, "SIGKILL");
+  }
+});
 
 /** A parent that can be killed, and its child's pid. */
 async function family(CHILD: string): Promise<{ readonly parent: ChildProcess; readonly pid: number }> {
@@ -60,7 +52,7 @@ async function family(CHILD: string): Promise<{ readonly parent: ChildProcess; r
 }
 
 async function becomes(isSo: () => boolean): Promise<boolean> {
-  const deadline = performance.now() + 20_000;
+  const deadline = performance.now() + 40_000;
   while (!isSo() && performance.now() < deadline) await new Promise((resolve) => setTimeout(resolve, 20));
   return isSo();
 }

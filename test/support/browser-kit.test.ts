@@ -4,7 +4,7 @@ import type { AddressInfo } from "node:net";
 import { promisify } from "node:util";
 import { launch } from "puppeteer";
 import { expect, test } from "vitest";
-import { chromiumArgs, chromiumEnv, chromiumExecutable, swiftshaderEnv } from "./browser-kit.ts";
+import { chromiumOptions, swiftshaderEnv } from "./browser-kit.ts";
 
 const DAWN = `
   import { create, globals } from "webgpu";
@@ -25,11 +25,7 @@ test("Chromium of the kit computes on WebGPU in a cross-origin isolated page", a
   const headers = { "cross-origin-opener-policy": "same-origin", "cross-origin-embedder-policy": "require-corp" };
   const server = createServer((_, response) => response.writeHead(200, headers).end());
   await new Promise<void>((listening) => server.listen(0, "127.0.0.1", listening));
-  const browser = await launch({
-    executablePath: await chromiumExecutable(),
-    env: await chromiumEnv(),
-    args: chromiumArgs(),
-  });
+  const browser = await launch(await chromiumOptions());
   try {
     const page = await browser.newPage();
     await page.goto(`http://127.0.0.1:${(server.address() as AddressInfo).port}/`);

@@ -48,7 +48,20 @@ export function ensureBrowserKit(): Promise<string> {
   return unpacked;
 }
 
-/** Path of a Chromium that runs with `chromiumEnv()` and `chromiumArgs()`. */
+/** Chromium may take this long to start, ms: on busy cores, from a slow disk. It only catches what hangs. */
+const STARTED_WITHIN_MS = 120_000;
+
+/** What puppeteer launches. */
+export async function chromiumOptions() {
+  return {
+    executablePath: await chromiumExecutable(),
+    env: await chromiumEnv(),
+    args: chromiumArgs(),
+    timeout: STARTED_WITHIN_MS,
+  };
+}
+
+/** Path of a Chromium that runs with `chromiumEnv()`. */
 export async function chromiumExecutable(): Promise<string> {
   return join(await ensureBrowserKit(), "chromium");
 }
@@ -64,7 +77,7 @@ export async function chromiumEnv(): Promise<Record<string, string>> {
 }
 
 /** Flags for a headless Chromium with WebGPU on SwiftShader. No sandbox: CI runs as root, and only our own pages load. */
-export function chromiumArgs(): string[] {
+function chromiumArgs(): string[] {
   return ["--no-sandbox", "--enable-unsafe-webgpu"];
 }
 

@@ -1,8 +1,8 @@
 /** A fake hub on 127.0.0.1 with its listing and its files, for the tests of `hf:` names: it can ask for a token, cut, and fail. */
 import { createHash } from "node:crypto";
 import { createServer } from "node:http";
-import type { AddressInfo } from "node:net";
 import { setTimeout } from "node:timers/promises";
+import { listening } from "./listening.ts";
 
 export const COMMIT = "0123456789abcdef0123456789abcdef01234567";
 export const TOKEN = "hf_secret";
@@ -54,13 +54,5 @@ export async function startHub(
     response.flushHeaders();
     return void response.write(body.subarray(0, cutAfter), () => response.destroy());
   });
-  await new Promise<void>((listening) => server.listen(0, "127.0.0.1", listening));
-  return {
-    asked,
-    endpoint: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
-    async [Symbol.asyncDispose]() {
-      server.closeAllConnections();
-      await new Promise((closed) => server.close(closed));
-    },
-  };
+  return { asked, ...(await listening(server)) };
 }

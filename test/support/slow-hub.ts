@@ -1,7 +1,7 @@
 /** A hub of one model, `hf:someone/tiny`, that stops half-way in its file until it is told to go on. */
 import { createHash } from "node:crypto";
 import { createServer } from "node:http";
-import type { AddressInfo } from "node:net";
+import { listening } from "./listening.ts";
 
 const COMMIT = "c".repeat(40);
 
@@ -31,14 +31,13 @@ export async function slowHub(file: Buffer) {
     await release.promise;
     response.end(file.subarray(at));
   });
-  await new Promise<void>((listening) => server.listen(0, "127.0.0.1", listening));
+  const served = await listening(server);
   return {
-    endpoint: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    endpoint: served.endpoint,
     release: () => release.resolve(),
     async [Symbol.asyncDispose]() {
       release.resolve();
-      server.closeAllConnections();
-      await new Promise((closed) => server.close(closed));
+      await served[Symbol.asyncDispose]();
     },
   };
 }

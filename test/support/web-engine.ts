@@ -8,7 +8,7 @@ import { basename, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
 import puppeteer, { type Browser } from "puppeteer";
-import { chromiumArgs, chromiumEnv, chromiumExecutable } from "./browser-kit.ts";
+import { chromiumOptions } from "./browser-kit.ts";
 import type { WebGraphRun } from "./web-engine-page.ts";
 
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
@@ -46,10 +46,7 @@ export class WebEngine {
     const server = serve(folder);
     await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
     const browser = await puppeteer.launch({
-      executablePath: await chromiumExecutable(),
-      args: chromiumArgs(),
-      env: await chromiumEnv(),
-      headless: true,
+      ...(await chromiumOptions()),
       protocolTimeout: 300_000,
     });
     return new WebEngine(folder, server, browser);

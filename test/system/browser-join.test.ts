@@ -8,7 +8,7 @@ import { fileURLToPath } from "node:url";
 import puppeteer, { type Browser, type Page } from "puppeteer";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { WorkerDetails } from "../../protocol/status.ts";
-import { browserKitProblem, chromiumArgs, chromiumEnv, chromiumExecutable } from "../support/browser-kit.ts";
+import { browserKitProblem, chromiumEnv, chromiumExecutable, chromiumOptions } from "../support/browser-kit.ts";
 import { eventually, processesOf, SystemMesh } from "./mesh.ts";
 
 const COMMAND = fileURLToPath(new URL("../../cli/main.ts", import.meta.url));
@@ -19,12 +19,7 @@ describe.skipIf(problem)(`a browser${problem ? ` (skipped: ${problem})` : ""}`, 
   let browser: Browser;
   beforeAll(async () => {
     mesh = await SystemMesh.start({ workers: 0 });
-    browser = await puppeteer.launch({
-      executablePath: await chromiumExecutable(),
-      args: chromiumArgs(),
-      env: await chromiumEnv(),
-      pipe: true,
-    });
+    browser = await puppeteer.launch({ ...(await chromiumOptions()), pipe: true });
   });
   afterAll(async () => {
     await browser?.close();
@@ -129,7 +124,7 @@ describe.skipIf(problem)(`a browser${problem ? ` (skipped: ${problem})` : ""}`, 
     child.kill("SIGINT");
     expect(await exit).toBe(130);
     await eventually(async () => (await workers()).length === 0, "the worker has left");
-    expect(processesOf(folder).size).toBe(0);
+    await eventually(() => processesOf(folder).size === 0, "no process is left");
     const log = readFileSync(join(folder, "logs", "browser-worker.log"), "utf8");
     expect(log).toContain("Chrome");
     expect(log).not.toContain(token);

@@ -51,14 +51,7 @@ describe("embeddings", () => {
     rmSync(folder, { recursive: true, force: true });
   });
 
-  const post = async (path: string, body: object) => {
-    const { status, text } = await mesh.fetch(path, {
-      method: "POST",
-      headers: { "content-type": "application/json" },
-      body: JSON.stringify(body),
-    });
-    return { status, body: JSON.parse(text) };
-  };
+  const post = (path: string, body: object) => mesh.post(path, body);
 
   test.each(["native", "wasm"])("%s: 50 sentences, in one request and in many at a time", async (model) => {
     const whole = await post("/v1/embeddings", { model, input: inputs, truncate_prompt_tokens: -1 });

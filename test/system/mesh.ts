@@ -3,7 +3,7 @@
  * `stop` asserts that no process and no port is left. Every process of a mesh carries its folder in its environment: that is how it is found.
  */
 import type { ChildProcess } from "node:child_process";
-import { mkdtempSync, readdirSync, readFileSync, realpathSync, rmSync } from "node:fs";
+import { globSync, mkdtempSync, readdirSync, readFileSync, realpathSync, rmSync } from "node:fs";
 import { Agent as HttpAgent, request } from "node:http";
 import { connect } from "node:net";
 import { tmpdir } from "node:os";
@@ -11,6 +11,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { AgentOptions, AgentReady, CoordinatorOptions, CoordinatorReady } from "../../protocol/local.ts";
 import { childReady, spawnChild } from "../../protocol/node/parent.ts";
+import type { RoutingTable } from "../../protocol/routes.ts";
 import type { InstanceDetails, ReplicaDetails } from "../../protocol/status.ts";
 import { compiledPrograms } from "./compiled.ts";
 
@@ -226,6 +227,16 @@ export class SystemMesh {
     });
   }
 
+  /** JSON for an application, and its answer, which is JSON too. */
+  async post(path: string, body: object) {
+    const { status, text } = await this.fetch(path, {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify(body),
+    });
+    return { status, body: JSON.parse(text) };
+  }
+
   /** Pids of all live processes of this mesh. */
   processes(): Map<number, string> {
     return processesOf(this.folder);
@@ -236,6 +247,15 @@ export class SystemMesh {
     // Fields 14 and 15, counted behind the name in brackets, in hundredths.
     const fields = readFileSync(`/proc/${pid}/stat`, "utf8").split(") ")[1]?.split(" ") ?? [];
     return (Number(fields[11]) + Number(fields[12])) / 100;
+  }
+
+  /** How many replicas the ingresses have on disk, for the day when they start again without a coordinator. */
+  remembered(): number {
+    const files = globSync(join(this.folder, "worker-*/**/ingress/*.json"));
+    const tables = files.map(
+      (file) => (JSON.parse(readFileSync(file, "utf8")) as { table: RoutingTable | null }).table,
+    );
+    return tables.flatMap((table) => table?.deployments ?? []).flatMap(({ replicas }) => replicas).length;
   }
 
   /** The pid of the ingress. */
@@ -252,7 +272,7 @@ export class SystemMesh {
     let unclean = "";
     for (const member of members) {
       if (member.child.connected) member.child.send({ type: "stop" }, () => {});
-      const how = await Promise.race([member.exit, later(15_000, "still running 15 s after it was told to stop")]);
+      const how = await Promise.race([member.exit, later(60_000, "still running 60 s after it was told to stop")]);
       if (how !== 0 && how !== "SIGKILL") unclean += `pid ${member.pid}: ${how}; `;
     }
     const left = await settled(() => this.processes());
@@ -342,7 +362,7 @@ export function processesOf(folder: string): Map<number, string> {
 
 /** What is still there after a moment: the kernel takes a little to end killed processes. */
 async function settled(left: () => Map<number, string>): Promise<Map<number, string>> {
-  for (let attempt = 0; attempt < 100 && left().size > 0; attempt += 1) await later(50, null);
+  for (let attempt = 0; attempt < 600 && left().size > 0; attempt += 1) await later(50, null);
   return left();
 }
 

@@ -135,8 +135,8 @@ describe("the data plane", () => {
       expect((await counts()).running).toBe(1);
       incoming.on("error", () => {});
       outgoing.destroy();
-      // The bound is 250 ms; four times that on a machine that others use too.
-      await eventually(async () => (await counts()).running === 0, "the generator has stopped", 1_000);
+      // It would go on for ever.
+      await eventually(async () => (await counts()).running === 0, "the generator has stopped");
     }
   });
 

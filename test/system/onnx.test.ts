@@ -46,10 +46,7 @@ describe("ONNX models", () => {
     rmSync(folder, { recursive: true, force: true });
   });
 
-  const post = async (path: string, body: object) => {
-    const { status, text } = await mesh.fetch(path, { method: "POST", body: JSON.stringify(body) });
-    return { status, body: JSON.parse(text) };
-  };
+  const post = (path: string, body: object) => mesh.post(path, body);
 
   test("raw: lists in, lists out, many at a time, and each mistake in words", async () => {
     expect(JSON.parse((await mesh.fetch("/raw")).text)).toMatchObject({

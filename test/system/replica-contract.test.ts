@@ -135,11 +135,10 @@ describe.skipIf(problem)(`a replica${problem ? ` (skipped: ${problem})` : ""}`, 
       await eventually(async () => {
         await new Promise((resolve) => setTimeout(resolve, 300));
         const now = (await counts(kind)).given;
-        const stands = now === last;
+        const stands = now === last && now > before;
         last = now;
         return stands;
       }, "the generator stands");
-      expect(last - before).toBeGreaterThan(0);
       expect(last - before).toBeLessThan(ON_ITS_WAY_MAX);
       expect((await ask<{ kind: Kind }>(`/${kind}/chat`, PROMPT)).kind).toBe(kind);
       stream.destroy();

@@ -24,7 +24,9 @@ export class Greeter {
       for (let i = 0; ; i++) { yield i; await new Promise((resolve) => setTimeout(resolve, 5)); }
     } finally { this.seen.push("left " + ctx.signal.aborted); }
   }
-  wait(ctx: Context) { return new Promise((_, reject) => ctx.signal.addEventListener("abort", () => { this.seen.push("cancelled"); reject(ctx.signal.reason); })); }
+  waiting = 0;
+  isWaiting() { return this.waiting > 0; }
+  wait(ctx: Context) { this.waiting++; return new Promise((_, reject) => ctx.signal.addEventListener("abort", () => { this.seen.push("cancelled"); reject(ctx.signal.reason); })); }
   log() { return this.seen; }
   boom(): never { throw new RangeError("inner detail"); }
   fetch() { return "http"; }
@@ -43,9 +45,10 @@ seen.many = new Set(await Promise.all(Array.from({ length: 100 }, (_, i) => hand
 let count = 0;
 for await (const i of handle.count()) if ((count = i) === 5) break;
 seen.count = count;
+while ((await handle.log()).length === 0);
 const waiting = handle.wait();
 const outcome = waiting.catch((error: serve.SkeinError) => error.code);
-await new Promise((resolve) => setTimeout(resolve, 50));
+while (!(await handle.isWaiting()));
 waiting.cancel();
 seen.cancelled = await outcome;
 seen.error = await handle.boom().catch((error: unknown) => error instanceof serve.SkeinError && [error.code, error.message]);

@@ -49,6 +49,7 @@ async function run(options: AgentOptions): Promise<void> {
     handleSIGINT: false,
     handleSIGTERM: false,
     handleSIGHUP: false,
+    timeout: PAGE_TIMEOUT_MS,
     protocolTimeout: PAGE_TIMEOUT_MS,
   });
   console.error(`worker: ${await browser.version()} (${executablePath}) as pid ${browser.process()?.pid}`);

@@ -27,7 +27,7 @@ export const FIRST_JOIN_TIMEOUT_MS = 15_000;
 export const HANDSHAKE_TIMEOUT_MS = 4_000;
 /** Workers with a data directory in common. */
 export const WORKERS_PER_DIRECTORY_MAX = 256;
-/** What a headless browser may take for one answer, such as a tab that leaves while its replicas drain, ms. */
+/** What a headless browser may take to start and for one answer, such as a tab that leaves while its replicas drain, ms. */
 export const PAGE_TIMEOUT_MS = 60_000;
 /** A browser that was told to close is killed after this, ms. */
 export const TAB_CLOSE_MS = 3_000;

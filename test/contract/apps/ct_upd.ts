@@ -5,14 +5,22 @@ const pause = (seconds: number): Promise<void> => new Promise((resolve) => setTi
 class U {
   readonly #history: unknown[] = [];
   #v: unknown = null;
+  #running = 0;
   reconfigure(config: { v?: number; boom?: boolean }) {
     if (config.boom) throw new Error("reconfigure failed on purpose");
     this.#v = config.v ?? null;
     this.#history.push(this.#v);
   }
   async fetch(request: Request) {
+    const { searchParams } = new URL(request.url);
+    if (searchParams.has("running")) return this.#running;
     const before = this.#v;
-    await pause(Number(new URL(request.url).searchParams.get("s") ?? 0));
+    this.#running += 1;
+    await pause(Number(searchParams.get("s") ?? 0));
+    // It is there when another configuration comes, however long that takes.
+    const until = searchParams.get("until");
+    while (until !== null && String(this.#v) !== until) await pause(0.02);
+    this.#running -= 1;
     return {
       pid: process.pid,
       v_at_start: before,

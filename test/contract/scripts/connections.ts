@@ -3,6 +3,8 @@ import { RawConnection, exchange, type RawAnswer } from "../raw.ts";
 import type { HttpObserved } from "../recording.ts";
 import { bytesOf, type Replay } from "../replay.ts";
 
+const ANSWERED_WITHIN_MS = 20_000;
+
 async function one(replay: Replay, step: number, bytes: string, method = "GET"): Promise<void> {
   replay.http(step, await exchange(replay.port, bytes, method));
 }
@@ -16,22 +18,23 @@ export async function keepAlive(replay: Replay): Promise<void> {
       replay.http(step, await connection.answer("GET"));
     }
     connection.send("GET /echo/10 HTTP/1.0\r\nhost: 127.0.0.1:8100\r\n\r\n");
-    await closing(replay, 3, connection);
+    await closing(replay, 3, connection, 20_000);
   } finally {
     connection.close();
   }
   const old = await RawConnection.open(replay.port);
   old.send("GET /-/healthz HTTP/1.0\r\nconnection: keep-alive\r\n\r\n");
-  await closing(replay, 4, old);
+  // A difference: it is kept.
+  await closing(replay, 4, old, 1_000);
   old.close();
 }
 
-async function closing(replay: Replay, step: number, connection: RawConnection): Promise<void> {
+async function closing(replay: Replay, step: number, connection: RawConnection, withinMs: number): Promise<void> {
   const answer = await connection.answer("GET");
   replay.http(step, answer);
   const closed = await Promise.race([
     connection.closedByServer(),
-    new Promise<false>((resolve) => setTimeout(() => resolve(false), 1_000)),
+    new Promise<false>((resolve) => setTimeout(() => resolve(false), withinMs)),
   ]);
   replay.json(
     step,
@@ -108,14 +111,14 @@ export async function unusualRequests(replay: Replay): Promise<void> {
   }
 }
 
-/** An answer that doesn't come within a second counts as none. */
+/** An answer that doesn't come within ANSWERED_WITHIN_MS counts as none. */
 async function answered(port: number, bytes: string): Promise<RawAnswer | "closed"> {
   const connection = await RawConnection.open(port);
   connection.send(bytes);
   try {
     return await Promise.race([
       connection.answer("GET"),
-      new Promise<"closed">((resolve) => setTimeout(() => resolve("closed"), 5_000)),
+      new Promise<"closed">((resolve) => setTimeout(() => resolve("closed"), ANSWERED_WITHIN_MS)),
     ]);
   } finally {
     connection.close();

@@ -26,17 +26,13 @@ async function logged(replay: Replay, step: number, observed: ObservedLogs, act:
   const parent = observed.parent_log ?? [];
   const child = observed.child_log ?? [];
   let now = before;
-  await eventually(
-    async () => {
-      now = (await replay.json200(LOG)) as Logs;
-      return (
-        now.parent.length - before.parent.length >= parent.length &&
-        now.child.length - before.child.length >= child.length
-      );
-    },
-    "the handler has logged",
-    10_000,
-  ).catch(() => {});
+  await eventually(async () => {
+    now = (await replay.json200(LOG)) as Logs;
+    return (
+      now.parent.length - before.parent.length >= parent.length &&
+      now.child.length - before.child.length >= child.length
+    );
+  }, "the handler has logged").catch(() => {});
   replay.json(step, "parent_log", untimed(parent), untimed(now.parent.slice(before.parent.length)));
   replay.json(step, "child_log", untimed(child), untimed(now.child.slice(before.child.length)));
 }
@@ -84,7 +80,6 @@ export async function globalTimeout(replay: Replay): Promise<void> {
   await eventually(
     async () => (got = (await replay.json200(LOG)) as Logs).parent.length >= own.length,
     "the handler has logged",
-    5_000,
   ).catch(() => {});
   replay.json(last, "parent_log", own, untimed(got.parent));
   replay.json(last, "child_log", untimed(child), untimed(got.child));

@@ -70,14 +70,10 @@ export async function closing(replay: Replay): Promise<void> {
   let skein: string[] = [];
   const ended = (event: string): boolean => event.startsWith("disconnect");
   const ends = async (count: (events: readonly string[]) => number): Promise<void> =>
-    eventually(
-      async () => {
-        skein = (await replay.json200("/fa/events")) as string[];
-        return skein.filter(ended).length === count(skein);
-      },
-      "the handler has seen the end",
-      5_000,
-    ).catch(() => {});
+    eventually(async () => {
+      skein = (await replay.json200("/fa/events")) as string[];
+      return skein.filter(ended).length === count(skein);
+    }, "the handler has seen the end").catch(() => {});
   // What C046 left is over before it is forgotten.
   await ends((events) => events.filter((event) => event === "open").length);
   await replay.get("/fa/events?clear");

@@ -1,4 +1,4 @@
-import fc from "fast-check";
+import fc from "../../support/fast-check.ts";
 import { expect, test } from "vitest";
 import { blockOffsets, blockQuants, blockScales, blockShape, isBlockFormat } from "../../../engine/gguf/blocks.ts";
 import { dequantise, forEachStretch } from "../../../engine/gguf/dequantise.ts";

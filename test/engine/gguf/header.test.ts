@@ -1,4 +1,4 @@
-import fc from "fast-check";
+import fc from "../../support/fast-check.ts";
 import { describe, expect, test } from "vitest";
 import { readModelConfig, readTokenizerMetadata } from "../../../engine/gguf/config.ts";
 import { CheckpointError } from "../../../engine/gguf/error.ts";

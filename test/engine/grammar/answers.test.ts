@@ -1,5 +1,5 @@
 /** Answers under a grammar: whatever the model would like to say, what comes out fits, alone or in a batch, in one piece or cut anywhere. */
-import fc from "fast-check";
+import fc from "../../support/fast-check.ts";
 import { afterAll, describe, expect, test } from "vitest";
 import { Chooser } from "../../../engine/chooser.ts";
 import type { GrammarFormat } from "../../../engine/grammar/format.ts";
@@ -168,7 +168,7 @@ test("what comes out parses and fits its schema, however it is sampled", async (
   );
   // Most do end.
   expect(ended.stop).toBeGreaterThan(ended.length * 3);
-}, 60_000);
+});
 
 const FORMAT: GrammarFormat = {
   type: "json_schema",
@@ -276,7 +276,7 @@ test("batches, preemption and moves change nothing of it", async () => {
     { numRuns: 40 },
   );
   expect(happened.preempted).toBeGreaterThan(10);
-}, 60_000);
+});
 
 test("a grammar that breaks ends its own answer only", async () => {
   const runner = createLedgerRunner(TINY_CONFIG, { slots: 2, slotLength: 64 });

@@ -2,7 +2,7 @@
 import { describe, expect, test } from "vitest";
 import { GrammarChecker, type CheckThread } from "../../../engine/grammar/checker.ts";
 import type { FromCheck, ToCheck } from "../../../engine/grammar/check-thread.ts";
-import { GRAMMAR_CHECK_IDLE_MS, GRAMMAR_COMPILE_MS } from "../../../engine/limits.ts";
+import { GRAMMAR_CHECK_IDLE_MS, GRAMMAR_COMPILE_MS, SILENCE_GRACE_MS } from "../../../engine/limits.ts";
 import { GrammarError } from "../../../engine/refusals.ts";
 
 const format = { type: "regex", pattern: "a" } as const;
@@ -71,8 +71,27 @@ describe("a checker", () => {
     expect([bench.threads.map(({ ended }) => ended), bench.timers]).toEqual([[true], 0]);
   });
 
+  test("one whose answer waits while the process stands still is taken when it goes on", async () => {
+    const bench = new Bench();
+    const check = bench.checker.check(format);
+    await settled();
+    await settled();
+    await bench.pass(60 * GRAMMAR_COMPILE_MS);
+    bench.threads[0]!.say(sound);
+    await check;
+    await bench.pass(SILENCE_GRACE_MS);
+    expect(bench.threads.map(({ ended }) => ended)).toEqual([false]);
+  });
+
   test.each<[string, (bench: Bench) => unknown, string]>([
-    ["hangs", (bench) => bench.pass(GRAMMAR_COMPILE_MS), "did not finish it in 2 s"],
+    [
+      "hangs",
+      async (bench) => {
+        await bench.pass(GRAMMAR_COMPILE_MS);
+        await bench.pass(SILENCE_GRACE_MS);
+      },
+      "did not finish it in 2 s",
+    ],
     [
       "broke the compiler",
       ({ threads }) => threads[0]!.say({ type: "checked", problem: "bad", isSound: false }),

@@ -1,4 +1,4 @@
-import fc from "fast-check";
+import fc from "../../support/fast-check.ts";
 import { expect, test } from "vitest";
 import { BLOCK, corrections, offsetInt8, packNibbles, roundInto, transposeInto } from "../../../engine/onnx/pack.ts";
 

@@ -6,7 +6,7 @@ import { compareChoosers, expectTwins } from "../../support/gpu-chooser.ts";
 const problem = browserKitProblem();
 test.skipIf(problem)(
   `chooses as the host does, for 1 to 8 rows at once${problem ? ` (skipped: ${problem})` : ""}`,
-  { timeout: 120_000 },
+  { timeout: 300_000 },
   async () => {
     const run = await compareChoosers(24, [1003]);
     expect(run.rows).toBeGreaterThan(80);

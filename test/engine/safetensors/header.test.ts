@@ -1,4 +1,4 @@
-import fc from "fast-check";
+import fc from "../../support/fast-check.ts";
 import { describe, expect, test } from "vitest";
 import { CheckpointError } from "../../../engine/gguf/error.ts";
 import { joinSources, sourceOfBytes } from "../../../engine/gguf/source.ts";

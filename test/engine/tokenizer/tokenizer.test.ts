@@ -1,4 +1,4 @@
-import fc from "fast-check";
+import fc from "../../support/fast-check.ts";
 import { describe, expect, test } from "vitest";
 import { BYTE_CHARACTERS, bytesOfToken, tokenOfBytes } from "../../../engine/tokenizer/byte-level.ts";
 import { Detokenizer } from "../../../engine/tokenizer/detokenizer.ts";

@@ -2,7 +2,7 @@
 import { fileURLToPath } from "node:url";
 import { create, toBinary } from "@bufbuild/protobuf";
 import { FileDescriptorSetSchema } from "@bufbuild/protobuf/wkt";
-import fc from "fast-check";
+import fc from "../../support/fast-check.ts";
 import { expect, test } from "vitest";
 import { BUILT_IN_DESCRIPTORS } from "../../../ingress/grpc/built-in-descriptors.ts";
 import { BUILT_IN, Catalogue } from "../../../ingress/grpc/catalogue.ts";

@@ -1,4 +1,4 @@
-import fc from "fast-check";
+import fc from "../../support/fast-check.ts";
 import { afterEach, describe, expect, test } from "vitest";
 import { templateValues } from "../../../llm/openai/thinking.ts";
 import { ThoughtParser } from "../../../llm/openai/thought-parser.ts";

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import fc from "fast-check";
+import fc from "../../support/fast-check.ts";
 import { readPythonCalls } from "../../../llm/openai/python-calls.ts";
 import { type Part, toolCallParser } from "../../../llm/openai/tool-call-parser.ts";
 import type { ToolStyle } from "../../../llm/openai/tool-style.ts";

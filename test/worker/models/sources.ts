@@ -2,12 +2,12 @@
 import { createHash } from "node:crypto";
 import { writeFile } from "node:fs/promises";
 import { createServer, type Server } from "node:http";
-import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { setTimeout } from "node:timers/promises";
 import { crc32, deflateRawSync } from "node:zlib";
 import type { CatalogueModel } from "../../../worker/models/catalogue.ts";
 import type { RunProgram } from "../../../worker/models/wheel.ts";
+import { listening } from "../../support/listening.ts";
 
 /** Compressible, but not trivially: 300,007 bytes, no round number of anything. */
 export const CONTENT = Buffer.from(Array.from({ length: 300_007 }, (_, i) => (i * i + (i >> 7)) & 0xff));
@@ -67,23 +67,11 @@ export async function startHub(behaviour: HubBehaviour = {}): Promise<FakeHub> {
     if (ranges.length > cuts || body.length <= cutAfter) return void response.end(body);
     return void response.write(body.subarray(0, cutAfter), () => response.destroy());
   });
-  await new Promise<void>((listening) => server.listen(0, "127.0.0.1", listening));
-  return {
-    endpoint: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
-    ranges,
-    async [Symbol.asyncDispose]() {
-      server.closeAllConnections();
-      await new Promise((closed) => server.close(closed));
-    },
-  };
+  return { ranges, ...(await listening(server)) };
 }
 
-/** Where nobody listens: a port that was free a moment ago. */
-export async function deadEndpoint(): Promise<string> {
-  const hub = await startHub();
-  await hub[Symbol.asyncDispose]();
-  return hub.endpoint;
-}
+/** Where nobody listens: a port that the kernel gives nobody who asks for any. */
+export const DEAD_ENDPOINT = "http://127.0.0.1:2";
 
 /** A pip whose `download` puts a wheel with `content` into the folder it is told. */
 export function fakePip(

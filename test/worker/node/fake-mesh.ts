@@ -105,7 +105,7 @@ export class FakeMesh {
 export async function eventually<T>(
   met: () => T | undefined | false | null,
   what: string,
-  timeoutMs = 20_000,
+  timeoutMs = 60_000,
 ): Promise<T> {
   const end = Date.now() + timeoutMs;
   for (;;) {

@@ -1,6 +1,6 @@
 /**
  * A replica on a virtual clock with fake ingresses: real links on both ends, joined in memory. Messages and turns are real event-loop turns,
- * `advance` moves time.
+ * `advance` moves time. What takes real time (an import, a hash in another thread) has to be over before time moves.
  */
 import type { Manifest } from "../../../protocol/artefact.ts";
 import {
@@ -262,6 +262,7 @@ export async function bench(
   const ingress = new FakeIngress(time);
   const listeners = new Map([["ws://one", ingress]]);
   const told: FromReplica[] = [];
+  const evaluated = Promise.withResolvers<void>();
   const logs: string[] = [];
   const dialled: string[] = [];
   const platform: ReplicaPlatform = {
@@ -289,11 +290,18 @@ export async function bench(
     allowSoftwareGpu: false,
     logLevel: "info",
   };
-  const replica = new Replica({ platform, options, build: "test", tell: (message) => void told.push(message) });
+  const tell = (message: FromReplica): void => {
+    told.push(message);
+    if (message.type === "status" && (message.progress === "initialising" || message.state === "failed"))
+      evaluated.resolve();
+  };
+  const replica = new Replica({ platform, options, build: "test", tell });
   const made: Bench = { time, ingress, replica, told, logs, dialled, listeners, ready: false };
   if (start) {
     let started = false;
     const starting = replica.start().finally(() => (started = true));
+    // The graph's hash takes real time: a clock that went on meanwhile would make its links silent.
+    await evaluated.promise;
     // Until it is linked, or has waited for that long enough.
     if (!listeners.has(urls[0]!)) while (!started) await time.advance(100);
     made.ready = await starting;
