@@ -2,7 +2,7 @@
  * The generations that answer one request, as one series of events, whatever API it came by. Starts them together, tells calls from text,
  * counts; leaving the series stops the engine. Time and ids are arguments.
  */
-import { type ChosenScore, GrammarError, type PromptInput } from "../../engine/index.ts";
+import { type ChosenScore, GrammarError, type PromptInput, type PromptScore } from "../../engine/index.ts";
 import type { EngineModel, EngineOutput } from "../host.ts";
 import { invalid, sentence } from "./errors.ts";
 import type { EngineOptions } from "./sampling.ts";
@@ -17,6 +17,8 @@ export interface Ask {
   readonly grammarField?: string;
   /** Its model may think before it answers. */
   readonly thinks?: boolean;
+  /** Only the prompt matters: the one token that must be asked for is left out. */
+  readonly promptOnly?: boolean;
   /** Where functions may be called. */
   readonly calls?: {
     readonly parser: () => ToolCallParser;
@@ -34,6 +36,8 @@ export type AnswerEvent =
       /** Of the tokens that came with it, where they are wanted. */
       readonly logprobs?: readonly ChosenScore[];
     }
+  /** What the model thinks of the prompt's tokens but the first, before all else, where it is wanted. */
+  | { readonly kind: "prompt"; readonly index: number; readonly scores: readonly PromptScore[] }
   /** What it thinks before it answers. */
   | { readonly kind: "thought"; readonly index: number; readonly text: string }
   | {
@@ -45,7 +49,13 @@ export type AnswerEvent =
       readonly name: string;
       readonly arguments: string;
     }
-  | { readonly kind: "end"; readonly index: number; readonly finishReason: "stop" | "length" | "tool_calls" };
+  | {
+      readonly kind: "end";
+      readonly index: number;
+      readonly finishReason: "stop" | "length" | "tool_calls";
+      /** The stop text or token that ended it. */
+      readonly stoppedBy?: string | number;
+    };
 
 export interface Usage {
   /** Each prompt once, however many answers it has. */
@@ -96,6 +106,7 @@ export class Choices {
   #cachedTokens = 0;
   #completionTokens = 0;
   #reasoningTokens = 0;
+  #prompts: readonly (readonly number[])[] = [];
   /** Answers whose prompt has opened a thought. */
   #insideThought: readonly boolean[] = [];
 
@@ -131,6 +142,7 @@ export class Choices {
     const choices = new Choices(asks, outputs, answersPerPrompt, surroundings, startedAt);
     try {
       const prompts = await Promise.all(outputs.map((output) => output.promptTokens));
+      choices.#prompts = prompts;
       choices.#promptTokens = prompts.reduce(
         (sum, { length }, at) => sum + (at % answersPerPrompt === 0 ? length : 0),
         0,
@@ -152,6 +164,11 @@ export class Choices {
       completionTokens: this.#completionTokens,
       reasoningTokens: this.#reasoningTokens,
     };
+  }
+
+  /** The ids of an answer's prompt. */
+  promptOf(index: number): readonly number[] {
+    return this.#prompts[index]!;
   }
 
   get timings(): Timings {
@@ -183,7 +200,7 @@ export class Choices {
 
   async *#answer(index: number): AsyncGenerator<AnswerEvent, void, undefined> {
     const output = this.#outputs[index]!;
-    const { calls, thinks = false } = this.#asks[index]!;
+    const { calls, thinks = false, promptOnly = false } = this.#asks[index]!;
     const thoughts = thinks ? new ThoughtParser(this.#insideThought[index] === true) : undefined;
     const parser = calls?.parser();
     let called = 0;
@@ -201,9 +218,11 @@ export class Choices {
           { kind: "call", index, call: called++, id: newId("call_", this.#surroundings), name, arguments: values },
         ];
       });
-    for await (const { text, tokens, logprobs } of output) {
+    for await (const { text, tokens, logprobs, promptLogprobs } of output) {
       this.#lastAt = this.#surroundings.now();
       this.#firstAt ??= this.#lastAt;
+      if (promptLogprobs !== undefined) yield { kind: "prompt", index, scores: promptLogprobs };
+      if (promptOnly) continue;
       this.#completionTokens += tokens.length;
       const wasInside = thoughts?.isInside === true;
       const said = thoughts?.push(text) ?? { thought: "", text };
@@ -218,13 +237,13 @@ export class Choices {
       }
       if (called > 0 && calls?.onlyOne === true) output.cancel();
     }
-    const { finishReason, cachedTokens } = await output.end;
+    const { finishReason, cachedTokens, stoppedBy } = await output.end;
     if (index % this.#answersPerPrompt === 0) this.#cachedTokens += cachedTokens;
     if (finishReason === "cancelled" && called === 0) return;
     if (thoughts !== undefined) yield* say(thoughts.finish());
     if (parser !== undefined) yield* read(parser.finish());
-    const reason = called > 0 ? "tool_calls" : finishReason === "length" ? "length" : "stop";
-    yield { kind: "end", index, finishReason: reason };
+    const reason = called > 0 ? "tool_calls" : finishReason === "length" || promptOnly ? "length" : "stop";
+    yield { kind: "end", index, finishReason: reason, ...(stoppedBy === undefined ? {} : { stoppedBy }) };
   }
 }
 

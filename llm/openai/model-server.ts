@@ -8,7 +8,7 @@ import { withErrors, type Answer } from "./answer.ts";
 import { streamedChat, wholeChat, type ReplyFacts } from "./chat-reply.ts";
 import { readChat } from "./chat-request.ts";
 import { Choices, newId, type Surroundings } from "./choices.ts";
-import { readCompletion, streamedCompletion, wholeCompletion, type CompletionAsk } from "./completions.ts";
+import { readCompletion, streamedCompletion, wholeCompletion, type CompletionAsk, type Echo } from "./completions.ts";
 import { embeddings } from "./embeddings.ts";
 import { ApiError } from "./errors.ts";
 import { keptAlive } from "./keep-alive.ts";
@@ -156,7 +156,7 @@ export class ModelServer {
   async *#completion(body: unknown, signal: AbortSignal): Answer {
     const ask = readCompletion(body, this.#surroundings.random);
     const choices = await Choices.start(this.#model, ask.asks, ask.answersPerPrompt, this.#surroundings, signal);
-    const echoes = await this.#echoes(ask);
+    const echoes = await this.#echoes(ask, choices);
     yield* (ask.stream ? streamedCompletion : wholeCompletion)(choices, ask, this.#facts("cmpl-"), echoes);
   }
 
@@ -167,11 +167,14 @@ export class ModelServer {
     yield* (ask.stream ? streamedResponse : wholeResponse)(choices, ask, this.#facts("resp_"), this.#surroundings);
   }
 
-  async #echoes({ echoed, answersPerPrompt }: CompletionAsk): Promise<readonly string[]> {
-    const texts = await Promise.all(
-      echoed.map((prompt) => (typeof prompt === "string" ? Promise.resolve(prompt) : this.#model.detokenize(prompt))),
+  async #echoes({ echoed, answersPerPrompt }: CompletionAsk, choices: Choices): Promise<readonly Echo[]> {
+    const echoes = await Promise.all(
+      echoed.map(async (prompt, at) => ({
+        text: typeof prompt === "string" ? prompt : await this.#model.detokenize(prompt),
+        first: await this.#model.detokenize(choices.promptOf(at * answersPerPrompt).slice(0, 1)),
+      })),
     );
-    return texts.flatMap((text) => new Array<string>(answersPerPrompt).fill(text));
+    return echoes.flatMap((echo) => new Array<Echo>(answersPerPrompt).fill(echo));
   }
 
   #facts(prefix: string): ReplyFacts {

@@ -64,6 +64,7 @@ const STATELESS = {
   background: "this server keeps no responses.",
   prompt: "this server keeps no prompts.",
   store: "this server keeps no responses.",
+  prompt_logprobs: "responses have no place for them: ask a chat or a completion.",
 };
 /** Values of fields that mean nothing else here. */
 const FINE = { truncation: ["disabled"], service_tier: ["auto", "default"] };

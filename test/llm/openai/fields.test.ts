@@ -25,13 +25,14 @@ const WRONG: Readonly<Record<string, readonly unknown[]>> = {
   user: [{ length: 3 }, "x".repeat(257)],
   cache_salt: [5, ["salt"]],
   stream: ["yes"],
+  stop_token_ids: [5, ["5"], [-1], [1.5], Array.from({ length: 65 }, (_, id) => id)],
+  include_stop_str_in_output: ["yes"],
+  skip_special_tokens: [0],
+  ignore_eos: ["yes"],
 };
 
 /** Fields that are known elsewhere, in values that this server can't honour. */
 const REFUSED = {
-  prompt_logprobs: 0,
-  stop_token_ids: [5],
-  include_stop_str_in_output: true,
   bad_words: ["a"],
   allowed_token_ids: [1],
   use_beam_search: true,
@@ -61,17 +62,27 @@ describe.each(Object.entries(ENDPOINTS))("%s", (path, fine) => {
       ]);
     }
     expect(requests).toEqual([]);
-    const nothing = { stop_token_ids: [], include_stop_str_in_output: false, prompt_logprobs: null };
+    const nothing = { bad_words: [], return_token_ids: false, prompt_logprobs: null };
     expect((await post(path, { ...fine, ...nothing })).status).toBe(200);
   });
 
-  test("'ignore_eos' is as many tokens as there may be, and can't be had with a stop text", async () => {
+  test("vLLM's words for when an answer ends, and what is shown of it, reach the engine; what asks for nothing doesn't", async () => {
     const { post, requests } = await start(() => ["ok"]);
-    const length = path === "/v1/responses" ? { max_output_tokens: 7 } : { max_tokens: 7 };
-    expect((await post(path, { ...fine, ...length, ignore_eos: true })).status).toBe(200);
-    expect(requests[0]).toMatchObject({ minTokens: 7, maxTokens: 7 });
-    const stopped = await post(path, { ...fine, ignore_eos: true, stop: "x" });
-    expect([stopped.status, (await stopped.json()).error.param]).toEqual([400, "ignore_eos"]);
+    const asked = { ignore_eos: true, stop: "x", stop_token_ids: [5], min_tokens: 2 };
+    const shown = { include_stop_str_in_output: true, skip_special_tokens: false };
+    expect((await post(path, { ...fine, ...asked, ...shown })).status).toBe(200);
+    const plain = { ignore_eos: false, stop_token_ids: [], include_stop_str_in_output: false };
+    expect((await post(path, { ...fine, ...plain, skip_special_tokens: true })).status).toBe(200);
+    expect(requests[0]).toMatchObject({
+      ignoresEnd: true,
+      stop: ["x"],
+      stopTokens: [5],
+      minTokens: 2,
+      includesStop: true,
+      showsControl: true,
+    });
+    for (const name of ["ignoresEnd", "stopTokens", "includesStop", "showsControl"])
+      expect(requests[1]).not.toHaveProperty(name);
   });
 });
 
