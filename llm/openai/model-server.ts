@@ -4,19 +4,22 @@ import { SkeinError } from "../../protocol/errors.ts";
 import type { Context } from "../../serve/context.ts";
 import { runtime } from "../../serve/runtime.ts";
 import type { Device, EngineGraph, EngineModel } from "../host.ts";
-import { withErrors, type Answer } from "./answer.ts";
+import { jsonHead, withErrors, type Answer } from "./answer.ts";
 import { streamedChat, wholeChat, type ReplyFacts } from "./chat-reply.ts";
 import { readChat } from "./chat-request.ts";
 import { Choices, newId, type Surroundings } from "./choices.ts";
 import { readCompletion, streamedCompletion, wholeCompletion, type CompletionAsk, type Echo } from "./completions.ts";
 import { embeddings } from "./embeddings.ts";
+import { errorFormOf } from "./error-form.ts";
 import { ApiError } from "./errors.ts";
 import { keptAlive } from "./keep-alive.ts";
+import { PING, streamedMessage, wholeMessage } from "./message-reply.ts";
+import { readMessage, readMessageInput } from "./message-request.ts";
 import { streamedResponse, wholeResponse } from "./response-reply.ts";
 import { readResponse } from "./response-request.ts";
 import { REAL } from "./surroundings.ts";
 import { detokenize, tokenize } from "./tokens.ts";
-import { withThinking } from "./thinking.ts";
+import { templateValues, withThinking } from "./thinking.ts";
 import { toolFormatOf, type ToolFormat } from "./tool-style.ts";
 
 /** The endpoints that a model answers, with the field that holds its prompt. */
@@ -24,11 +27,16 @@ export const ENDPOINTS = {
   "chat/completions": "messages",
   completions: "prompt",
   responses: "input",
+  messages: "messages",
+  "messages/count_tokens": "messages",
   embeddings: "input",
   tokenize: "prompt",
   detokenize: "tokens",
 } as const;
 export type Endpoint = keyof typeof ENDPOINTS;
+
+/** How failures of an endpoint are told. */
+export const factsOf = (endpoint: Endpoint) => ({ prompt: ENDPOINTS[endpoint], errors: errorFormOf(endpoint) });
 
 export interface ModelSettings {
   /** How clients name it. */
@@ -99,10 +107,11 @@ export class ModelServer {
 
   /** The same, for who calls it off himself. */
   respond(endpoint: Endpoint, body: unknown, requestId: string, signal: AbortSignal): Answer {
-    const told = withErrors(this.#answer(endpoint, body, signal), requestId, ENDPOINTS[endpoint], (error) =>
+    const told = withErrors(this.#answer(endpoint, body, signal), requestId, factsOf(endpoint), (error) =>
       console.error(`Request ${requestId} failed:`, error),
     );
-    return keptAlive(told, OPENAI_KEEP_ALIVE_MS, this.#surroundings);
+    const comment = endpoint === "messages" ? PING : undefined;
+    return keptAlive(told, OPENAI_KEEP_ALIVE_MS, this.#surroundings, comment);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -119,6 +128,10 @@ export class ModelServer {
         return this.#completion(body, signal);
       case "responses":
         return this.#response(body, signal);
+      case "messages":
+        return this.#message(body, signal);
+      case "messages/count_tokens":
+        return this.#messageLength(body);
       case "embeddings":
         return embeddings(body, this.#settings.id, undefined, signal);
       case "tokenize":
@@ -165,6 +178,21 @@ export class ModelServer {
     const asks = withThinking([ask.ask], body, this.#template);
     const choices = await Choices.start(this.#model, asks, 1, this.#surroundings, signal);
     yield* (ask.stream ? streamedResponse : wholeResponse)(choices, ask, this.#facts("resp_"), this.#surroundings);
+  }
+
+  async *#message(body: unknown, signal: AbortSignal): Answer {
+    const ask = readMessage(body, this.#format, this.#surroundings.random);
+    const asks = withThinking([ask.ask], ask.thinking, this.#template);
+    const choices = await Choices.start(this.#model, asks, 1, this.#surroundings, signal);
+    yield* (ask.stream ? streamedMessage : wholeMessage)(choices, this.#facts("msg_"));
+  }
+
+  async *#messageLength(body: unknown): Answer {
+    const { input, thinking } = readMessageInput(body, this.#format);
+    const values = templateValues(thinking, this.#template);
+    const tokens = await this.#model.tokenize(values === undefined ? input : { ...input, values });
+    yield jsonHead();
+    yield JSON.stringify({ input_tokens: tokens.length });
   }
 
   async #echoes({ echoed, answersPerPrompt }: CompletionAsk, choices: Choices): Promise<readonly Echo[]> {

@@ -7,9 +7,10 @@ import { type Loading, runtime } from "../../serve/runtime.ts";
 import { readText } from "../body.ts";
 import { withErrors, type Answer, type AnswerHead } from "./answer.ts";
 import type { Surroundings } from "./choices.ts";
+import { errorFormOf } from "./error-form.ts";
 import { ApiError, apiError, invalid } from "./errors.ts";
 import { LoadedModel } from "./loading.ts";
-import { ENDPOINTS, ModelServer, type Endpoint, type ModelCard, type ModelSettings } from "./model-server.ts";
+import { ENDPOINTS, factsOf, ModelServer, type Endpoint, type ModelCard, type ModelSettings } from "./model-server.ts";
 import { parseWithSeed } from "./seeds.ts";
 import { REAL } from "./surroundings.ts";
 
@@ -110,7 +111,7 @@ class Routes {
     app.onError((thrown, c) => {
       const error = apiError(thrown, c.env.ctx.requestId);
       if (error.status >= 500 && !(thrown instanceof ApiError)) console.error(thrown);
-      return failed(error);
+      return failed(error, c.req.path);
     });
     return app;
   }
@@ -120,7 +121,7 @@ class Routes {
     const model = this.#modelFor(body["model"]);
     await model.loaded.ready();
     const { answer, cancel } = model.answer(endpoint, body, ctx);
-    return responseOf(withErrors(answer, ctx.requestId, ENDPOINTS[endpoint], console.error), cancel);
+    return responseOf(withErrors(answer, ctx.requestId, factsOf(endpoint), console.error), cancel);
   }
 
   /** As Ray Serve has it: one model need not be named. */
@@ -195,7 +196,7 @@ const notFound = (message: string): ApiError => new ApiError(404, message, { par
 /** The path is known, and the method isn't its. */
 const notAllowed = (allowed: string) => (c: HonoContext<Env>) => {
   const message = `Not allowed to ${c.req.method} on ${c.req.path}: it takes ${allowed}.`;
-  const answer = failed(new ApiError(405, message, { code: "method_not_allowed" }));
+  const answer = failed(new ApiError(405, message, { code: "method_not_allowed" }), c.req.path);
   answer.headers.set("allow", allowed);
   return answer;
 };
@@ -234,8 +235,9 @@ async function readBody(request: Request): Promise<Readonly<Record<string, unkno
   throw new ApiError(400, "The body must be a JSON object.", { code: "invalid_json" });
 }
 
-const failed = (error: ApiError): Response =>
-  new Response(error.body, {
+/** @param path that was asked for: it says in which words */
+const failed = (error: ApiError, path: string): Response =>
+  new Response(errorFormOf(path).body(error), {
     status: error.status,
     headers: {
       "content-type": "application/json",

@@ -1,7 +1,12 @@
 /** How the next token is chosen and when an answer ends: from OpenAI's fields (and vLLM's extras) to the engine's names. Pure. */
 import * as z from "zod";
 import { choiceSeed, type GenerateRequest, type GrammarFormat, type SamplingParameters } from "../../engine/index.ts";
-import { LOGIT_BIAS_TOKENS_MAX, STOP_STRING_CHARACTERS_MAX, STOP_TOKENS_MAX } from "../../engine/limits.ts";
+import {
+  LOGIT_BIAS_TOKENS_MAX,
+  STOP_STRING_CHARACTERS_MAX,
+  STOP_STRINGS_MAX,
+  STOP_TOKENS_MAX,
+} from "../../engine/limits.ts";
 import { OPENAI_LABEL_MAX } from "../../protocol/limits.ts";
 import { invalid, unsupported } from "./errors.ts";
 import { between, flag, text, whole } from "./fields.ts";
@@ -13,6 +18,9 @@ const stopText = z
   .string()
   .min(1, "a stop text must not be empty")
   .max(STOP_STRING_CHARACTERS_MAX, `a stop text has at most ${STOP_STRING_CHARACTERS_MAX} characters`);
+
+/** Of messages, which have no bound of their own: the engine's. */
+export const stopTexts = z.array(stopText).max(STOP_STRINGS_MAX, `expected at most ${STOP_STRINGS_MAX} texts`);
 
 /** Fields that chat and completions share. */
 export const samplingFields = {

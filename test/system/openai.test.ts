@@ -198,6 +198,28 @@ describe("the OpenAI API", () => {
     }
   });
 
+  it("says the same to Anthropic's clients, whole and streamed", async () => {
+    const messages = [{ role: "user", content: "Once" }];
+    const ask = { model: "tiny", messages, temperature: 0, max_tokens: 8 };
+    const [chat, whole, stream, counted, none] = await Promise.all([
+      post("chat/completions", ask),
+      post("messages", ask),
+      post("messages", { ...ask, stream: true }),
+      post("messages/count_tokens", { model: "tiny", messages }),
+      post("messages", { ...ask, model: "none" }),
+    ]);
+    const text = JSON.parse(chat.text).choices[0].message.content;
+    const { content, usage, stop_reason } = JSON.parse(whole.text);
+    expect([content, stop_reason]).toEqual([[{ type: "text", text }], "max_tokens"]);
+    const counts = JSON.parse(chat.text).usage.prompt_tokens;
+    expect(usage.input_tokens + usage.cache_read_input_tokens).toBe(counts);
+    expect(JSON.parse(counted.text)).toEqual({ input_tokens: counts });
+    const deltas = [...stream.text.matchAll(/"text_delta","text":("(?:[^"\\]|\\.)*")/g)];
+    expect(deltas.map(([, json]) => JSON.parse(json!)).join("")).toBe(text);
+    expect(stream.text).toMatch(/event: message_stop\ndata: {"type":"message_stop"}\n\n$/);
+    expect([none.status, JSON.parse(none.text).error.type]).toEqual([404, "not_found_error"]);
+  });
+
   it("continues texts and token ids alike, and says what they are", async () => {
     const ids = JSON.parse(
       (await mesh.fetch("/llm/tokenize", { method: "POST", body: '{"model":"tiny","prompt":"The river"}' })).text,
