@@ -15,6 +15,7 @@ import { ApiError } from "./errors.ts";
 import { keptAlive } from "./keep-alive.ts";
 import { PING, streamedMessage, wholeMessage } from "./message-reply.ts";
 import { readMessage, readMessageInput } from "./message-request.ts";
+import { rerank, score } from "./relevance.ts";
 import { streamedResponse, wholeResponse } from "./response-reply.ts";
 import { readResponse } from "./response-request.ts";
 import { REAL } from "./surroundings.ts";
@@ -30,6 +31,8 @@ export const ENDPOINTS = {
   messages: "messages",
   "messages/count_tokens": "messages",
   embeddings: "input",
+  rerank: "documents",
+  score: "text_2",
   tokenize: "prompt",
   detokenize: "tokens",
 } as const;
@@ -134,6 +137,10 @@ export class ModelServer {
         return this.#messageLength(body);
       case "embeddings":
         return embeddings(body, this.#settings.id, undefined, signal);
+      case "rerank":
+        return rerank(body, this.#served(signal));
+      case "score":
+        return score(body, this.#served(signal));
       case "tokenize":
         return tokenize(this.#model, body, { format: this.#format, template: this.#template }, this.#model.slotLength);
       case "detokenize":
@@ -146,6 +153,10 @@ export class ModelServer {
     switch (endpoint) {
       case "embeddings":
         return yield* embeddings(body, this.#settings.id, encoder, signal);
+      case "rerank":
+        return yield* rerank(body, this.#served(signal));
+      case "score":
+        return yield* score(body, this.#served(signal));
       case "tokenize":
         return yield* tokenize(encoder, body, undefined, encoder.text!.maxTokens);
       case "detokenize":
@@ -157,6 +168,10 @@ export class ModelServer {
           { param: "model", code: "unsupported_model" },
         );
     }
+  }
+
+  #served(signal: AbortSignal) {
+    return { model: this.#settings.id, embedder: this.#encoder, signal, surroundings: this.#surroundings };
   }
 
   async *#chat(body: unknown, signal: AbortSignal): Answer {

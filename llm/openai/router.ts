@@ -90,8 +90,10 @@ class Routes {
   #routes(): Hono<Env> {
     const app = new Hono<Env>({ getPath });
     for (const endpoint of Object.keys(ENDPOINTS) as Endpoint[]) {
-      app.post(pathOf(endpoint), (c) => this.#post(endpoint, c.req.raw, c.env.ctx));
-      app.all(pathOf(endpoint), notAllowed("POST"));
+      for (const path of pathsOf(endpoint)) {
+        app.post(path, (c) => this.#post(endpoint, c.req.raw, c.env.ctx));
+        app.all(path, notAllowed("POST"));
+      }
     }
     app.get("/v1/models", (c) => c.json({ object: "list", data: [...this.#models.values()].map(cardOf) }));
     app.get("/v1/models/:id{.+}", (c) => {
@@ -201,12 +203,17 @@ const notAllowed = (allowed: string) => (c: HonoContext<Env>) => {
   return answer;
 };
 
-const pathOf = (endpoint: Endpoint): string => (endpoint.endsWith("tokenize") ? `/${endpoint}` : `/v1/${endpoint}`);
+/** Those that aren't OpenAI's are where vLLM, Jina and Cohere have them. */
+function pathsOf(endpoint: Endpoint): readonly string[] {
+  if (endpoint === "tokenize" || endpoint === "detokenize") return [`/${endpoint}`];
+  if (endpoint === "score") return ["/v1/score", "/score"];
+  return endpoint === "rerank" ? ["/v1/rerank", "/rerank", "/v2/rerank"] : [`/v1/${endpoint}`];
+}
 
 /** Behind whatever the application is mounted at. */
 export const getPath = (request: Request): string => {
   const path = /^[^:]+:\/\/[^/]*([^?#]*)/.exec(request.url)?.[1] ?? "/";
-  return /\/(?:v1\/.*|(?:de)?tokenize)$/.exec(path)?.[0] ?? path;
+  return /\/(?:v1\/.*|v2\/rerank|(?:de)?tokenize|rerank|score)$/.exec(path)?.[0] ?? path;
 };
 
 const cardOf = ({ id, loaded: { card } }: Known) => ({
