@@ -3,6 +3,7 @@
  * code that the compiler may never have seen, and what throws in the loop ends everybody's answers.
  */
 import {
+  ALLOWED_TOKENS_MAX,
   CALLER_CHARACTERS_MAX,
   PROMPT_SCORES_MAX,
   STOP_STRING_CHARACTERS_MAX,
@@ -18,8 +19,8 @@ import type { Runner, SamplingParameters } from "./types.ts";
 /** Throws a RangeError where the runner can't serve the request, with the reason. */
 export function checkRequest(request: GenerationRequest, { config, slotLength }: Runner): void {
   const { promptTokens, generated = [], maxTokens, minTokens = 0, logprobs = 0, stop, stopTokens = [] } = request;
-  const { promptLogprobs = 0 } = request;
-  for (const [name, tokens] of Object.entries({ promptTokens, generated, stopTokens }))
+  const { promptLogprobs = 0, allowedTokens = [] } = request;
+  for (const [name, tokens] of Object.entries({ promptTokens, generated, stopTokens, allowedTokens }))
     if (!Array.isArray(tokens)) throw new RangeError(`${name} must be a list of token ids`);
   if (promptTokens.length === 0) throw new RangeError("the prompt is empty: give at least one token");
   const length = promptTokens.length + generated.length;
@@ -29,7 +30,7 @@ export function checkRequest(request: GenerationRequest, { config, slotLength }:
         "shorten the prompt, or load the model with longer slots",
     );
   }
-  for (const tokens of [promptTokens, generated, stopTokens]) {
+  for (const tokens of [promptTokens, generated, stopTokens, allowedTokens]) {
     const foreign = tokens.findIndex((token) => !Number.isInteger(token) || token < 0 || token >= config.vocabulary);
     if (foreign >= 0)
       throw new RangeError(`token ${shown(tokens[foreign])} is not in the vocabulary of ${config.vocabulary}`);
@@ -52,6 +53,10 @@ export function checkRequest(request: GenerationRequest, { config, slotLength }:
   checkStop(stop);
   if (stopTokens.length > STOP_TOKENS_MAX)
     throw new RangeError(`at most ${STOP_TOKENS_MAX} stop tokens, not ${stopTokens.length}`);
+  if (request.allowedTokens !== undefined && (allowedTokens.length === 0 || allowedTokens.length > ALLOWED_TOKENS_MAX))
+    throw new RangeError(`allowedTokens has 1 to ${ALLOWED_TOKENS_MAX} ids, not ${allowedTokens.length}`);
+  if (request.allowedTokens !== undefined && request.grammar !== undefined)
+    throw new RangeError("allowedTokens can't be had together with a grammar");
   const { includesStop = false, ignoresEnd = false, showsControl = false } = request;
   for (const [name, value] of Object.entries({ includesStop, ignoresEnd, showsControl }))
     if (typeof value !== "boolean") throw new RangeError(`${name} must be true or false, not ${shown(value)}`);

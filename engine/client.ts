@@ -343,7 +343,7 @@ function inputOf(request: GenerateRequest): PromptInput {
 
 function optionsOf(request: GenerateRequest): GenerateOptions {
   const { sampling, maxTokens, minTokens, stop = [], logprobs, generated, grammar, caller, cacheSalt } = request;
-  const { stopTokens, includesStop, ignoresEnd, showsControl, promptLogprobs } = request;
+  const { stopTokens, includesStop, ignoresEnd, allowedTokens, showsControl, promptLogprobs } = request;
   return {
     sampling: { ...GREEDY, ...sampling },
     maxTokens,
@@ -352,6 +352,7 @@ function optionsOf(request: GenerateRequest): GenerateOptions {
     ...(stopTokens === undefined ? {} : { stopTokens }),
     ...(includesStop === undefined ? {} : { includesStop }),
     ...(ignoresEnd === undefined ? {} : { ignoresEnd }),
+    ...(allowedTokens === undefined ? {} : { allowedTokens }),
     ...(showsControl === undefined ? {} : { showsControl }),
     ...(logprobs === undefined ? {} : { logprobs }),
     ...(promptLogprobs === undefined ? {} : { promptLogprobs }),

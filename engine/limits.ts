@@ -51,6 +51,9 @@ export const STOP_STRINGS_MAX = 16;
 /** Ids of one generation at which its answer ends. */
 export const STOP_TOKENS_MAX = 64;
 
+/** Ids of one generation that alone may come. */
+export const ALLOWED_TOKENS_MAX = 1_024;
+
 /** Characters of one stop string: bounds the text held back. */
 export const STOP_STRING_CHARACTERS_MAX = 256;
 

@@ -33,6 +33,8 @@ export interface GenerationRequest {
   readonly includesStop?: boolean;
   /** End-of-turn tokens don't come: only length, `stop` and `stopTokens` end the answer. */
   readonly ignoresEnd?: boolean;
+  /** Only these ids may come, the end-of-turn token's too only if it is one of them; not together with a grammar. */
+  readonly allowedTokens?: readonly number[];
   /** Fewer tokens than this don't end the answer, neither by an end-of-turn token nor by what `stop` and `stopTokens` say. */
   readonly minTokens?: number;
   /** Control tokens have their spelling in the text; else none. */
@@ -87,6 +89,8 @@ export class Sequence implements SequenceView {
   readonly #stops: StopStrings;
   /** Of the request's grammar. */
   readonly #mask: LogitsMask | undefined;
+  /** A bit for each of the request's `allowedTokens`. */
+  readonly #allowed: Int32Array | undefined;
   readonly #lengthMax: number;
   /** Below this length nothing ends it. */
   readonly #lengthMin: number;
@@ -122,6 +126,7 @@ export class Sequence implements SequenceView {
     this.#detokenizer = new Detokenizer((token) => text.bytesOf(token, showsControl));
     this.#stops = new StopStrings(request.stop, includesStop);
     this.#mask = mask;
+    this.#allowed = request.allowedTokens && bitsOf(request.allowedTokens);
     this.#lengthMax = Math.min(limits.slotLength, promptTokens.length + maxTokens);
     this.#lengthMin = promptTokens.length + minTokens;
     this.#windowTokens = limits.windowTokens;
@@ -215,12 +220,13 @@ export class Sequence implements SequenceView {
   /** What the next token is to be chosen by. Throws a GrammarError where the grammar is at fault. */
   draw(): Draw {
     const { sampling, logprobs } = this.request;
+    const allowed = this.#mask?.allowed ?? this.#allowed;
     return {
       sampling,
       history: { seen: this.#seen, counts: this.#counts },
       uniform: prf(sampling.seed, this.length),
       barred: this.#barred,
-      ...(this.#mask && { allowed: this.#mask.allowed }),
+      ...(allowed && { allowed }),
       ...(logprobs !== undefined && { logprobs }),
     };
   }
@@ -275,4 +281,11 @@ export class Sequence implements SequenceView {
     const { text, stop } = this.#stops.push(this.#detokenizer.finish());
     return stop !== undefined ? text : text + this.#stops.finish();
   }
+}
+
+/** A bit for each id, 32 to a word, the lowest first. */
+function bitsOf(tokens: readonly number[]): Int32Array {
+  const bits = new Int32Array((Math.max(...tokens) >> 5) + 1);
+  for (const token of tokens) bits[token >> 5]! |= 1 << (token & 31);
+  return bits;
 }

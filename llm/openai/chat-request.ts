@@ -10,6 +10,7 @@ import {
   refuseFields,
   refuseOthers,
   engineOptionsOf,
+  idsAsked,
   samplingFields,
   usageAsked,
   type UsageAsked,
@@ -118,6 +119,7 @@ export function readChat(body: unknown, format: ToolFormat, chance: () => number
   const scored = fields.prompt_logprobs == null ? {} : { promptLogprobs: fields.prompt_logprobs };
   const asks = options.map((each, at): Ask => ({
     ...partsOf(prompt),
+    ...idsAsked(fields),
     options: at === 0 ? { ...each, ...scored } : each,
   }));
   return {

@@ -2,7 +2,13 @@
  * The generations that answer one request, as one series of events, whatever API it came by. Starts them together, tells calls from text,
  * counts; leaving the series stops the engine. Time and ids are arguments.
  */
-import { type ChosenScore, GrammarError, type PromptInput, type PromptScore } from "../../engine/index.ts";
+import {
+  type ChosenScore,
+  GrammarError,
+  type PromptInput,
+  type PromptScore,
+  type TokenScore,
+} from "../../engine/index.ts";
 import type { EngineModel, EngineOutput } from "../host.ts";
 import { invalid, sentence } from "./errors.ts";
 import type { EngineOptions } from "./sampling.ts";
@@ -17,6 +23,10 @@ export interface Ask {
   readonly grammarField?: string;
   /** Its model may think before it answers. */
   readonly thinks?: boolean;
+  /** Its tokens' ids are wanted. */
+  readonly listsTokens?: boolean;
+  /** Tokens with logprobs are named by their ids, as vLLM does it, and not by what they say. */
+  readonly namesById?: boolean;
   /** Only the prompt matters: the one token that must be asked for is left out. */
   readonly promptOnly?: boolean;
   /** Where functions may be called. */
@@ -107,6 +117,8 @@ export class Choices {
   #completionTokens = 0;
   #reasoningTokens = 0;
   #prompts: readonly (readonly number[])[] = [];
+  /** Ids of each answer, where they are wanted. */
+  readonly #tokens: readonly number[][];
   /** Answers whose prompt has opened a thought. */
   #insideThought: readonly boolean[] = [];
 
@@ -122,6 +134,7 @@ export class Choices {
     this.#outputs = outputs;
     this.#surroundings = surroundings;
     this.#startedAt = startedAt;
+    this.#tokens = asks.map(() => []);
   }
 
   /**
@@ -171,6 +184,11 @@ export class Choices {
     return this.#prompts[index]!;
   }
 
+  /** The ids of an answer; undefined where they aren't wanted. */
+  tokensOf(index: number): readonly number[] | undefined {
+    return this.#asks[index]!.listsTokens === true ? this.#tokens[index] : undefined;
+  }
+
   get timings(): Timings {
     const first = this.#firstAt ?? this.#lastAt;
     const generating = this.#lastAt - first;
@@ -200,7 +218,7 @@ export class Choices {
 
   async *#answer(index: number): AsyncGenerator<AnswerEvent, void, undefined> {
     const output = this.#outputs[index]!;
-    const { calls, thinks = false, promptOnly = false } = this.#asks[index]!;
+    const { calls, thinks = false, promptOnly = false, listsTokens = false, namesById = false } = this.#asks[index]!;
     const thoughts = thinks ? new ThoughtParser(this.#insideThought[index] === true) : undefined;
     const parser = calls?.parser();
     let called = 0;
@@ -218,11 +236,13 @@ export class Choices {
           { kind: "call", index, call: called++, id: newId("call_", this.#surroundings), name, arguments: values },
         ];
       });
-    for await (const { text, tokens, logprobs, promptLogprobs } of output) {
+    for await (const { text, tokens, logprobs: scores, promptLogprobs } of output) {
       this.#lastAt = this.#surroundings.now();
       this.#firstAt ??= this.#lastAt;
       if (promptLogprobs !== undefined) yield { kind: "prompt", index, scores: promptLogprobs };
       if (promptOnly) continue;
+      const logprobs = namesById ? scores?.map(namedById) : scores;
+      if (listsTokens) this.#tokens[index]!.push(...tokens);
       this.#completionTokens += tokens.length;
       const wasInside = thoughts?.isInside === true;
       const said = thoughts?.push(text) ?? { thought: "", text };
@@ -251,6 +271,12 @@ export class Choices {
 async function opensThought(model: EngineModel, { thinks, options }: Ask, prompt: readonly number[]): Promise<boolean> {
   if (thinks !== true || options.grammar !== undefined) return false;
   return /<think>\s*$/.test(await model.detokenize(prompt.slice(-THOUGHT_MARK_TOKENS)));
+}
+
+/** The same scores of tokens that are called `token_id:<id>`. */
+function namedById(score: ChosenScore): ChosenScore {
+  const named = (one: TokenScore): TokenScore => ({ ...one, text: `token_id:${one.token}` });
+  return { ...score, ...named(score), top: score.top.map(named) };
 }
 
 /** Elements of all, as they come. */

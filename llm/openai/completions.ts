@@ -5,10 +5,10 @@ import { OPENAI_CHOICES_MAX, OPENAI_TOKENS_MAX } from "../../protocol/limits.ts"
 import { event, jsonHead, STREAM_HEAD, type Answer } from "./answer.ts";
 import { stopReasonOf, usageField, usageOf, type ReplyFacts } from "./chat-reply.ts";
 import type { Ask, Choices } from "./choices.ts";
-import { invalid } from "./errors.ts";
+import { invalid, unsupported } from "./errors.ts";
 import { flag, read, text, whole } from "./fields.ts";
 import { completionLogprobs, promptLogprobs } from "./logprobs.ts";
-import { engineOptionsOf, refuseFields, samplingFields, usageAsked, type UsageAsked } from "./sampling.ts";
+import { engineOptionsOf, idsAsked, refuseFields, samplingFields, usageAsked, type UsageAsked } from "./sampling.ts";
 import { grammarAskedBy, responseFormat, structuredFields } from "./structured-output.ts";
 import { wholeAnswers } from "./whole-answers.ts";
 
@@ -71,6 +71,8 @@ export function readCompletion(body: unknown, chance: () => number): CompletionA
   const { echo, logprobs, prompt_logprobs: listed, max_tokens: given = MAX_TOKENS_DEFAULT } = fields;
   if (listed != null && fields.stream === true)
     throw invalid("prompt_logprobs", "it is only allowed when 'stream' is false.");
+  if (echo === true && fields.return_tokens_as_token_ids === true)
+    throw unsupported("return_tokens_as_token_ids", "a prompt's tokens are named by what they say: leave out 'echo'.");
   const promptOnly = given === 0;
   if (promptOnly && echo !== true && listed == null)
     throw invalid("max_tokens", "expected at least 1, unless 'echo' or 'prompt_logprobs' ask for the prompt.");
@@ -98,6 +100,7 @@ export function readCompletion(body: unknown, chance: () => number): CompletionA
     options.map((each): Ask => ({
       input: typeof prompt === "string" ? { prompt } : { promptTokens: prompt },
       options: each,
+      ...idsAsked(fields),
       ...(promptOnly ? { promptOnly } : {}),
       ...(grammar === undefined ? {} : { grammarField: grammar.field }),
     })),
@@ -147,6 +150,10 @@ export async function* wholeCompletion(
             : completionLogprobs(echo ? [...promptScores, ...scores] : scores, ask.logprobs, { first: echo?.first }),
         finish_reason: end.finishReason,
         ...stopReasonOf(end),
+        ...(choices.tokensOf(index) && {
+          token_ids: choices.tokensOf(index),
+          prompt_token_ids: choices.promptOf(index),
+        }),
         ...(ask.listsPrompt ? { prompt_logprobs: promptLogprobs(promptScores) } : {}),
       };
     }),

@@ -80,6 +80,7 @@ const ELSEWHERE = {
   mcp_servers: "this server calls no other servers: give their tools as 'tools'.",
   context_management: "nothing is taken out of a conversation: send what the model shall read.",
   output_format: "give it as 'output_config.format'.",
+  return_token_ids: "messages have no place for them: ask a chat or a completion.",
   prompt_logprobs: "messages have no place for them: ask a chat or a completion.",
 };
 /** Values of fields that mean nothing else here. */

@@ -2,6 +2,7 @@
 import * as z from "zod";
 import { choiceSeed, type GenerateRequest, type GrammarFormat, type SamplingParameters } from "../../engine/index.ts";
 import {
+  ALLOWED_TOKENS_MAX,
   LOGIT_BIAS_TOKENS_MAX,
   STOP_STRING_CHARACTERS_MAX,
   STOP_STRINGS_MAX,
@@ -18,6 +19,9 @@ const stopText = z
   .string()
   .min(1, "a stop text must not be empty")
   .max(STOP_STRING_CHARACTERS_MAX, `a stop text has at most ${STOP_STRING_CHARACTERS_MAX} characters`);
+
+const idsUpTo = (most: number) =>
+  z.array(z.number().int().nonnegative()).max(most, `expected at most ${most} token ids`).nullish();
 
 /** Of messages, which have no bound of their own: the engine's. */
 export const stopTexts = z.array(stopText).max(STOP_STRINGS_MAX, `expected at most ${STOP_STRINGS_MAX} texts`);
@@ -49,12 +53,12 @@ export const samplingFields = {
   repetition_penalty: between(0.01, 100),
   min_tokens: whole(0),
   ignore_eos: flag,
-  stop_token_ids: z
-    .array(z.number().int().nonnegative())
-    .max(STOP_TOKENS_MAX, `expected at most ${STOP_TOKENS_MAX} token ids`)
-    .nullish(),
+  stop_token_ids: idsUpTo(STOP_TOKENS_MAX),
+  allowed_token_ids: idsUpTo(ALLOWED_TOKENS_MAX),
   include_stop_str_in_output: flag,
   skip_special_tokens: flag,
+  return_token_ids: flag,
+  return_tokens_as_token_ids: flag,
   cache_salt: label,
   /** Asks for timings in the reply. */
   timings: flag,
@@ -71,6 +75,7 @@ export type EngineOptions = Pick<
   | "stopTokens"
   | "includesStop"
   | "ignoresEnd"
+  | "allowedTokens"
   | "showsControl"
   | "logprobs"
   | "promptLogprobs"
@@ -104,7 +109,10 @@ export function engineOptionsOf(
   refuseFields(fields, NOT_HERE);
   const { user, cache_salt: cacheSalt } = fields;
   const stop = fields.stop == null ? [] : typeof fields.stop === "string" ? [fields.stop] : fields.stop;
-  const { min_tokens: minTokens, stop_token_ids: stopTokens } = fields;
+  const { min_tokens: minTokens, stop_token_ids: stopTokens, allowed_token_ids: allowedTokens } = fields;
+  const restricts = allowedTokens != null && allowedTokens.length > 0;
+  if (restricts && grammar !== undefined)
+    throw invalid("allowed_token_ids", "an answer that is held to a form has its own.");
   if (minTokens != null && maxTokens !== undefined && minTokens > maxTokens)
     throw invalid("min_tokens", "it is above the most tokens that the answer may have.");
   return Array.from({ length: answers }, (_, choice) => ({
@@ -126,6 +134,7 @@ export function engineOptionsOf(
     ...(stopTokens == null || stopTokens.length === 0 ? {} : { stopTokens }),
     ...(fields.include_stop_str_in_output === true ? { includesStop: true } : {}),
     ...(fields.ignore_eos === true ? { ignoresEnd: true } : {}),
+    ...(restricts ? { allowedTokens } : {}),
     ...(fields.skip_special_tokens === false ? { showsControl: true } : {}),
     ...(logprobs === undefined ? {} : { logprobs }),
     ...(promptLogprobs === undefined ? {} : { promptLogprobs }),
@@ -139,11 +148,8 @@ export function engineOptionsOf(
 /** vLLM's, of all endpoints that answer prompts. */
 const NOT_HERE = {
   bad_words: "give tokens a 'logit_bias'.",
-  allowed_token_ids: "give a regular expression or a choice as 'structured_outputs'.",
   use_beam_search: "this server samples.",
   truncate_prompt_tokens: "this server cuts no prompts.",
-  return_token_ids: "this server answers in text.",
-  return_tokens_as_token_ids: "this server answers in text.",
 };
 
 /** Fields that are known elsewhere and mean something that this server doesn't do. */
@@ -177,4 +183,14 @@ export function usageAsked(fields: SamplingFields): UsageAsked {
     throw invalid("stream_options", "it is only allowed when 'stream' is true.");
   if (options?.include_usage !== true) return "never";
   return options.continuous_usage_stats === true ? "always" : "end";
+}
+
+/** How ids of tokens are told. Throws a 400 where a stream should list them: its pieces are text, which may be of half a token or of several. */
+export function idsAsked(fields: SamplingFields): { readonly listsTokens?: true; readonly namesById?: true } {
+  if (fields.return_token_ids === true && fields.stream === true)
+    throw invalid("return_token_ids", "it is only allowed when 'stream' is false.");
+  return {
+    ...(fields.return_token_ids === true ? { listsTokens: true } : {}),
+    ...(fields.return_tokens_as_token_ids === true ? { namesById: true } : {}),
+  };
 }

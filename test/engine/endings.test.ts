@@ -45,6 +45,14 @@ test("end-of-turn tokens that are not wanted don't come; what the request says s
   expect(await new Bench(1).ask(0, request([1, 2], { sampling, ignoresEnd: true, stopTokens: [511] }))).toEqual([]);
 });
 
+test("only tokens that are allowed come, the end-of-turn token's too only if it is one of them", async () => {
+  const sampling = { ...GREEDY, temperature: 2, seed: 5, logitBias: { 511: 100 } };
+  const tokens = await new Bench(1).ask(0, request([1, 2], { sampling, allowedTokens: [500, 3, 64] }));
+  expect(tokens).toHaveLength(8);
+  expect(new Set(tokens)).toEqual(new Set([500, 3, 64]));
+  expect(await new Bench(1).ask(0, request([1, 2], { sampling, allowedTokens: [3, 511] }))).toEqual([]);
+});
+
 test("control tokens have their spelling in the text where that is wanted", async () => {
   const sampling = { ...GREEDY, logitBias: { 510: 100 } };
   const said = async (showsControl: boolean): Promise<string> => {
@@ -59,5 +67,7 @@ test("are refused by name when they make no sense", () => {
   const submit = (part: Partial<GenerationRequest>) => () => new Bench(1).submit(0, request([1], part));
   expect(submit({ stopTokens: [900] })).toThrow("token 900");
   expect(submit({ stopTokens: new Array<number>(65).fill(1) })).toThrow("at most 64 stop tokens");
+  expect(submit({ allowedTokens: [] })).toThrow("allowedTokens has 1 to 1024 ids, not 0");
+  expect(submit({ allowedTokens: [1], grammar: { type: "const_string", value: "a" } })).toThrow("with a grammar");
   expect(submit({ includesStop: 1 as never })).toThrow("includesStop must be true or false");
 });
