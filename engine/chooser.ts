@@ -3,7 +3,7 @@ import type { Choice, Draw } from "./choice.ts";
 import { GrammarError } from "./refusals.ts";
 import { drawRanked } from "./ranking.ts";
 import { scaleOf, Scores } from "./scores.ts";
-import type { ChosenLogprob, TokenLogprob } from "./types.ts";
+import type { ChosenLogprob, PromptLogprob, TokenLogprob } from "./types.ts";
 
 export class Chooser {
   readonly #scores: Scores;
@@ -29,6 +29,17 @@ export class Chooser {
     const isGreedy = temperature === 0 || topK === 1;
     const token = isGreedy ? scores.first(highest) : drawRanked(scores, sampling, highest, uniform);
     return logprobs === undefined ? { token } : { token, logprob: logprobsOf(logits, token, logprobs, normaliser) };
+  }
+
+  /**
+   * What the model thinks of a token that is there already, and the `top` best with theirs. Throws as `choose` does.
+   * @param logits `[vocabulary]`; not changed
+   */
+  score(logits: Float32Array, token: number, top: number): PromptLogprob {
+    this.#scores.load(logits);
+    const own = logits[token]!;
+    const rank = logits.reduce((better, logit) => (logit > own ? better + 1 : better), 1);
+    return { ...logprobsOf(logits, token, top, this.#normaliser()), rank };
   }
 
   /** What a logit is less than its log-probability, in nats. */

@@ -343,12 +343,19 @@ function inputOf(request: GenerateRequest): PromptInput {
 
 function optionsOf(request: GenerateRequest): GenerateOptions {
   const { sampling, maxTokens, minTokens, stop = [], logprobs, generated, grammar, caller, cacheSalt } = request;
+  const { stopTokens, includesStop, ignoresEnd, allowedTokens, showsControl, promptLogprobs } = request;
   return {
     sampling: { ...GREEDY, ...sampling },
     maxTokens,
     stop,
     ...(minTokens === undefined ? {} : { minTokens }),
+    ...(stopTokens === undefined ? {} : { stopTokens }),
+    ...(includesStop === undefined ? {} : { includesStop }),
+    ...(ignoresEnd === undefined ? {} : { ignoresEnd }),
+    ...(allowedTokens === undefined ? {} : { allowedTokens }),
+    ...(showsControl === undefined ? {} : { showsControl }),
     ...(logprobs === undefined ? {} : { logprobs }),
+    ...(promptLogprobs === undefined ? {} : { promptLogprobs }),
     ...(generated === undefined ? {} : { generated }),
     ...(grammar === undefined ? {} : { grammar }),
     ...(caller === undefined ? {} : { caller }),

@@ -3,7 +3,7 @@
  * the engine from running ahead. Bounded: the engine pauses the sequence at a window of tokens not acknowledged.
  */
 import type { Usage } from "./sequence.ts";
-import type { ChosenScore, OutputItem } from "./thread-messages.ts";
+import type { ChosenScore, OutputItem, PromptScore } from "./thread-messages.ts";
 import type { FinishReason } from "./types.ts";
 
 export interface GenerationPiece {
@@ -12,10 +12,14 @@ export interface GenerationPiece {
   readonly tokens: readonly number[];
   /** One for each token, where asked for. */
   readonly logprobs?: readonly ChosenScore[];
+  /** With the first piece, where asked for: of the prompt's tokens but the first. */
+  readonly promptLogprobs?: readonly PromptScore[];
 }
 
 export interface GenerationEnd extends Usage {
   readonly finishReason: FinishReason;
+  /** Which of the request's `stop` and `stopTokens` ended it. */
+  readonly stoppedBy?: string | number;
 }
 
 /** What a generation needs of its client. */
@@ -67,9 +71,9 @@ export class EngineGeneration implements AsyncIterable<GenerationPiece> {
   }
 
   /** The engine produced something. */
-  received({ text, tokens, logprobs, end }: OutputItem): void {
+  received({ text, tokens, logprobs, promptLogprobs, end }: OutputItem): void {
     if (this.#outcome !== "running") return;
-    this.#pieces.push({ text, tokens, ...(logprobs && { logprobs }) });
+    this.#pieces.push({ text, tokens, ...(logprobs && { logprobs }), ...(promptLogprobs && { promptLogprobs }) });
     this.#unacknowledged += tokens.length;
     this.#generated += tokens.length;
     if (end) this.#finish("done", end);

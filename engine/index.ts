@@ -37,6 +37,7 @@ export type {
   PreparedReference,
   ProbeResult,
   PromptInput,
+  PromptScore,
   TextFacts,
   TokenScore,
 } from "./thread-messages.ts";

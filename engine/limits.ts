@@ -9,6 +9,15 @@ export const PREFILL_BESIDE_DECODE_TOKENS = 64;
 /** A prefill run costs as much as this many tokens besides its own: the weights are read once in any case (`native`: 15 ms, and 1.2 ms a token). */
 export const PREFILL_RUN_COST_TOKENS = 12;
 
+/** Tokens of a prompt per run where the logits after each are wanted: bounds their memory (32 rows of 262,144 take 34 MB). */
+export const PREFILL_SCORED_TOKENS = 32;
+
+/** Scores of one prompt, its tokens' and their alternatives': they are kept until the first token of the answer, 150 bytes each. */
+export const PROMPT_SCORES_MAX = 32_768;
+
+/** The same of all generations that run or wait: beyond it the engine answers "full" at once. */
+export const PROMPT_SCORES_WAITING_MAX = 524_288;
+
 /**
  * Milliseconds that a sequence waits for a slot before one that has run as long gives way: long answers don't shut others out. Not less: a
  * stream that gives way stands still until its turn comes again, and its tokens are computed anew (10 s halved the speed of a crowd).
@@ -38,6 +47,12 @@ export const WINDOW_TOKENS = 64;
 
 /** Stop strings of one generation. */
 export const STOP_STRINGS_MAX = 16;
+
+/** Ids of one generation at which its answer ends. */
+export const STOP_TOKENS_MAX = 64;
+
+/** Ids of one generation that alone may come. */
+export const ALLOWED_TOKENS_MAX = 1_024;
 
 /** Characters of one stop string: bounds the text held back. */
 export const STOP_STRING_CHARACTERS_MAX = 256;

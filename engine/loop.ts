@@ -4,13 +4,14 @@
  */
 import type { Choice, Draw } from "./choice.ts";
 import { Chooser } from "./chooser.ts";
-import { checkRequest } from "./check-request.ts";
+import { checkRequest, promptScoresOf } from "./check-request.ts";
 import {
   PATIENCE_MS,
   PREFILL_BESIDE_DECODE_TOKENS,
   PREFILL_CHUNK_TOKENS,
   PREFILL_RUN_COST_TOKENS,
   PREFIX_TOKENS_MIN,
+  PROMPT_SCORES_WAITING_MAX,
   SEQUENCES_MAX,
   WINDOW_TOKENS,
 } from "./limits.ts";
@@ -117,6 +118,9 @@ export class EngineLoop {
     if (this.#running.length >= SEQUENCES_MAX)
       throw new EngineFullError(`the engine is full: ${SEQUENCES_MAX} generations run or wait`);
     checkRequest(request, runner);
+    const scores = [request, ...this.#running.map(({ sequence }) => sequence.request)].map(promptScoresOf);
+    if (scores.reduce((sum, count) => sum + count) > PROMPT_SCORES_WAITING_MAX)
+      throw new EngineFullError("the engine is full: it scores as many prompts as it can keep");
     const at = now();
     const windowTokens = this.#options.windowTokens ?? WINDOW_TOKENS;
     const sequence = new Sequence(id, request, text, { slotLength: runner.slotLength, windowTokens, now: at }, mask);
@@ -208,7 +212,7 @@ export class EngineLoop {
       held.add(other.slot);
       live.push({ slot: other.slot, tokens: other.tokens, length: other.cached, salt: other.salt });
     }
-    const prefix = this.#prefixes.find(sequence.tokens, sequence.salt, live);
+    const prefix = this.#prefixes.find(sequence.sought, sequence.salt, live);
     const { slot, from, length, refuge } = placement(this.#budget.slots, held, this.#prefixes.views, prefix)!;
     if (refuge !== undefined) await this.#moveKept(slot, refuge);
     this.#prefixes.drop(slot);
@@ -235,13 +239,27 @@ export class EngineLoop {
     if (isLast && draw === undefined) return;
     const slot = sequence.slot!;
     const tokens = sequence.slice(start, count);
+    const { scoresPrompt } = sequence;
     const began = now();
-    const chosen = draw && (await runner.choosing?.prefill(slot, tokens, start, draw));
-    const logits = chosen ? undefined : await runner.prefill(slot, tokens, start, isLast);
+    const chosen = !scoresPrompt && draw && (await runner.choosing?.prefill(slot, tokens, start, draw));
+    const logits = scoresPrompt
+      ? await runner.prefillScored(slot, tokens, start)
+      : chosen
+        ? undefined
+        : await runner.prefill(slot, tokens, start, isLast);
     this.#stats.prefilled(count, now() - began);
     this.#spent += prefillCost(count, this.#budget);
     sequence.cached = start + count;
-    if (draw !== undefined) this.#advance(sequence, () => chosen ?? this.#chooser.choose(logits!, draw));
+    const { vocabulary } = runner.config;
+    if (scoresPrompt) {
+      const top = sequence.request.promptLogprobs!;
+      sequence.scorePrompt(start, count, (at, token) => {
+        const row = (at - start) * vocabulary;
+        return this.#chooser.score(logits!.subarray(row, row + vocabulary), token, top);
+      });
+    }
+    const choose = (): Choice => chosen || this.#chooser.choose(logits!.subarray(-vocabulary), draw!);
+    if (draw !== undefined) this.#advance(sequence, choose);
   }
 
   async #decode(rows: readonly (number | undefined)[]): Promise<void> {

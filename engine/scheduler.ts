@@ -24,6 +24,8 @@ export interface SequenceView {
   readonly waitingSince: number;
   /** When the slot that it holds brought its first token, in ms; undefined before. */
   readonly runningSince: number | undefined;
+  /** Tokens of one prefill run of it at most, where that is fewer than the budget's. */
+  readonly runMax?: number | undefined;
 }
 
 export interface SchedulerBudget {
@@ -84,7 +86,7 @@ export function nextStep(
   const next = begun ?? firstOf(waiting, sequences, budget, { now, servedAt });
   if (next !== undefined && (ready.length === 0 || allowance >= Math.min(budget.prefillRunCost, missing(next)))) {
     if (begun !== undefined) {
-      const count = Math.min(budget.prefillChunk, allowance, missing(begun));
+      const count = Math.min(budget.prefillChunk, begun.runMax ?? Infinity, allowance, missing(begun));
       return { kind: "prefill", id: begun.id, start: begun.cached, count };
     }
     if (held.size < budget.slots) return { kind: "admit", id: next.id };

@@ -114,6 +114,12 @@ export interface ChosenScore extends TokenScore {
   readonly top: readonly TokenScore[];
 }
 
+/** Of a prompt's token. */
+export interface PromptScore extends ChosenScore {
+  /** Its place among all tokens there: 1 for the likeliest. */
+  readonly rank: number;
+}
+
 export interface ErrorValue {
   readonly name: string;
   readonly message: string;
@@ -143,8 +149,10 @@ export interface OutputItem {
   readonly tokens: readonly number[];
   /** One for each token, where asked for. */
   readonly logprobs?: readonly ChosenScore[];
+  /** With the first item, where asked for: of the prompt's tokens but the first. */
+  readonly promptLogprobs?: readonly PromptScore[];
   /** With the last item of a generation. */
-  readonly end: (Usage & { readonly finishReason: FinishReason }) | undefined;
+  readonly end: (Usage & { readonly finishReason: FinishReason; readonly stoppedBy?: string | number }) | undefined;
 }
 
 export type FromEngine =

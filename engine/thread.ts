@@ -151,10 +151,14 @@ export function serveEngine(port: EnginePort, platform: EnginePlatform): void {
       id,
       { ...options, promptTokens },
       {
-        onOutput: ({ text, tokens, logprobs, finishReason }, usage) => {
-          const end = finishReason === undefined ? undefined : { ...usage, finishReason };
+        onOutput: ({ text, tokens, logprobs, promptLogprobs, finishReason, stoppedBy }, usage) => {
+          const stopped = stoppedBy === undefined ? {} : { stoppedBy };
+          const end = finishReason === undefined ? undefined : { ...usage, finishReason, ...stopped };
           const scores = logprobs && { logprobs: logprobs.map((logprob) => scoreOf(tokenizer, logprob)) };
-          outputs.push({ id, text, tokens, ...scores, end });
+          const prompt = promptLogprobs && {
+            promptLogprobs: promptLogprobs.map((each) => ({ ...scoreOf(tokenizer, each), rank: each.rank })),
+          };
+          outputs.push({ id, text, tokens, ...scores, ...prompt, end });
         },
         onError: (error) => port.post({ type: "refused", id, error: errorValue(error) }),
       },

@@ -74,6 +74,11 @@ export interface Runner {
    */
   prefill(slot: number, tokens: Int32Array, start: number, wantLogits: boolean): Promise<Float32Array | undefined>;
   /**
+   * The same chunk, of at most `PREFILL_SCORED_TOKENS`, with the logits after each of its tokens: `[tokens.length * vocabulary]`, row-major,
+   * valid until the next call.
+   */
+  prefillScored(slot: number, tokens: Int32Array, start: number): Promise<Float32Array>;
+  /**
    * One step of the dense batch: row i is slot i (0 .. tokens.length - 1); `tokens[i]` is written at position `positions[i]`.
    * Returns logits `[rows * vocabulary]`, row-major, valid until the next call.
    */
@@ -130,6 +135,12 @@ export interface TokenLogprob {
 export interface ChosenLogprob extends TokenLogprob {
   /** The best tokens there, best first. */
   readonly top: readonly TokenLogprob[];
+}
+
+/** What the model thought of a prompt's token, by those before it. */
+export interface PromptLogprob extends ChosenLogprob {
+  /** Its place among all tokens there: 1 for the likeliest. */
+  readonly rank: number;
 }
 
 export type FinishReason = "stop" | "length" | "cancelled";

@@ -125,6 +125,10 @@ function assertTokens(tokens: Int32Array, { vocabulary }: ModelConfig): void {
   }
 }
 
+/** Those of all its tokens. */
+export const everyToken = ({ rows, sequence }: Step): number[] =>
+  Array.from({ length: rows * sequence }, (_, token) => token);
+
 /** The flattened position of each row's last token: the rows whose logits are wanted. */
 export function lastOfEachRow({ rows, sequence }: Step): number[] {
   return Array.from({ length: rows }, (_, row) => row * sequence + sequence - 1);

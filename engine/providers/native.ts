@@ -12,6 +12,7 @@ import {
   assertCopy,
   assertOptions,
   decodeStep,
+  everyToken,
   kvLayout,
   lastOfEachRow,
   prefillStep,
@@ -53,7 +54,7 @@ export async function createNativeRunner(prepared: PreparedModel, options: Runne
   const layout = kvLayout(config, options);
   const buffers = new Map(layout.names.map((name) => [name, new Float32Array(options.slots * layout.slotElements)]));
   const kvTensors = new Map<string, Map<string, Tensor>>();
-  const logits = new Map<number, Float32Array>();
+  let logits = new Float32Array(0);
 
   /** The tensors over `rows` slots from `firstSlot` on: made once, at most two sets per slot. */
   function kvOf(firstSlot: number, rows: number): Map<string, Tensor> {
@@ -72,24 +73,23 @@ export async function createNativeRunner(prepared: PreparedModel, options: Runne
   }
 
   function logitsOf(rows: number): Float32Array {
-    let values = logits.get(rows);
-    if (values === undefined) logits.set(rows, (values = new Float32Array(rows * config.vocabulary)));
-    return values;
+    const length = rows * config.vocabulary;
+    if (logits.length < length) logits = new Float32Array(length);
+    return logits.subarray(0, length);
   }
 
-  async function run(step: Step): Promise<Float32Array> {
+  async function run(step: Step, selected = lastOfEachRow(step)): Promise<Float32Array> {
     const { rows, sequence } = step;
-    const selected = lastOfEachRow(step);
-    const values = logitsOf(rows);
+    const values = logitsOf(selected.length);
     const feeds: Record<string, Tensor> = {
       input_ids: new runtime.Tensor("int64", BigInt64Array.from(step.tokens, BigInt), [rows, sequence]),
       seqlens_k: new runtime.Tensor("int32", step.lastPositions, [rows]),
       total_len: new runtime.Tensor("int32", Int32Array.of(step.longest), [1]),
-      sel: new runtime.Tensor("int64", BigInt64Array.from(selected, BigInt), [rows]),
+      sel: new runtime.Tensor("int64", BigInt64Array.from(selected, BigInt), [selected.length]),
     };
     const fetches: Record<string, Tensor | null> = {
       [COPY_STOP]: null,
-      logits: new runtime.Tensor("float32", values, [rows, 1, config.vocabulary]),
+      logits: new runtime.Tensor("float32", values, [selected.length, 1, config.vocabulary]),
     };
     for (const [name, tensor] of kvOf(step.firstSlot, rows)) {
       feeds[`past.${name}`] = tensor;
@@ -107,6 +107,10 @@ export async function createNativeRunner(prepared: PreparedModel, options: Runne
     async prefill(slot, tokens, start, wantLogits) {
       const values = await run(prefillStep(layout, config, slot, tokens, start));
       return wantLogits ? values : undefined;
+    },
+    async prefillScored(slot, tokens, start) {
+      const step = prefillStep(layout, config, slot, tokens, start);
+      return run(step, everyToken(step));
     },
     decode: async (tokens, positions) => run(decodeStep(layout, config, tokens, positions)),
     async copySlot(from, to, length) {

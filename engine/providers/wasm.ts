@@ -3,6 +3,7 @@
  *
  * Keys and values live in the WASM heap: each run's `present` outputs are tensors over the same memory as its `past` inputs.
  */
+import { PREFILL_SCORED_TOKENS } from "../limits.ts";
 import { WEIGHTS_FILE } from "../onnx/graph.ts";
 import { DATA_TYPE } from "../onnx/messages.ts";
 import type { PreparedModel } from "../prepare.ts";
@@ -11,6 +12,7 @@ import {
   assertCopy,
   assertOptions,
   decodeStep,
+  everyToken,
   type KvLayout,
   kvLayout,
   lastOfEachRow,
@@ -62,6 +64,10 @@ export async function createWasmRunner(prepared: PreparedModel, options: WasmRun
     async prefill(slot, tokens, start, wantLogits) {
       const logits = await steps.run(prefillStep(layout, config, slot, tokens, start));
       return wantLogits ? logits : undefined;
+    },
+    async prefillScored(slot, tokens, start) {
+      const step = prefillStep(layout, config, slot, tokens, start);
+      return steps.run(step, everyToken(step));
     },
     decode: async (tokens, positions) => steps.run(decodeStep(layout, config, tokens, positions)),
     async copySlot(from, to, length) {
@@ -123,7 +129,9 @@ class StepRunner {
   readonly #lastPositions: Pointer;
   readonly #longest: Pointer;
   readonly #selected: Pointer;
-  readonly #logits: Pointer;
+  #logits: Pointer;
+  /** Rows that `#logits` has room for. */
+  #logitRows: number;
   readonly #inputNames: Pointer;
   readonly #inputs: Pointer;
   readonly #outputNames: Pointer;
@@ -139,8 +147,9 @@ class StepRunner {
     this.#ids = this.#allocate(Math.max(slotLength, slots) * INT64, "inputs");
     this.#lastPositions = this.#allocate(slots * 4, "inputs");
     this.#longest = this.#allocate(4, "inputs");
-    this.#selected = this.#allocate(slots * INT64, "inputs");
+    this.#selected = this.#allocate(Math.max(slotLength, slots) * INT64, "inputs");
     this.#logits = this.#allocate(slots * vocabulary * FLOAT, "logits");
+    this.#logitRows = slots;
     const inputs = ["input_ids", "seqlens_k", "total_len", "sel", ...names.map((name) => `past.${name}`)];
     const outputs = ["logits", ...names.map((name) => `present.${name}`)];
     this.#inputNames = this.#pointers(inputs.map((name) => this.#string(name)));
@@ -149,20 +158,22 @@ class StepRunner {
     this.#outputs = this.#allocate(outputs.length * POINTER, "outputs");
   }
 
-  /** Logits `[rows * vocabulary]`: a view of the heap. */
-  async run(step: Step): Promise<Float32Array> {
+  /** Logits `[selected.length * vocabulary]`: a view of the heap. */
+  async run(step: Step, selectedTokens = lastOfEachRow(step)): Promise<Float32Array> {
     const { rows, sequence } = step;
+    const selections = selectedTokens.length;
+    this.#makeRoom(selections);
     const { buffer } = this.#module.HEAPU8;
     new BigInt64Array(buffer, this.#ids, rows * sequence).set(BigInt64Array.from(step.tokens, BigInt));
     new Int32Array(buffer, this.#lastPositions, rows).set(step.lastPositions);
     new Int32Array(buffer, this.#longest, 1)[0] = step.longest;
-    new BigInt64Array(buffer, this.#selected, rows).set(BigInt64Array.from(lastOfEachRow(step), BigInt));
+    new BigInt64Array(buffer, this.#selected, selections).set(BigInt64Array.from(selectedTokens, BigInt));
     const own = [
       this.#tensor("int64", this.#ids, [rows, sequence]),
       this.#tensor("int32", this.#lastPositions, [rows]),
       this.#tensor("int32", this.#longest, [1]),
-      this.#tensor("int64", this.#selected, [rows]),
-      this.#tensor("float32", this.#logits, [rows, 1, this.#vocabulary]),
+      this.#tensor("int64", this.#selected, [selections]),
+      this.#tensor("float32", this.#logits, [selections, 1, this.#vocabulary]),
     ];
     const [ids, lastPositions, longest, selected, logits] = own as [number, number, number, number, number];
     const kv = this.#kvOf(step.firstSlot, rows);
@@ -183,7 +194,14 @@ class StepRunner {
     } finally {
       for (const tensor of own) this.#module._OrtReleaseTensor(tensor);
     }
-    return new Float32Array(this.#module.HEAPU8.buffer, this.#logits, rows * this.#vocabulary);
+    return new Float32Array(this.#module.HEAPU8.buffer, this.#logits, selections * this.#vocabulary);
+  }
+
+  #makeRoom(rows: number): void {
+    if (rows <= this.#logitRows) return;
+    // Once: what was too small stays where it is.
+    this.#logitRows = Math.max(rows, PREFILL_SCORED_TOKENS);
+    this.#logits = this.#allocate(this.#logitRows * this.#vocabulary * FLOAT, "logits");
   }
 
   copySlot(from: number, to: number, length: number): void {

@@ -16,6 +16,7 @@ import {
   assertCopy,
   assertOptions,
   decodeStep,
+  everyToken,
   type KvLayout,
   kvLayout,
   lastOfEachRow,
@@ -68,17 +69,17 @@ export async function createWebgpuRunner(prepared: PreparedModel, options: Webgp
   const { config } = prepared;
   const { vocabulary } = config;
 
-  /** Leaves the logits of each row in the chooser's buffer. */
-  async function run(step: Step, kv: ReadonlyMap<string, Tensor>): Promise<void> {
+  /** Leaves the logits of each selected token in the chooser's buffer. */
+  async function run(step: Step, kv: ReadonlyMap<string, Tensor>, selected = lastOfEachRow(step)): Promise<void> {
     const { rows, sequence } = step;
     const feeds: Record<string, Tensor> = {
       input_ids: runtime.int64(step.tokens, [rows, sequence]),
       seqlens_k: runtime.int32(step.lastPositions, [rows]),
       total_len: runtime.int32(Int32Array.of(step.longest), [1]),
-      sel: runtime.int64(lastOfEachRow(step), [rows]),
+      sel: runtime.int64(selected, [selected.length]),
     };
     const fetches: Record<string, Tensor> = {
-      logits: runtime.overBuffer(chooser.logits(rows), [rows, 1, vocabulary]),
+      logits: runtime.overBuffer(chooser.logits(selected.length), [selected.length, 1, vocabulary]),
     };
     for (const [name, tensor] of kv) {
       feeds[`past.${name}`] = tensor;
@@ -87,10 +88,10 @@ export async function createWebgpuRunner(prepared: PreparedModel, options: Webgp
     await session.run(feeds, fetches);
   }
 
-  async function prefill(slot: number, tokens: Int32Array, start: number): Promise<void> {
+  async function prefill(slot: number, tokens: Int32Array, start: number, select = lastOfEachRow): Promise<void> {
     const step = prefillStep(layout, config, slot, tokens, start);
     cache.stageSlot(slot, start);
-    await run(step, cache.stage());
+    await run(step, cache.stage(), select(step));
     cache.unstage(start, tokens.length);
   }
 
@@ -115,6 +116,10 @@ export async function createWebgpuRunner(prepared: PreparedModel, options: Webgp
       // Nothing is read: a chunk must not be called done while the GPU still has it before it.
       await runtime.whileThere(runtime.device.queue.onSubmittedWorkDone());
       return undefined;
+    },
+    async prefillScored(slot, tokens, start) {
+      await prefill(slot, tokens, start, everyToken);
+      return logitsOf(tokens.length);
     },
     async decode(tokens, positions) {
       await decode(tokens, positions);

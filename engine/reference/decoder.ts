@@ -185,6 +185,11 @@ export function createReferenceRunner(
       tokens.forEach((token, i) => (hidden = forward(slot, token, start + i)));
       return wantLogits && hidden ? logitsOf(hidden) : undefined;
     },
+    async prefillScored(slotIndex, tokens, start) {
+      const logits = new Float32Array(tokens.length * vocabulary);
+      tokens.forEach((token, i) => logits.set(logitsOf(forward(slotAt(slotIndex), token, start + i)), i * vocabulary));
+      return logits;
+    },
     async decode(tokens, positions) {
       const logits = new Float32Array(tokens.length * vocabulary);
       tokens.forEach((token, row) =>

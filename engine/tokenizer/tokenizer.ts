@@ -116,10 +116,14 @@ export class Tokenizer {
     return this.#ends.has(token);
   }
 
-  /** The UTF-8 bytes of one token: a token may hold part of a character. Control tokens and unknown ids have none. */
-  bytesOf(token: number): Uint8Array {
+  /**
+   * The UTF-8 bytes of one token: a token may hold part of a character. Unknown ids have none.
+   * @param showsControl control tokens have those of their spelling; else none
+   */
+  bytesOf(token: number, showsControl = false): Uint8Array {
     const spelling = this.#description.tokens[token];
-    if (spelling === undefined || this.#control.has(token)) return NO_BYTES;
+    if (spelling === undefined) return NO_BYTES;
+    if (this.#control.has(token)) return showsControl ? new TextEncoder().encode(spelling) : NO_BYTES;
     if (this.#description.spelling === "sentencepiece") return bytesOfPiece(spelling);
     const bytes = this.#literal.has(token) ? undefined : bytesOfToken(spelling);
     return bytes ?? new TextEncoder().encode(spelling);

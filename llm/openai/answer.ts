@@ -2,6 +2,7 @@
  * What an endpoint answers, as it travels from a model's replica to the router: a head, then pieces of the body as text.
  * Values that a handle call can carry; knows nothing of HTTP's machinery.
  */
+import type { ErrorForm } from "./error-form.ts";
 import { ApiError, apiError } from "./errors.ts";
 
 export interface AnswerHead {
@@ -47,12 +48,12 @@ export class BrokenStream extends Error {
 
 /**
  * Puts failures into words: before the head as an answer of their own, in mid-stream as one event, after which the stream ends.
- * `onFault` hears of those that are ours.
+ * `prompt` is the field that holds the prompt; `onFault` hears of those that are ours.
  */
 export async function* withErrors(
   answer: Answer,
   requestId: string,
-  prompt: string,
+  { prompt, errors }: { readonly prompt: string; readonly errors: ErrorForm },
   onFault: (error: unknown) => void,
 ): Answer {
   let begun = false;
@@ -63,11 +64,11 @@ export async function* withErrors(
     }
   } catch (caught) {
     const { cause: thrown, lastWords } =
-      caught instanceof BrokenStream ? caught : { cause: caught, lastWords: (error: ApiError) => event(error.body) };
+      caught instanceof BrokenStream ? caught : { cause: caught, lastWords: (error: ApiError) => errors.event(error) };
     const error = apiError(thrown, requestId, prompt);
     if (error.status >= 500 && !(thrown instanceof ApiError)) onFault(thrown);
     if (begun) return yield lastWords(error);
     yield errorHead(error);
-    yield error.body;
+    yield errors.body(error);
   }
 }

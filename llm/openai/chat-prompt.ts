@@ -24,7 +24,8 @@ export const toolSchema = z.looseObject({
   }),
 });
 
-export function textOf(given: z.output<typeof content>, where: string): string {
+/** @param separator between parts */
+export function textOf(given: z.output<typeof content>, where: string, separator = ""): string {
   if (typeof given === "string") return given;
   return given
     .map((piece, at) => {
@@ -32,7 +33,7 @@ export function textOf(given: z.output<typeof content>, where: string): string {
       if (said !== undefined) return said;
       throw unsupported(`${where}[${at}]`, `this model reads text only, not '${piece.type}'.`);
     })
-    .join("");
+    .join(separator);
 }
 
 /** Templates write arguments as values. Also for histories of other servers, whose calls came as JSON text. */

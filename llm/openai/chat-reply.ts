@@ -5,7 +5,7 @@
 import { event, jsonHead, STREAM_HEAD, type Answer } from "./answer.ts";
 import type { AnswerEvent, Choices, Usage } from "./choices.ts";
 import type { ChatAsk } from "./chat-request.ts";
-import { chatLogprobs } from "./logprobs.ts";
+import { chatLogprobs, promptLogprobs } from "./logprobs.ts";
 import type { UsageAsked } from "./sampling.ts";
 import { type WholeAnswer, wholeAnswers } from "./whole-answers.ts";
 
@@ -36,6 +36,8 @@ export const usageField = (asked: UsageAsked, choices: Choices): (() => string) 
 const thoughtOf = (text: string) => ({ reasoning_content: text, reasoning: text });
 
 type End = Extract<AnswerEvent, { kind: "end" }>;
+/** vLLM's: what ended an answer, where it was a stop text or token. */
+export const stopReasonOf = ({ stoppedBy }: End) => (stoppedBy === undefined ? {} : { stop_reason: stoppedBy });
 const finishOf = ({ finishReason }: End, isForced: boolean): string =>
   isForced && finishReason === "tool_calls" ? "stop" : finishReason;
 
@@ -67,7 +69,11 @@ export async function* wholeChat(choices: Choices, ask: ChatAsk, facts: ReplyFac
       },
       logprobs: ask.asks[index]!.options.logprobs === undefined ? null : chatLogprobs(scores),
       finish_reason: finishOf(end, ask.isForced),
+      ...stopReasonOf(end),
+      ...(choices.tokensOf(index) && { token_ids: choices.tokensOf(index) }),
     })),
+    ...(choices.tokensOf(0) && { prompt_token_ids: choices.promptOf(0) }),
+    ...(answers[0]!.promptScores && { prompt_logprobs: promptLogprobs(answers[0]!.promptScores) }),
     usage: usageOf(choices.usage),
     ...(ask.timings ? { timings: choices.timings } : {}),
   });
@@ -101,9 +107,10 @@ export async function* streamedChat(choices: Choices, ask: ChatAsk, facts: Reply
       const at = `${begin},"delta":{"tool_calls":[{"index":${said.call},`;
       yield `${at}"id":"${said.id}","type":"function","function":{"name":${JSON.stringify(said.name)},"arguments":""}}]},${close()}`;
       yield `${at}"function":{"arguments":${JSON.stringify(said.arguments)}}}]},${close()}`;
-    } else {
+    } else if (said.kind === "end") {
       ended++;
-      yield `${begin},"delta":{},"logprobs":null,"finish_reason":"${finishOf(said, ask.isForced)}"}]${usage()}}\n\n`;
+      const stop = said.stoppedBy === undefined ? "" : `,"stop_reason":${JSON.stringify(said.stoppedBy)}`;
+      yield `${begin},"delta":{},"logprobs":null,"finish_reason":"${finishOf(said, ask.isForced)}"${stop}}]${usage()}}\n\n`;
     }
   }
   if (ended < ask.asks.length) return;

@@ -10,6 +10,7 @@ import {
   refuseFields,
   refuseOthers,
   engineOptionsOf,
+  idsAsked,
   samplingFields,
   usageAsked,
   type UsageAsked,
@@ -53,6 +54,7 @@ const chatSchema = z.looseObject({
   max_tokens: whole(1),
   logprobs: flag,
   top_logprobs: whole(0, 20),
+  prompt_logprobs: whole(0, 20),
   response_format: responseFormat,
   ...structuredFields,
   tools: z.array(toolSchema).nullish(),
@@ -79,10 +81,11 @@ const ELSEWHERE = {
   store: "this server keeps no answers.",
   continue_final_message: "a conversation ends with the assistant's turn to speak.",
   chat_template: "the model's own is used.",
+  echo: "an answer doesn't say its prompt again.",
   documents: "put them into a message.",
 };
 /** Values of fields that mean nothing else here. */
-const FINE = { service_tier: ["auto", "default"], skip_special_tokens: [true], add_generation_prompt: [true] };
+const FINE = { service_tier: ["auto", "default"], add_generation_prompt: [true] };
 
 /** Throws a 400 that names the field which is wrong or can't be honoured. */
 export function readChat(body: unknown, format: ToolFormat, chance: () => number): ChatAsk {
@@ -92,6 +95,8 @@ export function readChat(body: unknown, format: ToolFormat, chance: () => number
   const usage = usageAsked(fields);
   if (fields.top_logprobs != null && fields.logprobs !== true)
     throw invalid("top_logprobs", "it is only allowed when 'logprobs' is true.");
+  if (fields.prompt_logprobs != null && fields.stream === true)
+    throw invalid("prompt_logprobs", "it is only allowed when 'stream' is false.");
   const modalities = fields["modalities"];
   if (Array.isArray(modalities) && modalities.some((modality) => modality !== "text"))
     throw unsupported("modalities", "this server answers in text.");
@@ -110,7 +115,13 @@ export function readChat(body: unknown, format: ToolFormat, chance: () => number
     },
     chance,
   );
-  const asks = options.map((each): Ask => ({ ...partsOf(prompt), options: each }));
+  // Once: it is the same prompt.
+  const scored = fields.prompt_logprobs == null ? {} : { promptLogprobs: fields.prompt_logprobs };
+  const asks = options.map((each, at): Ask => ({
+    ...partsOf(prompt),
+    ...idsAsked(fields),
+    options: at === 0 ? { ...each, ...scored } : each,
+  }));
   return {
     asks,
     stream: fields.stream === true,

@@ -2,7 +2,13 @@
  * The generations that answer one request, as one series of events, whatever API it came by. Starts them together, tells calls from text,
  * counts; leaving the series stops the engine. Time and ids are arguments.
  */
-import { type ChosenScore, GrammarError, type PromptInput } from "../../engine/index.ts";
+import {
+  type ChosenScore,
+  GrammarError,
+  type PromptInput,
+  type PromptScore,
+  type TokenScore,
+} from "../../engine/index.ts";
 import type { EngineModel, EngineOutput } from "../host.ts";
 import { OPENAI_OPENING_WAIT_MS } from "../../protocol/limits.ts";
 import { invalid, sentence } from "./errors.ts";
@@ -19,6 +25,12 @@ export interface Ask {
   readonly grammarField?: string;
   /** Its model may think before it answers. */
   readonly thinks?: boolean;
+  /** Its tokens' ids are wanted. */
+  readonly listsTokens?: boolean;
+  /** Tokens with logprobs are named by their ids, as vLLM does it, and not by what they say. */
+  readonly namesById?: boolean;
+  /** Only the prompt matters: the one token that must be asked for is left out. */
+  readonly promptOnly?: boolean;
   /** Where functions may be called. */
   readonly calls?: {
     readonly parser: () => ToolCallParser;
@@ -36,6 +48,8 @@ export type AnswerEvent =
       /** Of the tokens that came with it, where they are wanted. */
       readonly logprobs?: readonly ChosenScore[];
     }
+  /** What the model thinks of the prompt's tokens but the first, before all else, where it is wanted. */
+  | { readonly kind: "prompt"; readonly index: number; readonly scores: readonly PromptScore[] }
   /** What it thinks before it answers. */
   | { readonly kind: "thought"; readonly index: number; readonly text: string }
   | {
@@ -47,7 +61,13 @@ export type AnswerEvent =
       readonly name: string;
       readonly arguments: string;
     }
-  | { readonly kind: "end"; readonly index: number; readonly finishReason: "stop" | "length" | "tool_calls" };
+  | {
+      readonly kind: "end";
+      readonly index: number;
+      readonly finishReason: "stop" | "length" | "tool_calls";
+      /** The stop text or token that ended it. */
+      readonly stoppedBy?: string | number;
+    };
 
 /** Of a stream, which has something to say before the model has. */
 export type StreamEvent = { readonly kind: "begin" } | AnswerEvent;
@@ -101,6 +121,9 @@ export class Choices {
   #cachedTokens = 0;
   #completionTokens = 0;
   #reasoningTokens = 0;
+  #prompts: readonly (readonly number[])[] = [];
+  /** Ids of each answer, where they are wanted. */
+  readonly #tokens: readonly number[][];
   /** Answers whose prompt has opened a thought. */
   #insideThought: readonly boolean[] = [];
 
@@ -116,6 +139,7 @@ export class Choices {
     this.#outputs = outputs;
     this.#surroundings = surroundings;
     this.#startedAt = startedAt;
+    this.#tokens = asks.map(() => []);
   }
 
   /**
@@ -136,6 +160,7 @@ export class Choices {
     const choices = new Choices(asks, outputs, answersPerPrompt, surroundings, startedAt);
     try {
       const prompts = await Promise.all(outputs.map((output) => output.promptTokens));
+      choices.#prompts = prompts;
       choices.#promptTokens = prompts.reduce(
         (sum, { length }, at) => sum + (at % answersPerPrompt === 0 ? length : 0),
         0,
@@ -157,6 +182,16 @@ export class Choices {
       completionTokens: this.#completionTokens,
       reasoningTokens: this.#reasoningTokens,
     };
+  }
+
+  /** The ids of an answer's prompt. */
+  promptOf(index: number): readonly number[] {
+    return this.#prompts[index]!;
+  }
+
+  /** The ids of an answer; undefined where they aren't wanted. */
+  tokensOf(index: number): readonly number[] | undefined {
+    return this.#asks[index]!.listsTokens === true ? this.#tokens[index] : undefined;
   }
 
   get timings(): Timings {
@@ -205,7 +240,7 @@ export class Choices {
 
   async *#answer(index: number): AsyncGenerator<AnswerEvent, void, undefined> {
     const output = this.#outputs[index]!;
-    const { calls, thinks = false } = this.#asks[index]!;
+    const { calls, thinks = false, promptOnly = false, listsTokens = false, namesById = false } = this.#asks[index]!;
     const thoughts = thinks ? new ThoughtParser(this.#insideThought[index] === true) : undefined;
     const parser = calls?.parser();
     let called = 0;
@@ -223,9 +258,13 @@ export class Choices {
           { kind: "call", index, call: called++, id: newId("call_", this.#surroundings), name, arguments: values },
         ];
       });
-    for await (const { text, tokens, logprobs } of output) {
+    for await (const { text, tokens, logprobs: scores, promptLogprobs } of output) {
       this.#lastAt = this.#surroundings.now();
       this.#firstAt ??= this.#lastAt;
+      if (promptLogprobs !== undefined) yield { kind: "prompt", index, scores: promptLogprobs };
+      if (promptOnly) continue;
+      const logprobs = namesById ? scores?.map(namedById) : scores;
+      if (listsTokens) this.#tokens[index]!.push(...tokens);
       this.#completionTokens += tokens.length;
       const wasInside = thoughts?.isInside === true;
       const said = thoughts?.push(text) ?? { thought: "", text };
@@ -240,13 +279,13 @@ export class Choices {
       }
       if (called > 0 && calls?.onlyOne === true) output.cancel();
     }
-    const { finishReason, cachedTokens } = await output.end;
+    const { finishReason, cachedTokens, stoppedBy } = await output.end;
     if (index % this.#answersPerPrompt === 0) this.#cachedTokens += cachedTokens;
     if (finishReason === "cancelled" && called === 0) return;
     if (thoughts !== undefined) yield* say(thoughts.finish());
     if (parser !== undefined) yield* read(parser.finish());
-    const reason = called > 0 ? "tool_calls" : finishReason === "length" ? "length" : "stop";
-    yield { kind: "end", index, finishReason: reason };
+    const reason = called > 0 ? "tool_calls" : finishReason === "length" || promptOnly ? "length" : "stop";
+    yield { kind: "end", index, finishReason: reason, ...(stoppedBy === undefined ? {} : { stoppedBy }) };
   }
 }
 
@@ -254,6 +293,12 @@ export class Choices {
 async function opensThought(model: EngineModel, { thinks, options }: Ask, prompt: readonly number[]): Promise<boolean> {
   if (thinks !== true || options.grammar !== undefined) return false;
   return /<think>\s*$/.test(await model.detokenize(prompt.slice(-THOUGHT_MARK_TOKENS)));
+}
+
+/** The same scores of tokens that are called `token_id:<id>`. */
+function namedById(score: ChosenScore): ChosenScore {
+  const named = (one: TokenScore): TokenScore => ({ ...one, text: `token_id:${one.token}` });
+  return { ...score, ...named(score), top: score.top.map(named) };
 }
 
 /** Elements of all, as they come. */

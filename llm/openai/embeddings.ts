@@ -38,14 +38,9 @@ export async function* embeddings(
   signal: AbortSignal | undefined,
 ): Answer {
   const fields = read(embeddingSchema, body);
-  if (embedder === undefined)
-    throw new ApiError(501, `The model '${model}' doesn't make embeddings: name one that does.`, {
-      param: "model",
-      code: "unsupported_model",
-    });
   const { input } = fields;
   const inputs = typeof input === "string" ? [input] : typeof input[0] === "number" ? [input as number[]] : input;
-  const { vectors, tokens } = await embedder.embed(inputs as (string | number[])[], {
+  const { vectors, tokens } = await mustEmbed(embedder, model).embed(inputs as (string | number[])[], {
     truncates: fields.truncate_prompt_tokens === -1,
     ...(signal === undefined ? {} : { signal }),
   });
@@ -63,6 +58,15 @@ export async function* embeddings(
       embedding: fields.encoding_format === "base64" ? base64Of(vector) : [...vector],
     })),
     usage: { prompt_tokens: tokens, total_tokens: tokens },
+  });
+}
+
+/** Throws a 501 where the model makes no vectors. */
+export function mustEmbed(embedder: Embedder | undefined, model: string): Embedder {
+  if (embedder !== undefined) return embedder;
+  throw new ApiError(501, `The model '${model}' doesn't make embeddings: name one that does.`, {
+    param: "model",
+    code: "unsupported_model",
   });
 }
 

@@ -5,12 +5,17 @@ import type { Surroundings } from "./choices.ts";
 const COMMENT = ": keep-alive\n\n";
 
 /** The same answer, with a comment for every `everyMs` of silence after its head, where it is a stream. */
-export async function* keptAlive(answer: Answer, everyMs: number, { after }: Pick<Surroundings, "after">): Answer {
+export async function* keptAlive(
+  answer: Answer,
+  everyMs: number,
+  { after }: Pick<Surroundings, "after">,
+  comment = COMMENT,
+): Answer {
   let isStream = false;
   try {
     for (;;) {
       const next = answer.next();
-      while (isStream && (await isLate(next, everyMs, after))) yield COMMENT;
+      while (isStream && (await isLate(next, everyMs, after))) yield comment;
       const { done, value } = await next;
       if (done === true) return;
       if (typeof value !== "string") isStream = value.headers["content-type"]?.startsWith("text/event-stream") === true;

@@ -4,19 +4,23 @@ import { SkeinError } from "../../protocol/errors.ts";
 import type { Context } from "../../serve/context.ts";
 import { runtime } from "../../serve/runtime.ts";
 import type { Device, EngineGraph, EngineModel } from "../host.ts";
-import { withErrors, type Answer } from "./answer.ts";
+import { jsonHead, withErrors, type Answer } from "./answer.ts";
 import { streamedChat, wholeChat, type ReplyFacts } from "./chat-reply.ts";
 import { readChat } from "./chat-request.ts";
 import { Choices, newId, type Surroundings } from "./choices.ts";
-import { readCompletion, streamedCompletion, wholeCompletion, type CompletionAsk } from "./completions.ts";
+import { readCompletion, streamedCompletion, wholeCompletion, type CompletionAsk, type Echo } from "./completions.ts";
 import { embeddings } from "./embeddings.ts";
+import { errorFormOf } from "./error-form.ts";
 import { ApiError } from "./errors.ts";
 import { keptAlive } from "./keep-alive.ts";
+import { PING, streamedMessage, wholeMessage } from "./message-reply.ts";
+import { readMessage, readMessageInput } from "./message-request.ts";
+import { rerank, score } from "./relevance.ts";
 import { streamedResponse, wholeResponse } from "./response-reply.ts";
 import { readResponse } from "./response-request.ts";
 import { REAL } from "./surroundings.ts";
 import { detokenize, tokenize } from "./tokens.ts";
-import { withThinking } from "./thinking.ts";
+import { templateValues, withThinking } from "./thinking.ts";
 import { toolFormatOf, type ToolFormat } from "./tool-style.ts";
 
 /** The endpoints that a model answers, with the field that holds its prompt. */
@@ -24,11 +28,18 @@ export const ENDPOINTS = {
   "chat/completions": "messages",
   completions: "prompt",
   responses: "input",
+  messages: "messages",
+  "messages/count_tokens": "messages",
   embeddings: "input",
+  rerank: "documents",
+  score: "text_2",
   tokenize: "prompt",
   detokenize: "tokens",
 } as const;
 export type Endpoint = keyof typeof ENDPOINTS;
+
+/** How failures of an endpoint are told. */
+export const factsOf = (endpoint: Endpoint) => ({ prompt: ENDPOINTS[endpoint], errors: errorFormOf(endpoint) });
 
 export interface ModelSettings {
   /** How clients name it. */
@@ -99,10 +110,11 @@ export class ModelServer {
 
   /** The same, for who calls it off himself. */
   respond(endpoint: Endpoint, body: unknown, requestId: string, signal: AbortSignal): Answer {
-    const told = withErrors(this.#answer(endpoint, body, signal), requestId, ENDPOINTS[endpoint], (error) =>
+    const told = withErrors(this.#answer(endpoint, body, signal), requestId, factsOf(endpoint), (error) =>
       console.error(`Request ${requestId} failed:`, error),
     );
-    return keptAlive(told, OPENAI_KEEP_ALIVE_MS, this.#surroundings);
+    const comment = endpoint === "messages" ? PING : undefined;
+    return keptAlive(told, OPENAI_KEEP_ALIVE_MS, this.#surroundings, comment);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -119,8 +131,16 @@ export class ModelServer {
         return this.#completion(body, signal);
       case "responses":
         return this.#response(body, signal);
+      case "messages":
+        return this.#message(body, signal);
+      case "messages/count_tokens":
+        return this.#messageLength(body);
       case "embeddings":
         return embeddings(body, this.#settings.id, undefined, signal);
+      case "rerank":
+        return rerank(body, this.#served(signal));
+      case "score":
+        return score(body, this.#served(signal));
       case "tokenize":
         return tokenize(this.#model, body, { format: this.#format, template: this.#template }, this.#model.slotLength);
       case "detokenize":
@@ -133,6 +153,10 @@ export class ModelServer {
     switch (endpoint) {
       case "embeddings":
         return yield* embeddings(body, this.#settings.id, encoder, signal);
+      case "rerank":
+        return yield* rerank(body, this.#served(signal));
+      case "score":
+        return yield* score(body, this.#served(signal));
       case "tokenize":
         return yield* tokenize(encoder, body, undefined, encoder.text!.maxTokens);
       case "detokenize":
@@ -146,6 +170,10 @@ export class ModelServer {
     }
   }
 
+  #served(signal: AbortSignal) {
+    return { model: this.#settings.id, embedder: this.#encoder, signal, surroundings: this.#surroundings };
+  }
+
   async *#chat(body: unknown, signal: AbortSignal): Answer {
     const ask = readChat(body, this.#format, this.#surroundings.random);
     const asks = withThinking(ask.asks, body, this.#template);
@@ -156,7 +184,7 @@ export class ModelServer {
   async *#completion(body: unknown, signal: AbortSignal): Answer {
     const ask = readCompletion(body, this.#surroundings.random);
     const choices = await Choices.start(this.#model, ask.asks, ask.answersPerPrompt, this.#surroundings, signal);
-    const echoes = await this.#echoes(ask);
+    const echoes = await this.#echoes(ask, choices);
     yield* (ask.stream ? streamedCompletion : wholeCompletion)(choices, ask, this.#facts("cmpl-"), echoes);
   }
 
@@ -167,11 +195,29 @@ export class ModelServer {
     yield* (ask.stream ? streamedResponse : wholeResponse)(choices, ask, this.#facts("resp_"), this.#surroundings);
   }
 
-  async #echoes({ echoed, answersPerPrompt }: CompletionAsk): Promise<readonly string[]> {
-    const texts = await Promise.all(
-      echoed.map((prompt) => (typeof prompt === "string" ? Promise.resolve(prompt) : this.#model.detokenize(prompt))),
+  async *#message(body: unknown, signal: AbortSignal): Answer {
+    const ask = readMessage(body, this.#format, this.#surroundings.random);
+    const asks = withThinking([ask.ask], ask.thinking, this.#template);
+    const choices = await Choices.start(this.#model, asks, 1, this.#surroundings, signal);
+    yield* (ask.stream ? streamedMessage : wholeMessage)(choices, this.#facts("msg_"));
+  }
+
+  async *#messageLength(body: unknown): Answer {
+    const { input, thinking } = readMessageInput(body, this.#format);
+    const values = templateValues(thinking, this.#template);
+    const tokens = await this.#model.tokenize(values === undefined ? input : { ...input, values });
+    yield jsonHead();
+    yield JSON.stringify({ input_tokens: tokens.length });
+  }
+
+  async #echoes({ echoed, answersPerPrompt }: CompletionAsk, choices: Choices): Promise<readonly Echo[]> {
+    const echoes = await Promise.all(
+      echoed.map(async (prompt, at) => ({
+        text: typeof prompt === "string" ? prompt : await this.#model.detokenize(prompt),
+        first: await this.#model.detokenize(choices.promptOf(at * answersPerPrompt).slice(0, 1)),
+      })),
     );
-    return texts.flatMap((text) => new Array<string>(answersPerPrompt).fill(text));
+    return echoes.flatMap((echo) => new Array<Echo>(answersPerPrompt).fill(echo));
   }
 
   #facts(prefix: string): ReplyFacts {

@@ -141,7 +141,7 @@ export async function* wholeResponse(
         arguments: values,
         status: "completed",
       });
-    } else end = next;
+    } else if (next.kind === "end") end = next;
   }
   if (end === undefined) return;
   message(statusOf(end));
@@ -258,7 +258,7 @@ export async function* streamedResponse(
       held = [];
       yield* finish("completed");
       yield* call(next);
-    } else end = next;
+    } else if (next.kind === "end") end = next;
   }
   if (end === undefined) return;
   const status = statusOf(end);

@@ -5,7 +5,14 @@ import type { Ask } from "./choices.ts";
 import { argumentsOf, callable, content, partsOf, promptOf, textOf, toolSchema } from "./chat-prompt.ts";
 import { invalid, missing, unsupported } from "./errors.ts";
 import { flag, read, text, whole } from "./fields.ts";
-import { engineOptionsOf, refuseFields, refuseOthers, samplingFields, type EngineOptions } from "./sampling.ts";
+import {
+  engineOptionsOf,
+  idsAsked,
+  refuseFields,
+  refuseOthers,
+  samplingFields,
+  type EngineOptions,
+} from "./sampling.ts";
 import { textFormat, textFormatAsked } from "./structured-output.ts";
 import type { Tool, ToolFormat } from "./tool-style.ts";
 
@@ -64,6 +71,8 @@ const STATELESS = {
   background: "this server keeps no responses.",
   prompt: "this server keeps no prompts.",
   store: "this server keeps no responses.",
+  return_token_ids: "responses have no place for them: ask a chat or a completion.",
+  prompt_logprobs: "responses have no place for them: ask a chat or a completion.",
 };
 /** Values of fields that mean nothing else here. */
 const FINE = { truncation: ["disabled"], service_tier: ["auto", "default"] };
@@ -93,7 +102,7 @@ export function readResponse(body: unknown, format: ToolFormat, chance: () => nu
     chance,
   ) as [EngineOptions];
   return {
-    ask: { ...partsOf(prompt), options },
+    ask: { ...partsOf(prompt), ...idsAsked(fields), options },
     stream: fields.stream === true,
     fields,
   };

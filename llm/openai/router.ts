@@ -7,9 +7,10 @@ import { type Loading, runtime } from "../../serve/runtime.ts";
 import { readText } from "../body.ts";
 import { withErrors, type Answer, type AnswerHead } from "./answer.ts";
 import type { Surroundings } from "./choices.ts";
+import { errorFormOf } from "./error-form.ts";
 import { ApiError, apiError, invalid } from "./errors.ts";
 import { LoadedModel } from "./loading.ts";
-import { ENDPOINTS, ModelServer, type Endpoint, type ModelCard, type ModelSettings } from "./model-server.ts";
+import { ENDPOINTS, factsOf, ModelServer, type Endpoint, type ModelCard, type ModelSettings } from "./model-server.ts";
 import { parseWithSeed } from "./seeds.ts";
 import { REAL } from "./surroundings.ts";
 
@@ -89,8 +90,10 @@ class Routes {
   #routes(): Hono<Env> {
     const app = new Hono<Env>({ getPath });
     for (const endpoint of Object.keys(ENDPOINTS) as Endpoint[]) {
-      app.post(pathOf(endpoint), (c) => this.#post(endpoint, c.req.raw, c.env.ctx));
-      app.all(pathOf(endpoint), notAllowed("POST"));
+      for (const path of pathsOf(endpoint)) {
+        app.post(path, (c) => this.#post(endpoint, c.req.raw, c.env.ctx));
+        app.all(path, notAllowed("POST"));
+      }
     }
     app.get("/v1/models", (c) => c.json({ object: "list", data: [...this.#models.values()].map(cardOf) }));
     app.get("/v1/models/:id{.+}", (c) => {
@@ -110,7 +113,7 @@ class Routes {
     app.onError((thrown, c) => {
       const error = apiError(thrown, c.env.ctx.requestId);
       if (error.status >= 500 && !(thrown instanceof ApiError)) console.error(thrown);
-      return failed(error);
+      return failed(error, c.req.path);
     });
     return app;
   }
@@ -120,7 +123,7 @@ class Routes {
     const model = this.#modelFor(body["model"]);
     await model.loaded.ready();
     const { answer, cancel } = model.answer(endpoint, body, ctx);
-    return responseOf(withErrors(answer, ctx.requestId, ENDPOINTS[endpoint], console.error), cancel);
+    return responseOf(withErrors(answer, ctx.requestId, factsOf(endpoint), console.error), cancel);
   }
 
   /** As Ray Serve has it: one model need not be named. */
@@ -195,17 +198,22 @@ const notFound = (message: string): ApiError => new ApiError(404, message, { par
 /** The path is known, and the method isn't its. */
 const notAllowed = (allowed: string) => (c: HonoContext<Env>) => {
   const message = `Not allowed to ${c.req.method} on ${c.req.path}: it takes ${allowed}.`;
-  const answer = failed(new ApiError(405, message, { code: "method_not_allowed" }));
+  const answer = failed(new ApiError(405, message, { code: "method_not_allowed" }), c.req.path);
   answer.headers.set("allow", allowed);
   return answer;
 };
 
-const pathOf = (endpoint: Endpoint): string => (endpoint.endsWith("tokenize") ? `/${endpoint}` : `/v1/${endpoint}`);
+/** Those that aren't OpenAI's are where vLLM, Jina and Cohere have them. */
+function pathsOf(endpoint: Endpoint): readonly string[] {
+  if (endpoint === "tokenize" || endpoint === "detokenize") return [`/${endpoint}`];
+  if (endpoint === "score") return ["/v1/score", "/score"];
+  return endpoint === "rerank" ? ["/v1/rerank", "/rerank", "/v2/rerank"] : [`/v1/${endpoint}`];
+}
 
 /** Behind whatever the application is mounted at. */
 export const getPath = (request: Request): string => {
   const path = /^[^:]+:\/\/[^/]*([^?#]*)/.exec(request.url)?.[1] ?? "/";
-  return /\/(?:v1\/.*|(?:de)?tokenize)$/.exec(path)?.[0] ?? path;
+  return /\/(?:v1\/.*|v2\/rerank|(?:de)?tokenize|rerank|score)$/.exec(path)?.[0] ?? path;
 };
 
 const cardOf = ({ id, loaded: { card } }: Known) => ({
@@ -234,8 +242,9 @@ async function readBody(request: Request): Promise<Readonly<Record<string, unkno
   throw new ApiError(400, "The body must be a JSON object.", { code: "invalid_json" });
 }
 
-const failed = (error: ApiError): Response =>
-  new Response(error.body, {
+/** @param path that was asked for: it says in which words */
+const failed = (error: ApiError, path: string): Response =>
+  new Response(errorFormOf(path).body(error), {
     status: error.status,
     headers: {
       "content-type": "application/json",

@@ -1,8 +1,14 @@
 /** How the next token is chosen and when an answer ends: from OpenAI's fields (and vLLM's extras) to the engine's names. Pure. */
 import * as z from "zod";
 import { choiceSeed, type GenerateRequest, type GrammarFormat, type SamplingParameters } from "../../engine/index.ts";
-import { LOGIT_BIAS_TOKENS_MAX, STOP_STRING_CHARACTERS_MAX } from "../../engine/limits.ts";
-import { OPENAI_LABEL_MAX, OPENAI_TOKENS_MAX } from "../../protocol/limits.ts";
+import {
+  ALLOWED_TOKENS_MAX,
+  LOGIT_BIAS_TOKENS_MAX,
+  STOP_STRING_CHARACTERS_MAX,
+  STOP_STRINGS_MAX,
+  STOP_TOKENS_MAX,
+} from "../../engine/limits.ts";
+import { OPENAI_LABEL_MAX } from "../../protocol/limits.ts";
 import { invalid, unsupported } from "./errors.ts";
 import { between, flag, text, whole } from "./fields.ts";
 import { engineSeed } from "./seeds.ts";
@@ -13,6 +19,12 @@ const stopText = z
   .string()
   .min(1, "a stop text must not be empty")
   .max(STOP_STRING_CHARACTERS_MAX, `a stop text has at most ${STOP_STRING_CHARACTERS_MAX} characters`);
+
+const idsUpTo = (most: number) =>
+  z.array(z.number().int().nonnegative()).max(most, `expected at most ${most} token ids`).nullish();
+
+/** Of messages, which have no bound of their own: the engine's. */
+export const stopTexts = z.array(stopText).max(STOP_STRINGS_MAX, `expected at most ${STOP_STRINGS_MAX} texts`);
 
 /** Fields that chat and completions share. */
 export const samplingFields = {
@@ -41,6 +53,12 @@ export const samplingFields = {
   repetition_penalty: between(0.01, 100),
   min_tokens: whole(0),
   ignore_eos: flag,
+  stop_token_ids: idsUpTo(STOP_TOKENS_MAX),
+  allowed_token_ids: idsUpTo(ALLOWED_TOKENS_MAX),
+  include_stop_str_in_output: flag,
+  skip_special_tokens: flag,
+  return_token_ids: flag,
+  return_tokens_as_token_ids: flag,
   cache_salt: label,
   /** Asks for timings in the reply. */
   timings: flag,
@@ -51,7 +69,19 @@ export type SamplingFields = z.output<typeof samplingSchema>;
 /** The engine's options of one answer, but for its prompt. */
 export type EngineOptions = Pick<
   GenerateRequest,
-  "maxTokens" | "minTokens" | "stop" | "logprobs" | "grammar" | "caller" | "cacheSalt"
+  | "maxTokens"
+  | "minTokens"
+  | "stop"
+  | "stopTokens"
+  | "includesStop"
+  | "ignoresEnd"
+  | "allowedTokens"
+  | "showsControl"
+  | "logprobs"
+  | "promptLogprobs"
+  | "grammar"
+  | "caller"
+  | "cacheSalt"
 > & { readonly sampling: SamplingParameters };
 
 /** What a request says beside the fields that all have. */
@@ -61,6 +91,8 @@ export interface Wanted {
   readonly maxTokens: number | undefined;
   /** Alternatives to report per token, undefined for no logprobs. */
   readonly logprobs: number | undefined;
+  /** The same of the prompt's tokens. */
+  readonly promptLogprobs?: number | undefined;
   readonly grammar: GrammarFormat | undefined;
 }
 
@@ -70,17 +102,17 @@ export interface Wanted {
  */
 export function engineOptionsOf(
   fields: SamplingFields,
-  { answers, maxTokens, logprobs, grammar }: Wanted,
+  { answers, maxTokens, logprobs, promptLogprobs, grammar }: Wanted,
   chance: () => number,
 ): readonly EngineOptions[] {
   const seed = fields.seed == null ? Math.floor(chance() * 2 ** 48) : engineSeed(fields.seed);
   refuseFields(fields, NOT_HERE);
   const { user, cache_salt: cacheSalt } = fields;
   const stop = fields.stop == null ? [] : typeof fields.stop === "string" ? [fields.stop] : fields.stop;
-  // Nothing ends an answer before its least number of tokens, its stop texts neither.
-  if (fields.ignore_eos === true && stop.length > 0)
-    throw unsupported("ignore_eos", "an answer that goes on to its last token has no 'stop'.");
-  const minTokens = fields.ignore_eos === true ? (maxTokens ?? OPENAI_TOKENS_MAX) : fields.min_tokens;
+  const { min_tokens: minTokens, stop_token_ids: stopTokens, allowed_token_ids: allowedTokens } = fields;
+  const restricts = allowedTokens != null && allowedTokens.length > 0;
+  if (restricts && grammar !== undefined)
+    throw invalid("allowed_token_ids", "an answer that is held to a form has its own.");
   if (minTokens != null && maxTokens !== undefined && minTokens > maxTokens)
     throw invalid("min_tokens", "it is above the most tokens that the answer may have.");
   return Array.from({ length: answers }, (_, choice) => ({
@@ -99,7 +131,13 @@ export function engineOptionsOf(
     stop,
     ...(maxTokens === undefined ? {} : { maxTokens }),
     ...(minTokens == null ? {} : { minTokens }),
+    ...(stopTokens == null || stopTokens.length === 0 ? {} : { stopTokens }),
+    ...(fields.include_stop_str_in_output === true ? { includesStop: true } : {}),
+    ...(fields.ignore_eos === true ? { ignoresEnd: true } : {}),
+    ...(restricts ? { allowedTokens } : {}),
+    ...(fields.skip_special_tokens === false ? { showsControl: true } : {}),
     ...(logprobs === undefined ? {} : { logprobs }),
+    ...(promptLogprobs === undefined ? {} : { promptLogprobs }),
     ...(grammar === undefined ? {} : { grammar }),
     // Users take turns, and share no prompts unless a salt says so.
     ...(user == null || user === "" ? {} : { caller: user }),
@@ -109,15 +147,9 @@ export function engineOptionsOf(
 
 /** vLLM's, of all endpoints that answer prompts. */
 const NOT_HERE = {
-  prompt_logprobs: "this server scores answers only, and no prompts.",
-  stop_token_ids: "give texts as 'stop'.",
-  include_stop_str_in_output: "a stop text is no part of the answer.",
   bad_words: "give tokens a 'logit_bias'.",
-  allowed_token_ids: "give a regular expression or a choice as 'structured_outputs'.",
   use_beam_search: "this server samples.",
   truncate_prompt_tokens: "this server cuts no prompts.",
-  return_token_ids: "this server answers in text.",
-  return_tokens_as_token_ids: "this server answers in text.",
 };
 
 /** Fields that are known elsewhere and mean something that this server doesn't do. */
@@ -151,4 +183,14 @@ export function usageAsked(fields: SamplingFields): UsageAsked {
     throw invalid("stream_options", "it is only allowed when 'stream' is true.");
   if (options?.include_usage !== true) return "never";
   return options.continuous_usage_stats === true ? "always" : "end";
+}
+
+/** How ids of tokens are told. Throws a 400 where a stream should list them: its pieces are text, which may be of half a token or of several. */
+export function idsAsked(fields: SamplingFields): { readonly listsTokens?: true; readonly namesById?: true } {
+  if (fields.return_token_ids === true && fields.stream === true)
+    throw invalid("return_token_ids", "it is only allowed when 'stream' is false.");
+  return {
+    ...(fields.return_token_ids === true ? { listsTokens: true } : {}),
+    ...(fields.return_tokens_as_token_ids === true ? { namesById: true } : {}),
+  };
 }

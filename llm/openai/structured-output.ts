@@ -99,6 +99,10 @@ export function grammarAskedBy(fields: z.output<typeof structuredSchema>): Asked
   return asked[0];
 }
 
+/** An answer by a JSON Schema. */
+export const schemaAsked = (field: string, given: object): AskedGrammar =>
+  asking(field, { type: "json_schema", schema: given });
+
 /** The same of `text.format`. */
 export function textFormatAsked(format: z.output<typeof textFormat>): AskedGrammar | undefined {
   if (format == null || format.type === "text") return undefined;

@@ -9,6 +9,8 @@ import { read } from "./fields.ts";
 
 const effort = z.enum(["none", "minimal", "low", "medium", "high", "xhigh"]).nullish();
 const thinkingSchema = z.looseObject({
+  /** Of messages. */
+  thinking: z.looseObject({ type: z.enum(["enabled", "disabled", "adaptive"]) }).nullish(),
   /** vLLM's: what the template may read beside the conversation. */
   chat_template_kwargs: z.record(z.string(), z.unknown()).nullish(),
   reasoning_effort: effort,
@@ -21,11 +23,12 @@ const thinkingSchema = z.looseObject({
 /** What a request asks a template to read; undefined where that changes nothing. Throws a 400 where the model can't be kept from thinking. */
 export function templateValues(body: unknown, template: string): Readonly<Record<string, unknown>> | undefined {
   const fields = read(thinkingSchema, body);
-  const asked = fields.reasoning?.effort ?? fields.reasoning_effort;
+  const isDisabled = fields.thinking?.type === "disabled";
+  const asked = isDisabled ? "none" : (fields.reasoning?.effort ?? fields.reasoning_effort);
   const reads = (name: string): boolean => new RegExp(`\\b${RegExp.escape(name)}\\b`).test(template);
   if (asked === "none" && opensThought(template) && !reads("enable_thinking"))
     throw unsupported(
-      fields.reasoning?.effort == null ? "reasoning_effort" : "reasoning.effort",
+      isDisabled ? "thinking" : fields.reasoning?.effort == null ? "reasoning_effort" : "reasoning.effort",
       "this model always thinks.",
     );
   const values = {

@@ -1,5 +1,5 @@
 /** Answers put together from their events, for replies that come whole. */
-import type { ChosenScore } from "../../engine/index.ts";
+import type { ChosenScore, PromptScore } from "../../engine/index.ts";
 import type { AnswerEvent, Choices } from "./choices.ts";
 
 type Call = Extract<AnswerEvent, { kind: "call" }>;
@@ -10,6 +10,8 @@ export interface WholeAnswer {
   readonly text: string;
   readonly calls: readonly Call[];
   readonly scores: readonly ChosenScore[];
+  /** Of the prompt's tokens but the first; undefined where nobody asked. */
+  readonly promptScores: readonly PromptScore[] | undefined;
   readonly end: End;
 }
 
@@ -20,6 +22,7 @@ export async function wholeAnswers(choices: Choices, count: number): Promise<rea
     text: "",
     calls: [] as Call[],
     scores: [] as ChosenScore[],
+    promptScores: undefined as readonly PromptScore[] | undefined,
     end: undefined as End | undefined,
   }));
   for await (const said of choices.events()) {
@@ -27,7 +30,8 @@ export async function wholeAnswers(choices: Choices, count: number): Promise<rea
     if (said.kind === "text") {
       answer.text += said.text;
       answer.scores.push(...(said.logprobs ?? []));
-    } else if (said.kind === "thought") answer.thought += said.text;
+    } else if (said.kind === "prompt") answer.promptScores = said.scores;
+    else if (said.kind === "thought") answer.thought += said.text;
     else if (said.kind === "call") answer.calls.push(said);
     else answer.end = said;
   }

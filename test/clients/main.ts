@@ -1,5 +1,5 @@
 /**
- * Real clients against the OpenAI API of a real mesh: the openai packages of npm and pip, the AI SDK, LangChain.js, curl. Not part of `npm test`: the
+ * Real clients against the OpenAI API of a real mesh: the openai packages of npm and pip, the AI SDK, LangChain.js, Anthropic's package, curl. Not part of `npm test`: the
  * packages are installed into a temporary folder from their registries, 150 MB. Prints a line for each client; exits with 1 when one fails.
  *
  *   node setup.mjs run clients [name…]
@@ -24,6 +24,7 @@ const NPM = [
   "@ai-sdk/openai-compatible@3.0.92",
   "@langchain/openai@1.6.0",
   "@langchain/core@1.4.0",
+  "@anthropic-ai/sdk@1.14.0",
 ];
 const PIP = ["openai==3.57.0"];
 /** A client that says nothing for this long, ms, hangs. */

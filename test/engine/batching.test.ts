@@ -1,76 +1,22 @@
 /** Many sequences on few slots, with shared beginnings, preemption and cancelling: nobody may notice the others. */
 import fc from "../support/fast-check.ts";
 import { describe, expect, test } from "vitest";
-import { EngineLoop, type EngineLoopOptions } from "../../engine/loop.ts";
+import { Chooser } from "../../engine/chooser.ts";
+import { EngineLoop } from "../../engine/loop.ts";
 import { GREEDY } from "../../engine/sampling.ts";
-import type { GenerationRequest, Output, Usage } from "../../engine/sequence.ts";
-import { Tokenizer } from "../../engine/tokenizer/tokenizer.ts";
-import { createLedgerRunner } from "../support/ledger-runner.ts";
-import { makeTinyGguf } from "../support/tiny-gguf.ts";
+import type { GenerationRequest, Output } from "../../engine/sequence.ts";
+import { Bench, config, request, SLOT_LENGTH, text } from "../support/ledger-bench.ts";
+import { createLedgerRunner, ledgerLogits } from "../support/ledger-runner.ts";
 
-const { config, tokenizerMetadata } = makeTinyGguf();
-const text = Tokenizer.fromGguf(tokenizerMetadata);
-const SLOT_LENGTH = 64;
-
-const request = (promptTokens: readonly number[], part: Partial<GenerationRequest> = {}): GenerationRequest => ({
-  promptTokens,
-  sampling: GREEDY,
-  maxTokens: 8,
-  stop: [],
-  ...part,
-});
-
-/** A loop on a ledger, with a clock that goes on by one with each look. */
-class Bench {
-  readonly runner;
-  readonly loop: EngineLoop;
-  readonly said = new Map<number, { text: string; outputs: Output[]; usage: Usage | undefined }>();
-  #now = 0;
-  #onStep: (() => void) | undefined;
-
-  constructor(slots: number, options: Partial<EngineLoopOptions> = {}) {
-    this.runner = createLedgerRunner(config, { slots, slotLength: SLOT_LENGTH });
-    this.loop = new EngineLoop({
-      runner: this.runner,
-      text,
-      yieldTurn: () => Promise.resolve(),
-      now: () => ++this.#now,
-      onStep: () => this.#onStep?.(),
-      ...options,
-    });
-  }
-
-  submit(id: number, wanted: GenerationRequest): void {
-    const said = { text: "", outputs: [] as Output[], usage: undefined as Usage | undefined };
-    this.said.set(id, said);
-    this.loop.submit(id, wanted, {
-      onOutput: (output, usage) => {
-        said.text += output.text;
-        said.outputs.push(output);
-        said.usage = usage;
-        this.loop.acknowledge(id, output.tokens.length);
-      },
-      onError: (error) => {
-        throw error;
-      },
-    });
-  }
-
-  /** Calls back after each step of the loop, until it is idle. */
-  async run(onStep?: () => void): Promise<void> {
-    this.#onStep = onStep;
-    await this.loop.idle();
-  }
-
-  async ask(id: number, wanted: GenerationRequest): Promise<readonly number[]> {
-    this.submit(id, wanted);
-    await this.run();
-    return this.tokens(id);
-  }
-
-  tokens(id: number): readonly number[] {
-    return this.said.get(id)!.outputs.flatMap(({ tokens }) => tokens);
-  }
+/** Of a prompt's tokens but the first, where they are asked for: from logits that were computed one position at a time. */
+function scoresOf({ promptTokens, promptLogprobs }: { promptTokens: number[]; promptLogprobs: number | undefined }) {
+  if (promptLogprobs === undefined) return undefined;
+  const chooser = new Chooser(config.vocabulary);
+  const logits = new Float32Array(config.vocabulary);
+  return promptTokens.slice(1).map((token, at) => {
+    ledgerLogits(promptTokens, at, logits);
+    return chooser.score(logits, token, promptLogprobs);
+  });
 }
 
 /** Prompts that share beginnings, as chats do. */
@@ -81,6 +27,7 @@ const job = fc.record({
   promptTokens: sharedPrompt,
   maxTokens: fc.integer({ min: 1, max: 14 }),
   minTokens: fc.constant(0),
+  promptLogprobs: fc.constantFrom(undefined, undefined, 2),
   caller: fc.constantFrom("a", "b"),
   cacheSalt: fc.constantFrom("", "other"),
   sampling: fc.oneof(
@@ -127,6 +74,8 @@ test("token streams equal one-by-one decoding, whatever is shared, preempted, mo
           const tokens = bench.tokens(id);
           if (leaves === null) expect(tokens).toEqual(alone);
           else expect(tokens).toEqual(alone.slice(0, tokens.length));
+          const [first] = bench.said.get(id)!.outputs;
+          if (first !== undefined) expect(first.promptLogprobs).toEqual(scoresOf(wanted));
         }
       },
     ),

@@ -68,6 +68,7 @@ function scripted(script: readonly number[]): Runner {
     slots: 1,
     slotLength: 64,
     prefill: async (_slot, tokens, start) => logitsFor(start + tokens.length - 1),
+    prefillScored: () => Promise.reject(new Error("nobody asks for scores")),
     decode: async (_tokens, positions) => logitsFor(positions[0]!),
     copySlot: async () => {},
     release: async () => {},

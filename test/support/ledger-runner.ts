@@ -5,6 +5,13 @@
 import { prf } from "../../engine/prf.ts";
 import type { ModelConfig, Runner } from "../../engine/types.ts";
 
+/** The logits after a position of these tokens, drawn from all of them up to it. */
+export function ledgerLogits(tokens: ArrayLike<number>, position: number, out: Float32Array): void {
+  let seed = 17;
+  for (let i = 0; i <= position; i++) seed = (Math.imul(seed, 31) + tokens[i]! + 7) >>> 0;
+  for (let id = 0; id < out.length; id++) out[id] = 8 * prf(seed, id);
+}
+
 /** Logits are drawn from the whole content of the slot up to the position. */
 export function createLedgerRunner(
   config: ModelConfig,
@@ -19,12 +26,9 @@ export function createLedgerRunner(
     ledger[slot]![position] = token;
   }
   function logitsAt(slot: number, position: number, out: Float32Array): void {
-    let seed = 17;
-    for (let i = 0; i <= position; i++) {
-      if (ledger[slot]![i] === -1) throw new Error(`slot ${slot} has nothing at ${i}, before ${position}`);
-      seed = (Math.imul(seed, 31) + ledger[slot]![i]! + 7) >>> 0;
-    }
-    for (let id = 0; id < vocabulary; id++) out[id] = 8 * prf(seed, id);
+    const empty = ledger[slot]!.subarray(0, position + 1).indexOf(-1);
+    if (empty >= 0) throw new Error(`slot ${slot} has nothing at ${empty}, before ${position}`);
+    ledgerLogits(ledger[slot]!, position, out);
   }
 
   return {
@@ -40,6 +44,13 @@ export function createLedgerRunner(
       if (!wantLogits) return undefined;
       const logits = new Float32Array(vocabulary);
       logitsAt(slot, start + tokens.length - 1, logits);
+      return logits;
+    },
+    async prefillScored(slot, tokens, start) {
+      tokens.forEach((token, i) => write(slot, start + i, token));
+      this.prefilled += tokens.length;
+      const logits = new Float32Array(tokens.length * vocabulary);
+      tokens.forEach((_, i) => logitsAt(slot, start + i, logits.subarray(i * vocabulary, (i + 1) * vocabulary)));
       return logits;
     },
     async decode(tokens, positions) {

@@ -4,6 +4,7 @@
  */
 import { sourceOfBytes } from "../../engine/gguf/source.ts";
 import { EngineLoop } from "../../engine/loop.ts";
+import { PREFILL_SCORED_TOKENS } from "../../engine/limits.ts";
 import { prepareInMemory } from "../../engine/prepare.ts";
 import { nodeGpu } from "../../engine/providers/node-gpu.ts";
 import { createWebgpuRunner } from "../../engine/providers/webgpu.ts";
@@ -51,6 +52,14 @@ for (let length = 1; length <= CHUNK_MAX; length++) {
     }
     errors[`chunk ${length} after ${past}`] = difference(compared[0]!, compared[1]!);
   }
+}
+for (const past of [0, PAST]) {
+  const compared: Float32Array[] = [];
+  for (const which of [runner, oracle]) {
+    if (past > 0) await which.prefill(0, prompt.subarray(0, past), 0, false);
+    compared.push((await which.prefillScored(0, prompt.subarray(past, past + PREFILL_SCORED_TOKENS), past)).slice());
+  }
+  errors[`every token after ${past}`] = difference(compared[0]!, compared[1]!);
 }
 for (let rows = 1; rows <= SLOTS.slots; rows++) {
   const lengths = Array.from({ length: rows }, (_, row) => 5 + 9 * row);

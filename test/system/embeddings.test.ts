@@ -109,6 +109,24 @@ describe("embeddings", () => {
     expect((await post("/v1/embeddings", { ...long, truncate_prompt_tokens: -1 })).body.usage.prompt_tokens).toBe(259);
   });
 
+  test("reranking and scores are the cosines of sentence-transformers' vectors, in their order", async () => {
+    const of = 3;
+    const documents = sentences.filter((sentence, i) => i !== of && sentence !== "" && sentence.length < 300);
+    const theirs = likeness(expected, of);
+    const reranked = await post("/v1/rerank", { model: "native", query: sentences[of], documents, top_n: 5 });
+    const results = reranked.body.results as { index: number; relevance_score: number; document: { text: string } }[];
+    expect(results).toHaveLength(5);
+    const best = documents.map((text) => theirs[sentences.indexOf(text)]!).toSorted((a, b) => b - a);
+    for (const [place, { index, relevance_score, document }] of results.entries()) {
+      expect(document.text).toBe(documents[index]);
+      expect(relevance_score).toBeCloseTo(best[place]!, 4);
+    }
+    const scored = await post("/score", { model: "wasm", text_1: sentences[of], text_2: documents.slice(0, 4) });
+    const scores = (scored.body.data as { score: number }[]).map(({ score }) => score);
+    scores.forEach((score, i) => expect(score).toBeCloseTo(theirs[sentences.indexOf(documents[i]!)]!, 4));
+    expect(scores).toHaveLength(4);
+  });
+
   test("each model says what it doesn't do", async () => {
     const unsupported = (model: string) => ({
       status: 501,

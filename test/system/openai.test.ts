@@ -178,6 +178,48 @@ describe("the OpenAI API", () => {
     expect(plain.status).toBe(200);
   });
 
+  it("scores prompts as lm-eval asks: each token's logprob is what one that is drawn there is told", async () => {
+    const ids: number[] = JSON.parse(
+      (await mesh.fetch("/llm/tokenize", { method: "POST", body: '{"model":"tiny","prompt":"The river and a stone"}' }))
+        .text,
+    ).tokens;
+    const ask = { model: "tiny", temperature: 0, max_tokens: 1, logprobs: 1, seed: 1234 };
+    const { choices } = JSON.parse((await post("completions", { ...ask, prompt: [ids, ids], echo: true })).text);
+    expect(choices[1].logprobs).toEqual(choices[0].logprobs);
+    const { tokens, token_logprobs: logprobs } = choices[0].logprobs;
+    expect([tokens.join(""), logprobs.length, logprobs[0]]).toEqual([choices[0].text, ids.length + 1, null]);
+    for (const [at, id] of ids.entries()) {
+      if (at === 0) continue;
+      // A bias leaves the model's own logprob as it is.
+      const forced = await post("completions", { ...ask, prompt: ids.slice(0, at), logit_bias: { [id]: 100 } });
+      const told = JSON.parse(forced.text).choices[0].logprobs;
+      expect(told.tokens[0]).toBe(tokens[at]);
+      expect(told.token_logprobs[0]).toBeCloseTo(logprobs[at], 1);
+    }
+  });
+
+  it("says the same to Anthropic's clients, whole and streamed", async () => {
+    const messages = [{ role: "user", content: "Once" }];
+    const ask = { model: "tiny", messages, temperature: 0, max_tokens: 8 };
+    const [chat, whole, stream, counted, none] = await Promise.all([
+      post("chat/completions", ask),
+      post("messages", ask),
+      post("messages", { ...ask, stream: true }),
+      post("messages/count_tokens", { model: "tiny", messages }),
+      post("messages", { ...ask, model: "none" }),
+    ]);
+    const text = JSON.parse(chat.text).choices[0].message.content;
+    const { content, usage, stop_reason } = JSON.parse(whole.text);
+    expect([content, stop_reason]).toEqual([[{ type: "text", text }], "max_tokens"]);
+    const counts = JSON.parse(chat.text).usage.prompt_tokens;
+    expect(usage.input_tokens + usage.cache_read_input_tokens).toBe(counts);
+    expect(JSON.parse(counted.text)).toEqual({ input_tokens: counts });
+    const deltas = [...stream.text.matchAll(/"text_delta","text":("(?:[^"\\]|\\.)*")/g)];
+    expect(deltas.map(([, json]) => JSON.parse(json!)).join("")).toBe(text);
+    expect(stream.text).toMatch(/event: message_stop\ndata: {"type":"message_stop"}\n\n$/);
+    expect([none.status, JSON.parse(none.text).error.type]).toEqual([404, "not_found_error"]);
+  });
+
   it("continues texts and token ids alike, and says what they are", async () => {
     const ids = JSON.parse(
       (await mesh.fetch("/llm/tokenize", { method: "POST", body: '{"model":"tiny","prompt":"The river"}' })).text,

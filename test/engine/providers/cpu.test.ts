@@ -96,6 +96,16 @@ describe.each(PROVIDERS)("$name", ({ format, target, load, tolerance }) => {
     expect(compared).toBe(3 + 8 + 3);
   });
 
+  test("logits after every token of a chunk, with and without a past, beside what other runs need", async () => {
+    const prompt = PROMPTS[1]!;
+    for (const start of [0, 5, 37]) {
+      await both((which) => which.prefillScored(1, prompt.subarray(start, start + 32), start));
+      await both((which) => which.decode(Int32Array.of(7, 8), Int32Array.of(0, start + 32)));
+    }
+    await both((which) => which.prefillScored(2, prompt.subarray(0, 1), 0));
+    await both((which) => which.prefill(2, prompt.subarray(1, 9), 1, true));
+  });
+
   test("the last position of a slot works, the one behind it is refused", async () => {
     const prompt = Int32Array.from({ length: SLOTS.slotLength - 1 }, (_, i) => i % 512);
     await both((which) => which.prefill(0, prompt, 0, true));

@@ -116,12 +116,13 @@ describe("StopStrings", () => {
       fc.property(fc.array(letters, { maxLength: 8 }), stops, (pieces, list) => {
         const scanner = new StopStrings(list);
         const shown: string[] = [];
-        let stopped = false;
+        let found: string | undefined;
         for (const piece of pieces) {
-          const scan = scanner.push(piece);
-          shown.push(scan.text);
-          if ((stopped = scan.stopped)) break;
+          const { text, stop } = scanner.push(piece);
+          shown.push(text);
+          if ((found = stop) !== undefined) break;
         }
+        const stopped = found !== undefined;
         if (!stopped) shown.push(scanner.finish());
         // The first stop string to be complete wins; when two complete in one piece, the earlier start.
         const whole = pieces.join("");
@@ -129,7 +130,12 @@ describe("StopStrings", () => {
         expect(stopped).toBe(cuts.length > 0);
         if (stopped) {
           expect(cuts.map((stop) => whole.indexOf(stop))).toContain(shown.join("").length);
-          expect(whole.startsWith(shown.join(""))).toBe(true);
+          expect(whole.startsWith(shown.join("") + found)).toBe(true);
+          const including = new StopStrings(list, true);
+          expect(pieces.map((piece) => including.push(piece)).find(({ stop }) => stop !== undefined)).toEqual({
+            text: expect.stringMatching(new RegExp(`${found}$`)),
+            stop: found,
+          });
         } else expect(shown.join("")).toBe(whole);
       }),
     );
@@ -137,9 +143,9 @@ describe("StopStrings", () => {
 
   test("holds back only what may become a stop string", () => {
     const scanner = new StopStrings(["</s>", "STOP"]);
-    expect(scanner.push("abc<")).toEqual({ text: "abc", stopped: false });
-    expect(scanner.push("/")).toEqual({ text: "", stopped: false });
-    expect(scanner.push("x S")).toEqual({ text: "</x ", stopped: false });
-    expect(scanner.push("TOP it")).toEqual({ text: "", stopped: true });
+    expect(scanner.push("abc<")).toEqual({ text: "abc", stop: undefined });
+    expect(scanner.push("/")).toEqual({ text: "", stop: undefined });
+    expect(scanner.push("x S")).toEqual({ text: "</x ", stop: undefined });
+    expect(scanner.push("TOP it")).toEqual({ text: "", stop: "STOP" });
   });
 });

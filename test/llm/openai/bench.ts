@@ -5,7 +5,7 @@ import type { EngineHost, EngineModel, EngineOutput } from "../../../llm/host.ts
 import { localTesting } from "../../../serve/local.ts";
 import { runtime } from "../../../serve/runtime.ts";
 
-/** What a model says to a request: pieces, one token each; "…" waits until it is called off. An Error refuses. */
+/** What a model says to a request: pieces, one token each; "…" waits until it is called off; one of the request's `stop` ends it. An Error refuses. */
 export type Script = (request: GenerateRequest, index: number) => readonly string[] | Error;
 
 export interface Bench {
@@ -88,9 +88,10 @@ function says(
   const stopped = Promise.withResolvers<void>();
   let said = 0;
   let isOver = false;
-  const finish = (finishReason: "stop" | "length" | "cancelled"): void => {
+  const finish = (finishReason: "stop" | "length" | "cancelled", stoppedBy?: string): void => {
     isOver = true;
-    end.resolve({ promptTokens: PROMPT_TOKENS, cachedTokens: 2, completionTokens: said, finishReason });
+    const counts = { promptTokens: PROMPT_TOKENS, cachedTokens: 2, completionTokens: said };
+    end.resolve({ ...counts, finishReason, ...(stoppedBy === undefined ? {} : { stoppedBy }) });
   };
   const cancel = (): void => {
     if (isOver) return;
@@ -110,11 +111,15 @@ function says(
         if (text === "…") await stopped.promise;
         if (text === "†") throw new Error("the model broke");
         if (isOver) return;
+        if (request.stop?.includes(text)) return finish("stop", text);
         said++;
         yield {
           text,
           tokens: [said],
           ...(request.logprobs === undefined ? {} : { logprobs: [score(text, request.logprobs)] }),
+          ...(said === 1 && request.promptLogprobs !== undefined
+            ? { promptLogprobs: scoresOf(prompt, request.promptLogprobs) }
+            : {}),
         };
         if (said === request.maxTokens) return finish("length");
       }
@@ -122,6 +127,15 @@ function says(
     },
   };
 }
+
+/** Of a prompt's tokens but the first: "best" was likelier each time. */
+const scoresOf = (prompt: readonly number[], top: number) =>
+  prompt.slice(1).map((token) => {
+    const text = String.fromCodePoint(token);
+    const own = { token, text, bytes: new TextEncoder().encode(text), logprob: -3 };
+    const best = { token: 7, text: "best", bytes: new Uint8Array(0), logprob: -0.5 };
+    return { ...own, rank: 9, top: [best].slice(0, top) };
+  });
 
 /** As sure of a token as it can be, with `top` others. */
 function score(text: string, top: number) {

@@ -25,19 +25,19 @@ const WRONG: Readonly<Record<string, readonly unknown[]>> = {
   user: [{ length: 3 }, "x".repeat(257)],
   cache_salt: [5, ["salt"]],
   stream: ["yes"],
+  stop_token_ids: [5, ["5"], [-1], [1.5], Array.from({ length: 65 }, (_, id) => id)],
+  include_stop_str_in_output: ["yes"],
+  skip_special_tokens: [0],
+  ignore_eos: ["yes"],
+  allowed_token_ids: [5, ["5"], [-1], Array.from({ length: 1_025 }, (_, id) => id)],
+  return_token_ids: ["yes"],
 };
 
 /** Fields that are known elsewhere, in values that this server can't honour. */
 const REFUSED = {
-  prompt_logprobs: 0,
-  stop_token_ids: [5],
-  include_stop_str_in_output: true,
   bad_words: ["a"],
-  allowed_token_ids: [1],
   use_beam_search: true,
   truncate_prompt_tokens: 5,
-  return_token_ids: true,
-  return_tokens_as_token_ids: true,
 };
 
 describe.each(Object.entries(ENDPOINTS))("%s", (path, fine) => {
@@ -61,18 +61,60 @@ describe.each(Object.entries(ENDPOINTS))("%s", (path, fine) => {
       ]);
     }
     expect(requests).toEqual([]);
-    const nothing = { stop_token_ids: [], include_stop_str_in_output: false, prompt_logprobs: null };
+    const nothing = { bad_words: [], use_beam_search: false, prompt_logprobs: null };
     expect((await post(path, { ...fine, ...nothing })).status).toBe(200);
   });
 
-  test("'ignore_eos' is as many tokens as there may be, and can't be had with a stop text", async () => {
+  test("vLLM's words for when an answer ends, and what is shown of it, reach the engine; what asks for nothing doesn't", async () => {
     const { post, requests } = await start(() => ["ok"]);
-    const length = path === "/v1/responses" ? { max_output_tokens: 7 } : { max_tokens: 7 };
-    expect((await post(path, { ...fine, ...length, ignore_eos: true })).status).toBe(200);
-    expect(requests[0]).toMatchObject({ minTokens: 7, maxTokens: 7 });
-    const stopped = await post(path, { ...fine, ignore_eos: true, stop: "x" });
-    expect([stopped.status, (await stopped.json()).error.param]).toEqual([400, "ignore_eos"]);
+    const asked = { ignore_eos: true, stop: "x", stop_token_ids: [5], min_tokens: 2, allowed_token_ids: [5, 6] };
+    const shown = { include_stop_str_in_output: true, skip_special_tokens: false };
+    expect((await post(path, { ...fine, ...asked, ...shown })).status).toBe(200);
+    const plain = { ignore_eos: false, stop_token_ids: [], allowed_token_ids: [], include_stop_str_in_output: false };
+    expect((await post(path, { ...fine, ...plain, skip_special_tokens: true })).status).toBe(200);
+    expect(requests[0]).toMatchObject({
+      ignoresEnd: true,
+      stop: ["x"],
+      stopTokens: [5],
+      allowedTokens: [5, 6],
+      minTokens: 2,
+      includesStop: true,
+      showsControl: true,
+    });
+    for (const name of ["ignoresEnd", "stopTokens", "allowedTokens", "includesStop", "showsControl"])
+      expect(requests[1]).not.toHaveProperty(name);
   });
+});
+
+test("ids of tokens, where vLLM has them, and in place of what they say; not of streams, nor beside what names them otherwise", async () => {
+  const { post } = await start(() => ["a", "b"]);
+  const [chat, completion, response] = Object.entries(ENDPOINTS) as [
+    [string, object],
+    [string, object],
+    [string, object],
+  ];
+  const json = async ([path, fine]: [string, object], more: object) => (await post(path, { ...fine, ...more })).json();
+  const chatted = await json(chat, { return_token_ids: true });
+  expect(chatted).toMatchObject({ prompt_token_ids: [1, 2, 3, 4, 5], choices: [{ token_ids: [1, 2] }] });
+  const completed = await json(completion, { return_token_ids: true });
+  expect(completed.choices[0]).toMatchObject({ prompt_token_ids: [1, 2, 3, 4, 5], token_ids: [1, 2] });
+  expect(JSON.stringify(await json(chat, {}))).not.toContain("token_ids");
+  const named = await json(chat, { logprobs: true, top_logprobs: 2, return_tokens_as_token_ids: true });
+  const [first] = named.choices[0].logprobs.content;
+  expect([first.token, ...first.top_logprobs.map(({ token }: { token: string }) => token)]).toEqual(
+    Array.from({ length: 3 }, () => "token_id:1"),
+  );
+  const both = await json(completion, { logprobs: 0, return_tokens_as_token_ids: true });
+  expect(both.choices[0].logprobs.tokens).toEqual(["token_id:1", "token_id:1"]);
+  const paramOf = async (...asked: Parameters<typeof json>) => (await json(...asked)).error.param;
+  for (const each of [chat, completion])
+    expect(await paramOf(each, { return_token_ids: true, stream: true })).toBe("return_token_ids");
+  expect(await paramOf(response, { return_token_ids: true })).toBe("return_token_ids");
+  expect(await paramOf(completion, { echo: true, return_tokens_as_token_ids: true })).toBe(
+    "return_tokens_as_token_ids",
+  );
+  const held = { allowed_token_ids: [5], response_format: { type: "json_object" } };
+  expect(await paramOf(chat, held)).toBe("allowed_token_ids");
 });
 
 test("any seed of 64 bits is taken to its last digit, and has a stream of its own", async () => {
