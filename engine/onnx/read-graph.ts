@@ -14,6 +14,8 @@ export interface StoredTensor extends ByteRange {
   readonly shape: readonly number[];
   /** The file beside the graph that holds it; undefined: the graph's own. */
   readonly location: string | undefined;
+  /** Whether its range has a protocol buffer's numbers, one a value, instead of the values' bytes: small whole numbers may be stored so. */
+  readonly isVarints: boolean;
 }
 
 export interface GraphNode {
@@ -71,14 +73,18 @@ export async function storedTensor(reader: ProtoReader, field: Field): Promise<S
   const shape: number[] = [];
   let [name, type] = ["", 0];
   let inside: ByteRange = { offset: field.start, byteLength: 0 };
+  let isVarints = false;
   const external = new Map<string, string>();
   let isExternal = false;
   for await (const part of reader.inside(field)) {
     if (part.number === 1) shape.push(...(await reader.numbers(part)));
     else if (part.number === 2) type = part.value;
     else if (part.number === 8) name = await reader.text(part);
-    else if (part.number === 9) inside = { offset: part.start, byteLength: part.end - part.start };
-    else if (part.number === 14) isExternal = part.value === EXTERNAL;
+    else if ([4, 5, 9].includes(part.number)) {
+      // Floats one after the other are their bytes.
+      inside = { offset: part.start, byteLength: part.end - part.start };
+      isVarints = part.number === 5;
+    } else if (part.number === 14) isExternal = part.value === EXTERNAL;
     else if (part.number === 13) {
       let [key, value] = ["", ""];
       for await (const entry of reader.inside(part)) {
@@ -90,7 +96,8 @@ export async function storedTensor(reader: ProtoReader, field: Field): Promise<S
     if (shape.length > ONNX_LIMITS.dimensions) throw damaged("a tensor has too many dimensions");
   }
   const location = external.get("location");
-  if (!isExternal || location === undefined) return { name, type, shape, location: undefined, ...inside };
+  if (!isExternal || location === undefined) return { name, type, shape, location: undefined, isVarints, ...inside };
   const number = (key: string): number => Number(external.get(key) ?? 0);
-  return { name, type, shape, location, offset: number("offset"), byteLength: number("length") };
+  const range = { offset: number("offset"), byteLength: number("length") };
+  return { name, type, shape, location, isVarints: false, ...range };
 }
