@@ -141,7 +141,11 @@ class Weights {
         return this.#vector(`${path}.k_norm.weight`, inputs[15]);
       case "Mul":
         // The last part of a norm that was exported in its parts.
-        if (path.endsWith("norm")) for (const input of inputs) this.#vector(`${path}.weight`, input);
+        if (path.endsWith("norm"))
+          for (const input of inputs) {
+            this.#vector(`${path}.weight`, input);
+            this.#shifted(`${path}.weight`, this.#makers.get(input));
+          }
     }
   }
 
@@ -275,6 +279,31 @@ class Weights {
       },
     };
     this.#put(weight, tensor, data, scale, ...(zero ? [zero] : []));
+  }
+
+  /** Gemma's norms where the graph itself adds one to their weights. */
+  #shifted(weight: string, node: GraphNode | undefined): void {
+    if (node?.kind !== "Add") return;
+    const one = node.inputs.map((input) => this.#initialiser(input)?.one).find((each) => each?.shape.length === 1);
+    const shift = node.inputs.map((input) => this.#makers.get(input)?.tensor).find((each) => each !== undefined);
+    if (one === undefined || shift === undefined || shift.location !== undefined) return;
+    const [format, shiftFormat] = [this.#formatOf(one), this.#formatOf(shift)];
+    if (shift.byteLength !== byteLengthOf(shiftFormat, 1)) return;
+    const tensor: CheckpointTensor = {
+      name: one.name,
+      format: "F32",
+      shape: one.shape,
+      offset: 0,
+      byteLength: 4 * one.shape[0]!,
+      made: {
+        from: [one, shift],
+        make([bytes, added]) {
+          const [by] = dequantise(shiftFormat, added!);
+          return new Uint8Array(dequantise(format, bytes!).map((value) => value + by!).buffer);
+        },
+      },
+    };
+    this.#put(weight, tensor, one);
   }
 
   /** Blocks of n bits along the rows, as f32. */

@@ -26,6 +26,8 @@ export interface GraphNode {
   readonly outputs: readonly string[];
   /** Whole-number attributes. */
   readonly numbers: ReadonlyMap<string, number>;
+  /** The last attribute that is a tensor: what a constant gives. */
+  readonly tensor: StoredTensor | undefined;
 }
 
 /** Of the graph itself, not of graphs within its nodes. Throws CheckpointError for what is no ONNX file. */
@@ -51,6 +53,7 @@ async function nodeOf(reader: ProtoReader, field: Field): Promise<GraphNode> {
   const numbers = new Map<string, number>();
   let name = "";
   let kind = "";
+  let tensor: StoredTensor | undefined;
   for await (const part of reader.inside(field)) {
     if (part.number === 1) inputs.push(await reader.text(part));
     else if (part.number === 2) outputs.push(await reader.text(part));
@@ -62,11 +65,12 @@ async function nodeOf(reader: ProtoReader, field: Field): Promise<GraphNode> {
       for await (const entry of reader.inside(part)) {
         if (entry.number === 1) attribute = await reader.text(entry);
         else if (entry.number === 3) value = entry.value;
+        else if (entry.number === 5) tensor = await storedTensor(reader, entry);
       }
       if (value !== undefined) numbers.set(attribute, value);
     }
   }
-  return { name, kind, inputs, outputs, numbers };
+  return { name, kind, inputs, outputs, numbers, tensor };
 }
 
 export async function storedTensor(reader: ProtoReader, field: Field): Promise<StoredTensor> {

@@ -64,6 +64,7 @@ describe("the weights of an exported model", () => {
     ["qwen2-genai-int4", 0.25, TOKENS],
     ["phi3-genai-fp32", 1e-3, TOKENS],
     ["phi3-genai-fp32", 1e-3, MANY],
+    ["gemma3-optimum-unfolded", 1e-3, TOKENS],
     ["llama-optimum-uint8", 0.3, TOKENS],
     ["llama-optimum-int8", 0.3, TOKENS],
     ["phi3-genai-int8", 0.3, MANY],
