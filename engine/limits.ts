@@ -108,6 +108,8 @@ export const ONNX_LIMITS = {
   feedBytes: 268_435_456,
   /** Shapes that are run before a graph serves: each may take seconds. */
   warmUps: 64,
+  /** Rows of a matrix of bytes that have a zero point each. */
+  zeroPoints: 1_048_576,
   /** Files of tensors beside the graph. */
   externalFiles: 512,
 } as const;

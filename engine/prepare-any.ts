@@ -6,7 +6,7 @@ import { CheckpointError } from "./gguf/error.ts";
 import type { ByteSource } from "./gguf/source.ts";
 import type { PreparedGraph } from "./graph-model.ts";
 import { type EncoderPlan, graphIn, type OnnxPlan, planEncoder, planOnnx } from "./graph-plan.ts";
-import type { Target } from "./onnx/target.ts";
+import type { EmitOptions } from "./onnx/decoder.ts";
 import {
   convertInMemory,
   planCheckpoint,
@@ -26,20 +26,24 @@ export type ModelPlan =
   | ({ readonly kind: "onnx" } & OnnxPlan);
 
 /** `entry`: the GGUF or ONNX file by which the model is named, null for a repository. Throws CheckpointError for what can't be run. */
-export async function planModel(files: RepositoryFiles, entry: string | null, target: Target): Promise<ModelPlan> {
+export async function planModel(
+  files: RepositoryFiles,
+  entry: string | null,
+  options: EmitOptions,
+): Promise<ModelPlan> {
   if (entry?.endsWith(".onnx")) return { kind: "onnx", ...(await planOnnx(files, entry)) };
   if (entry !== null) {
     const source = await files.open(entry);
     if (source === undefined) throw new CheckpointError(`there is no file ${entry}`);
-    return { kind: "decoder", preparation: await planPreparation(source, { target }), source };
+    return { kind: "decoder", preparation: await planPreparation(source, options), source };
   }
   const graph = await graphIn(files);
   if (graph === undefined) {
     const { checkpoint, source } = await openRepository(files);
-    return { kind: "decoder", preparation: planCheckpoint(checkpoint, { target }), source };
+    return { kind: "decoder", preparation: planCheckpoint(checkpoint, options), source };
   }
   return graph.file === undefined
-    ? { kind: "encoder", ...(await planEncoder(files, target)) }
+    ? { kind: "encoder", ...(await planEncoder(files, options.target)) }
     : { kind: "onnx", ...(await planOnnx(files, graph.file)) };
 }
 

@@ -2,7 +2,8 @@
 
 /** What a checkpoint says of YaRN. */
 export interface YarnSettings {
-  readonly headDim: number;
+  /** Values of a head that turn. */
+  readonly ropeDim: number;
   readonly theta: number;
   /** How many times longer the context is made. */
   readonly factor: number;
@@ -17,12 +18,12 @@ export interface YarnSettings {
 export const YARN_TURNS = { fast: 32, slow: 1 } as const;
 
 /** YaRN (Peng et al., 2023): what each pair's angle is divided by. Between the bounds, which are whole pairs as in the authors' code, in proportion. */
-export function yarnFactors({ headDim, theta, factor, original, fast, slow }: YarnSettings): number[] {
+export function yarnFactors({ ropeDim, theta, factor, original, fast, slow }: YarnSettings): number[] {
   const pairAt = (turns: number): number =>
-    (headDim * Math.log(original / (turns * 2 * Math.PI))) / (2 * Math.log(theta));
+    (ropeDim * Math.log(original / (turns * 2 * Math.PI))) / (2 * Math.log(theta));
   const low = Math.max(0, Math.floor(pairAt(fast)));
-  const high = Math.min(headDim - 1, Math.ceil(pairAt(slow)));
-  return Array.from({ length: headDim / 2 }, (_, pair) => {
+  const high = Math.min(ropeDim - 1, Math.ceil(pairAt(slow)));
+  return Array.from({ length: ropeDim / 2 }, (_, pair) => {
     const stretched = Math.min(1, Math.max(0, (pair - low) / Math.max(high - low, 0.001)));
     return 1 / (1 - stretched + stretched / factor);
   });

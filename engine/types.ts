@@ -20,7 +20,9 @@ export interface ModelConfig {
   readonly contextLength: number;
   readonly ropeTheta: number;
   readonly normEpsilon: number;
-  /** The rotary angle of pair i is divided by the i-th of these `headDim / 2` numbers; not in layers with a window of their own base. */
+  /** Values of a head that are rotated, from its first on: an even number; all where absent. */
+  readonly ropeDim?: number;
+  /** The rotary angle of pair i is divided by the i-th of these numbers; not in layers with a window of their own base. */
   readonly ropeFactors?: readonly number[];
   /** What cos and sin of the rotary angles are multiplied by, in the same layers; 1 where absent. */
   readonly ropeScale?: number;

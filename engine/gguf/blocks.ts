@@ -23,6 +23,7 @@ const CENTRE_5 = 16;
 const CENTRE_6 = 32;
 
 const f16 = (view: DataView, at: number): number => view.getFloat16(at, true);
+const f32 = (view: DataView, at: number): number => view.getFloat32(at, true);
 
 /** Nibbles from byte `nibbles` on: element i with i + 16 in one byte. */
 function nibblePairs(bytes: Uint8Array, nibbles: number, out: Int8Array, to: number): void {
@@ -101,6 +102,13 @@ const READINGS: Readonly<Record<BlockFormat, BlockReading>> = {
       }
     },
     scale: (view, at, part) => f16(view, at + 208) * view.getInt8(at + 192 + part),
+  },
+  I8_0: { shared: 32, quants: (bytes, at, out, to) => out.set(bytes.subarray(at + 4, at + 36), to), scale: f32 },
+  I8_1: {
+    shared: 32,
+    quants: (bytes, at, out, to) => out.set(bytes.subarray(at + 8, at + 40), to),
+    scale: f32,
+    offset: (view, at) => -f32(view, at) * f32(view, at + 4),
   },
 };
 

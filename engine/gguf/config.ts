@@ -1,5 +1,5 @@
 /** What a GGUF header says of the model: hyper-parameters and tokenizer. Knows the architectures' keys, no tensors. */
-import { isArchitecture, SUPPORTED_ARCHITECTURES } from "../architectures.ts";
+import { isArchitecture, partOfHead, SUPPORTED_ARCHITECTURES } from "../architectures.ts";
 import { YARN_TURNS, yarnFactors, yarnScale } from "../rope-scaling.ts";
 import type { ArchitectureName, AttentionWindow, ModelConfig } from "../types.ts";
 import { CheckpointError } from "./error.ts";
@@ -58,7 +58,7 @@ class Keys {
 
 /**
  * Hyper-parameters from the metadata. Throws CheckpointError where a key is missing or nonsense, or where the checkpoint needs what
- * the emitter doesn't have (another architecture, partial rotary embedding, other position scalings).
+ * the emitter doesn't have (another architecture, other position scalings).
  */
 export function readModelConfig(header: GgufHeader): ModelConfig {
   const { metadata } = header;
@@ -83,13 +83,12 @@ export function readModelConfig(header: GgufHeader): ModelConfig {
       `${heads} heads of ${headDim} with ${kvHeads} key-value heads don't fit together: the metadata is damaged`,
     );
   }
-  for (const key of ["rope.dimension_count", "attention.value_length"]) {
-    const value = keys.count(key, headDim);
-    if (value !== headDim)
-      throw new CheckpointError(
-        `${architecture}.${key} is ${value}: rotary embedding of a part of a head's ${headDim} dimensions, or values of another size, are not supported`,
-      );
-  }
+  const valueDim = keys.count("attention.value_length", headDim);
+  if (valueDim !== headDim)
+    throw new CheckpointError(
+      `${architecture}.attention.value_length is ${valueDim}: values of another size than keys (${headDim}) are not supported`,
+    );
+  const ropeDim = keys.count("rope.dimension_count", headDim);
   const layers = keys.count("block_count");
   return {
     architecture,
@@ -103,7 +102,8 @@ export function readModelConfig(header: GgufHeader): ModelConfig {
     contextLength: keys.count("context_length"),
     ropeTheta: keys.number("rope.freq_base", 10_000),
     normEpsilon: keys.number("attention.layer_norm_rms_epsilon"),
-    ...stretching(keys, headDim, header.tensors.has("rope_factors_long.weight")),
+    ...partOfHead(architecture, ropeDim, headDim),
+    ...stretching(keys, ropeDim, header.tensors.has("rope_factors_long.weight")),
     ...windowOf(keys, architecture),
     ...(architecture === "gemma3" && {
       embeddingScale: bfloat16(Math.sqrt(embedding)),
@@ -115,7 +115,7 @@ export function readModelConfig(header: GgufHeader): ModelConfig {
 /** @param hasLongFactors llama.cpp's converter writes LongRoPE's tensors, and no name of it */
 function stretching(
   keys: Keys,
-  headDim: number,
+  ropeDim: number,
   hasLongFactors: boolean,
 ): Pick<ModelConfig, "ropeFactors" | "ropeScale" | "longRope"> & { contextLength?: number } {
   const scaling = keys.get("rope.scaling.type") ?? (hasLongFactors ? "longrope" : "none");
@@ -124,7 +124,7 @@ function stretching(
     case "none":
       return {};
     case "linear":
-      return { ropeFactors: new Array<number>(headDim / 2).fill(keys.number("rope.scaling.factor")) };
+      return { ropeFactors: new Array<number>(ropeDim / 2).fill(keys.number("rope.scaling.factor")) };
     case "longrope":
       return { longRope: { original: keys.count("rope.scaling.original_context_length") }, ropeScale: attention };
     case "yarn": {
@@ -135,7 +135,7 @@ function stretching(
       const trained = keys.count("context_length");
       const original = keys.count("rope.scaling.original_context_length", trained);
       const settings = {
-        ...{ headDim, factor, original, theta: keys.number("rope.freq_base", 10_000) },
+        ...{ ropeDim, factor, original, theta: keys.number("rope.freq_base", 10_000) },
         fast: keys.number("rope.scaling.yarn_beta_fast", YARN_TURNS.fast),
         slow: keys.number("rope.scaling.yarn_beta_slow", YARN_TURNS.slow),
       };

@@ -78,6 +78,15 @@ const DECODERS: Readonly<Record<TensorFormat, Decoder>> = {
     }
   },
   Q6_K: decodeQ6K,
+  I8_0: (view, at, out, to) => {
+    const scale = view.getFloat32(at, true);
+    for (let i = 0; i < 32; i++) out[to + i] = scale * view.getInt8(at + 4 + i);
+  },
+  I8_1: (view, at, out, to) => {
+    const scale = view.getFloat32(at, true);
+    const zero = view.getFloat32(at + 4, true);
+    for (let i = 0; i < 32; i++) out[to + i] = scale * (view.getInt8(at + 8 + i) - zero);
+  },
 };
 
 const word = new Uint32Array(1);

@@ -1,6 +1,6 @@
 /**
- * GGUF tensor formats: their numbers in the file and the size of their blocks. Layouts: ggml's `ggml-common.h`.
- * Knows nothing of files.
+ * GGUF tensor formats: their numbers in the file and the size of their blocks. Layouts: ggml's `ggml-common.h`. And two that no file has,
+ * for bytes with f32 scales: what exporters to ONNX write, as blocks. Knows nothing of files.
  */
 
 export type TensorFormat =
@@ -14,7 +14,11 @@ export type TensorFormat =
   | "Q8_0"
   | "Q4_K"
   | "Q5_K"
-  | "Q6_K";
+  | "Q6_K"
+  /** f32 scale, 32 int8. */
+  | "I8_0"
+  /** f32 scale, f32 zero point, 32 int8. */
+  | "I8_1";
 
 export interface BlockLayout {
   /** Elements in one block; blocks run along a row. */
@@ -35,6 +39,8 @@ export const BLOCK_LAYOUTS: Readonly<Record<TensorFormat, BlockLayout>> = {
   Q4_K: { elements: 256, bytes: 144 },
   Q5_K: { elements: 256, bytes: 176 },
   Q6_K: { elements: 256, bytes: 210 },
+  I8_0: { elements: 32, bytes: 36 },
+  I8_1: { elements: 32, bytes: 40 },
 };
 
 const FORMAT_OF_ID: ReadonlyMap<number, TensorFormat> = new Map([
@@ -70,6 +76,9 @@ const UNREAD_FORMATS: ReadonlyMap<number, string> = new Map([
   [35, "TQ2_0"],
   [39, "MXFP4"],
 ]);
+
+/** The formats that a GGUF file may have, for messages. */
+export const GGUF_FORMATS: readonly TensorFormat[] = [...new Set(FORMAT_OF_ID.values())];
 
 /** The format with this number in the file, or undefined where this reader doesn't know it. */
 export function formatOfId(id: number): TensorFormat | undefined {

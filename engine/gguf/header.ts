@@ -5,7 +5,7 @@
 import type { CheckpointTensor } from "../checkpoint.ts";
 import { Cursor, PrefixTooShort } from "./cursor.ts";
 import { CheckpointError } from "./error.ts";
-import { BLOCK_LAYOUTS, byteLengthOf, formatOfId, nameOfUnreadFormat } from "./format.ts";
+import { BLOCK_LAYOUTS, byteLengthOf, formatOfId, nameOfUnreadFormat, GGUF_FORMATS } from "./format.ts";
 import { GGUF_LIMITS } from "./limits.ts";
 import type { ByteSource } from "./source.ts";
 
@@ -172,7 +172,7 @@ function parseTensor(cursor: Cursor, fileSize: number): CheckpointTensor {
   if (format === undefined) {
     throw new CheckpointError(
       `tensor ${quoted} is stored in format ${nameOfUnreadFormat(id)}, which can't be read yet; ` +
-        `use a file with ${Object.keys(BLOCK_LAYOUTS).join(", ")} tensors`,
+        `use a file with ${GGUF_FORMATS.join(", ")} tensors`,
     );
   }
   const perBlock = BLOCK_LAYOUTS[format].elements;

@@ -5,11 +5,12 @@
  */
 import type { CheckpointTensor } from "../checkpoint.ts";
 import { CheckpointError } from "../gguf/error.ts";
+import { dequantise } from "../gguf/dequantise.ts";
 import { byteLengthOf, type TensorFormat } from "../gguf/format.ts";
 import { type ByteSource, joinSources } from "../gguf/source.ts";
 import { ONNX_LIMITS } from "../limits.ts";
 import type { RepositoryFiles } from "../safetensors/files.ts";
-import { nBitRows, transposed } from "./exported-forms.ts";
+import { byteForm, byteRows, nBitRows, transposed } from "./exported-forms.ts";
 import { damaged } from "./proto-reader.ts";
 import { type GraphNode, readGraph, type StoredTensor } from "./read-graph.ts";
 import { FILE_NAME } from "./read-model.ts";
@@ -17,6 +18,7 @@ import { FILE_NAME } from "./read-model.ts";
 /** TensorProto.DataType of what weights are stored as. */
 const FORMATS: Readonly<Record<number, TensorFormat>> = { 1: "F32", 10: "F16", 16: "BF16" };
 const UINT8 = 2;
+const INT8 = 3;
 /** Initialisers of fewer values may be constants of the graph. */
 const CONSTANT_VALUES = 1_024;
 /** Tables that the configuration tells as well. */
@@ -51,18 +53,51 @@ export async function readDecoderWeights(
     sources.push(beside);
   }
   const placed = initialisers.map((one) => ({ ...one, offset: bases.get(one.location)! + one.offset }));
-  return { source: joinSources(sources), tensors: new Weights(placed, nodes).found() };
+  const source = joinSources(sources);
+  return { source, tensors: new Weights(placed, nodes, await zeroPoints(source, placed, nodes)).found() };
 }
+
+/** The zero points of matrices of bytes, by name: what form a matrix has depends on them. */
+async function zeroPoints(
+  source: ByteSource,
+  initialisers: readonly StoredTensor[],
+  nodes: readonly GraphNode[],
+): Promise<ReadonlyMap<string, Uint8Array>> {
+  const names = new Set(nodes.map(({ kind, inputs }) => inputs[{ MatMulInteger: 3, DequantizeLinear: 2 }[kind] ?? -1]));
+  const found = new Map<string, Uint8Array>();
+  for (const { name, type, shape, offset, byteLength, isVarints } of initialisers) {
+    const values = shape.reduce((product, size) => product * size, 1);
+    if (!names.has(name) || !isByte(type) || values > ONNX_LIMITS.zeroPoints) continue;
+    const bytes = await source.read(offset, byteLength);
+    // The low eight of each number's bits; the others repeat the sign.
+    const isFirst = (i: number): boolean => i === 0 || bytes[i - 1]! < 128;
+    const lowest = (i: number): number =>
+      bytes[i]! < 128 ? bytes[i]! : (bytes[i]! & 127) | ((bytes[i + 1]! & 1) << 7);
+    const zeros = isVarints ? Uint8Array.from([...bytes.keys()].filter(isFirst), lowest) : bytes;
+    if (zeros.length !== values)
+      throw damaged(`tensor ${JSON.stringify(name.slice(0, 200))} has not all of its values`);
+    found.set(name, zeros);
+  }
+  return found;
+}
+
+const isByte = (type: number): boolean => type === UINT8 || type === INT8;
 
 /** Finds what the initialisers of a graph are. */
 class Weights {
   readonly #initialisers: ReadonlyMap<string, StoredTensor>;
   readonly #nodes: readonly GraphNode[];
   readonly #makers: ReadonlyMap<string, GraphNode>;
+  readonly #zeros: ReadonlyMap<string, Uint8Array>;
   readonly #used = new Set<string>();
   readonly #tensors = new Map<string, CheckpointTensor>();
 
-  constructor(initialisers: readonly StoredTensor[], nodes: readonly GraphNode[]) {
+  constructor(
+    initialisers: readonly StoredTensor[],
+    nodes: readonly GraphNode[],
+    zeros: ReadonlyMap<string, Uint8Array>,
+  ) {
+    this.#zeros = zeros;
     this.#initialisers = new Map(initialisers.map((one) => [one.name, one]));
     this.#nodes = nodes;
     this.#makers = new Map(nodes.flatMap((node) => node.outputs.map((output) => [output, node])));
@@ -86,10 +121,12 @@ class Weights {
     switch (kind) {
       case "MatMul":
         return this.#matrix(`${path}.weight`, inputs[1]);
+      case "MatMulInteger":
+        return this.#bytes(`${path}.weight`, inputs[1], this.#scaleBehind(node), inputs[3]);
       case "MatMulNBits":
         return this.#nBits(`${path}.weight`, node, inputs[1], inputs[2], inputs[3]);
       case "Gather":
-        return path.endsWith("embed_tokens") ? this.#table(inputs[0]) : undefined;
+        return path.endsWith("embed_tokens") ? this.#table(node) : undefined;
       case "GatherBlockQuantized":
         return this.#nBits("model.embed_tokens.weight", node, inputs[0], inputs[2], inputs[3]);
       case "Add":
@@ -104,7 +141,11 @@ class Weights {
         return this.#vector(`${path}.k_norm.weight`, inputs[15]);
       case "Mul":
         // The last part of a norm that was exported in its parts.
-        if (path.endsWith("norm")) for (const input of inputs) this.#vector(`${path}.weight`, input);
+        if (path.endsWith("norm"))
+          for (const input of inputs) {
+            this.#vector(`${path}.weight`, input);
+            this.#shifted(`${path}.weight`, this.#makers.get(input));
+          }
     }
   }
 
@@ -126,7 +167,7 @@ class Weights {
     for (const one of used) this.#used.add(one.name);
     const [first] = used;
     const elements = first!.shape.reduce((product, size) => product * size, 1);
-    const bytes = first!.type === UINT8 ? elements : byteLengthOf(this.#formatOf(first!), elements);
+    const bytes = isByte(first!.type) ? elements : byteLengthOf(this.#formatOf(first!), elements);
     if (first!.byteLength !== bytes)
       throw damaged(
         `tensor ${JSON.stringify(first!.name.slice(0, 200))} has ${first!.byteLength} bytes instead of ${bytes}`,
@@ -160,19 +201,24 @@ class Weights {
       ...(!isTransposed && {
         made: {
           from: [one],
-          make: ([bytes]) => transposed(bytes!, columns!, rows!, byteLengthOf(format, 1)),
+          make: ([bytes]) => transposed(bytes!, columns!, rows!, format === "F32" ? 4 : 2),
         },
       }),
     };
     this.#put(name, tensor, one);
   }
 
-  #table(input: string | undefined): void {
-    const found = this.#initialiser(input);
+  #table({ inputs, outputs }: GraphNode): void {
+    const found = this.#initialiser(inputs[0]);
     if (found?.one.shape.length !== 2 || found.isTransposed) return;
     const { one } = found;
+    const weight = "model.embed_tokens.weight";
+    if (isByte(one.type)) {
+      const [, scale, zero] = this.#user(outputs[0], "DequantizeLinear")?.inputs ?? [];
+      return this.#bytes(weight, one.name, scale, zero, true);
+    }
     const { name, shape, offset, byteLength } = one;
-    this.#put("model.embed_tokens.weight", { name, format: this.#formatOf(one), shape, offset, byteLength }, one);
+    this.#put(weight, { name, format: this.#formatOf(one), shape, offset, byteLength }, one);
   }
 
   #vector(weight: string, input: string | undefined): void {
@@ -182,6 +228,82 @@ class Weights {
     const { name, shape, offset, byteLength } = one;
     // A scalar of one value is the graph's own.
     if (shape[0]! > 1) this.#put(weight, { name, format: this.#formatOf(one), shape, offset, byteLength }, one);
+  }
+
+  /** The node of this kind that takes `output`. */
+  #user(output: string | undefined, kind: string): GraphNode | undefined {
+    return this.#nodes.find((node) => node.kind === kind && output !== undefined && node.inputs.includes(output));
+  }
+
+  /** What the weights of a multiplication of whole numbers are scaled by: the product becomes a float, and is multiplied by both scales' product. */
+  #scaleBehind({ outputs }: GraphNode): string | undefined {
+    const float = this.#user(outputs[0], "Cast")?.outputs[0];
+    const factors = this.#user(float, "Mul")?.inputs.find((input) => input !== float);
+    return this.#makers.get(factors ?? "")?.inputs.find((input) => this.#initialisers.has(input));
+  }
+
+  /** Bytes with a scale and a zero point for all, or for each row, as ONNX Runtime's dynamic quantisation stores them. */
+  #bytes(weight: string, quants?: string, scales?: string, zeros?: string, isTransposed = false): void {
+    const data = this.#initialisers.get(quants ?? "");
+    if (data?.shape.length !== 2 || !isByte(data.type)) return;
+    const [rows = 0, columns = 0] = isTransposed ? data.shape : data.shape.toReversed();
+    const scale = this.#initialisers.get(scales ?? "");
+    const zero = this.#initialisers.get(zeros ?? "");
+    const known = zeros === undefined || zeros === "" ? Uint8Array.of(0) : this.#zeros.get(zeros);
+    const isFew = (count: number | undefined): boolean => count === 1 || count === rows;
+    const format = scale && this.#formatOf(scale);
+    const count = scale && format && scale.byteLength / byteLengthOf(format, 1);
+    if (scale === undefined || format === undefined || known === undefined || !isFew(known.length) || !isFew(count))
+      throw new CheckpointError(
+        `the ONNX graph stores ${weight} in bytes in a way that isn't known: take the variant in f32 or f16, or the model's GGUF file`,
+      );
+    const isSigned = data.type === INT8;
+    const own = byteForm({ columns, isSigned, zeros: known });
+    const tensor: CheckpointTensor = {
+      name: data.name,
+      format: own,
+      shape: [rows, columns],
+      offset: 0,
+      byteLength: byteLengthOf(own, rows * columns),
+      made: {
+        from: [data, scale],
+        make: ([bytes, scaleBytes]) =>
+          byteRows({
+            rows,
+            columns,
+            isSigned,
+            quants: isTransposed ? bytes! : transposed(bytes!, columns, rows, 1),
+            scales: dequantise(format, scaleBytes!),
+            zeros: known,
+          }),
+      },
+    };
+    this.#put(weight, tensor, data, scale, ...(zero ? [zero] : []));
+  }
+
+  /** Gemma's norms where the graph itself adds one to their weights. */
+  #shifted(weight: string, node: GraphNode | undefined): void {
+    if (node?.kind !== "Add") return;
+    const one = node.inputs.map((input) => this.#initialiser(input)?.one).find((each) => each?.shape.length === 1);
+    const shift = node.inputs.map((input) => this.#makers.get(input)?.tensor).find((each) => each !== undefined);
+    if (one === undefined || shift === undefined || shift.location !== undefined) return;
+    const [format, shiftFormat] = [this.#formatOf(one), this.#formatOf(shift)];
+    if (shift.byteLength !== byteLengthOf(shiftFormat, 1)) return;
+    const tensor: CheckpointTensor = {
+      name: one.name,
+      format: "F32",
+      shape: one.shape,
+      offset: 0,
+      byteLength: 4 * one.shape[0]!,
+      made: {
+        from: [one, shift],
+        make([bytes, added]) {
+          const [by] = dequantise(shiftFormat, added!);
+          return new Uint8Array(dequantise(format, bytes!).map((value) => value + by!).buffer);
+        },
+      },
+    };
+    this.#put(weight, tensor, one);
   }
 
   /** Blocks of n bits along the rows, as f32. */

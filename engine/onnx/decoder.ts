@@ -16,7 +16,7 @@ import { isGlobalLayer, type ModelConfig } from "../types.ts";
 import { emitEmbedding } from "./embedding.ts";
 import { GraphBuilder, type WeightLayout } from "./graph.ts";
 import { emitLinear } from "./linear.ts";
-import { canStack, type Matrix, stack, withSplitRotaryPairs } from "./matrix.ts";
+import { canStack, type Matrix, rotaryOrder, stack, withHeadOrder } from "./matrix.ts";
 import { bytesOf } from "./pack.ts";
 import { type Dialect, dialectOf, formOf, type Target } from "./target.ts";
 import { TensorShelf } from "./tensors.ts";
@@ -116,13 +116,13 @@ class DecoderEmitter {
     return "embedded.scaled";
   }
 
-  /** cos and sin of position / theta^(2i / headDim) / factor i, scaled, for layers with or without a base of their own. */
+  /** cos and sin of position / theta^(2i / ropeDim) / factor i, scaled, for layers with or without a base of their own; pairs that don't turn stay where they are. */
   #rotaryTables(layer: number): readonly [string, string] {
-    const { headDim, ropeTheta, window } = this.#config;
+    const { headDim, ropeDim = headDim, ropeTheta, window } = this.#config;
     const isLocal = window?.ropeTheta !== undefined && !isGlobalLayer(this.#config, layer);
     const theta = isLocal ? window.ropeTheta : ropeTheta;
-    const half = headDim / 2;
-    const { tensor, factors: known, scale } = isLocal ? PLAIN_ROTATION : this.#stretching(half);
+    const [half, turning] = [headDim / 2, ropeDim / 2];
+    const { tensor, factors: known, scale } = isLocal ? PLAIN_ROTATION : this.#stretching(turning);
     const table = (name: string, wave: (angle: number) => number): string =>
       this.graph.once(name, () =>
         this.graph.weight(name, "float32", [this.positions, half], {
@@ -130,9 +130,9 @@ class DecoderEmitter {
           byteLength: this.positions * half * 4,
           make: ([bytes]) => {
             const factors = tensor ? dequantise(tensor.format, bytes!) : known;
-            const out = new Float32Array(this.positions * half);
-            for (let i = 0; i < half; i++) {
-              const pace = Math.pow(theta, (2 * i) / headDim) * (factors?.[i] ?? 1);
+            const out = new Float32Array(this.positions * half).fill(wave(0));
+            for (let i = 0; i < turning; i++) {
+              const pace = Math.pow(theta, (2 * i) / ropeDim) * (factors?.[i] ?? 1);
               for (let position = 0; position < this.positions; position++)
                 out[position * half + i] = scale * wave(position / pace);
             }
@@ -145,12 +145,12 @@ class DecoderEmitter {
   }
 
   /** Where the factors of the angles come from, and what cos and sin are multiplied by. */
-  #stretching(half: number): Stretching {
+  #stretching(pairs: number): Stretching {
     const { ropeFactors, ropeScale: scale = 1, longRope } = this.#config;
     if (longRope === undefined)
-      return { tensor: this.#tensors.find("rope_freqs.weight", half), factors: ropeFactors, scale };
+      return { tensor: this.#tensors.find("rope_freqs.weight", pairs), factors: ropeFactors, scale };
     // The other one counts as used.
-    const [short, long] = ["short", "long"].map((kind) => this.#tensors.find(`rope_factors_${kind}.weight`, half));
+    const [short, long] = ["short", "long"].map((kind) => this.#tensors.find(`rope_factors_${kind}.weight`, pairs));
     const [tensor, factors] = this.#isLong ? [long, longRope.long] : [short, longRope.short];
     if (tensor === undefined && factors === undefined)
       throw new CheckpointError(`the tensor "rope_factors_${this.#isLong ? "long" : "short"}.weight" is missing`);
@@ -178,16 +178,16 @@ class DecoderEmitter {
 
   /** Projections, norms of heads, rotation and attention: `attended` of the layer. */
   #attention(layer: number, x: string): void {
-    const { heads, kvHeads, headDim, embedding, attentionScale, window } = this.#config;
+    const { heads, kvHeads, headDim, ropeDim = headDim, embedding, attentionScale, window } = this.#config;
     const { headNorms, attentionBias } = this.#architecture;
     const at = (part: string): string => `layer.${layer}.${part}`;
     const sizes = [heads * headDim, kvHeads * headDim, kvHeads * headDim];
     const parts = ["q", "k", "v"].map((part) => `blk.${layer}.attn_${part}`);
-    const split = (matrix: Matrix, count: number): Matrix =>
-      this.#checkpoint.rotaryPairs === "neighbours" ? withSplitRotaryPairs(matrix, count) : matrix;
+    const order = rotaryOrder(headDim, ropeDim, this.#checkpoint.rotaryPairs);
+    const turned = (matrix: Matrix): Matrix => (order ? withHeadOrder(matrix, order) : matrix);
     const [q, k, v] = parts.map((name, i) => this.#tensors.matrix(`${name}.weight`, sizes[i]!, embedding));
     const outputs = this.#projections(
-      [split(q!, heads), split(k!, kvHeads), v!],
+      [turned(q!), turned(k!), v!],
       ["query", "key", "value"].map(at),
       x,
       at("qkv"),

@@ -6,7 +6,7 @@ import type { GraphBuilder, Recipe } from "./graph.ts";
 import type { Matrix } from "./matrix.ts";
 import { BLOCK, bytesOf, corrections, offsetInt8, packNibbles, roundInto, transposeInto } from "./pack.ts";
 
-/** What a matrix is stored as in the graph. `int4` is for the formats of four bits only, and exact; `int8` rounds all but Q8_0 and Q5_0. */
+/** What a matrix is stored as in the graph. `int4` is for the formats of four bits only, and exact; `int8` rounds all but Q8_0, I8_0 and Q5_0. */
 export type LinearForm = "f32" | "int4" | "int8";
 
 /** Emits the multiplication; `name` names its weights, `accuracyLevel` is MatMulNBits' (4: int8 activations; 0: f32). */
@@ -111,7 +111,7 @@ export function hasFourBits(format: TensorFormat): format is "Q4_0" | "Q4_1" | "
 }
 
 /** Formats that `int8` keeps as they are: a scale for each block and nothing else. */
-function isExactInt8(format: TensorFormat): format is "Q4_0" | "Q5_0" | "Q8_0" {
+function isExactInt8(format: TensorFormat): format is "Q4_0" | "Q5_0" | "Q8_0" | "I8_0" {
   if (!isBlockFormat(format)) return false;
   const { shared, hasOffsets } = blockShape(format);
   return shared === BLOCK && !hasOffsets;

@@ -1,5 +1,5 @@
 /**
- * A weight matrix `[rows, columns]` as stored in a checkpoint: one tensor, or several on top of each other. Knows how GGUF orders
+ * A weight matrix `[rows, columns]` as stored in a checkpoint: one tensor, or several on top of each other. Knows how checkpoints order
  * the rows of queries and keys; nothing of graphs.
  */
 import { byteLengthOf, type TensorFormat } from "../gguf/format.ts";
@@ -27,12 +27,27 @@ export function matrixOf(tensor: CheckpointTensor, rows: number, columns: number
 }
 
 /**
- * Undoes what llama.cpp's converter does to the rows of queries and keys (`reshape(heads, 2, dim/2).swapaxes(1, 2)`): rotary pairs
- * lie side by side in the file, half a head apart in the graph. Blocks run along rows, so whole rows move, quantised or not.
+ * Which row of a head in the checkpoint is each of its rows in the graph, whose attention turns row i with row i + headDim / 2. In a
+ * checkpoint a pair lies side by side (llama.cpp's converter: `reshape(heads, 2, dim/2).swapaxes(1, 2)`), or half of the turning rows apart;
+ * those that don't turn come behind them. Queries and keys in the same order have the same products. Undefined: as they are.
  */
-export function withSplitRotaryPairs(matrix: Matrix, heads: number): Matrix {
-  const headDim = matrix.rows / heads;
-  const half = headDim / 2;
+export function rotaryOrder(
+  headDim: number,
+  ropeDim: number,
+  pairs: "neighbours" | "halves",
+): readonly number[] | undefined {
+  if (pairs === "halves" && ropeDim === headDim) return undefined;
+  const [half, turning] = [headDim / 2, ropeDim / 2];
+  return Array.from({ length: headDim }, (_, row) => {
+    const side = row < half ? 0 : 1;
+    const pair = row - side * half;
+    if (pair >= turning) return ropeDim + side * (half - turning) + pair - turning;
+    return pairs === "neighbours" ? 2 * pair + side : pair + side * turning;
+  });
+}
+
+/** The rows of each head in another order. Blocks run along rows, so whole rows move, quantised or not. */
+export function withHeadOrder(matrix: Matrix, order: readonly number[]): Matrix {
   const rowBytes = byteLengthOf(matrix.format, matrix.columns);
   return {
     ...matrix,
@@ -40,8 +55,8 @@ export function withSplitRotaryPairs(matrix: Matrix, heads: number): Matrix {
       const source = matrix.assemble(inputs);
       const target = new Uint8Array(source.byteLength);
       for (let row = 0; row < matrix.rows; row++) {
-        const within = row % headDim;
-        const from = row - within + (within < half ? 2 * within : 2 * (within - half) + 1);
+        const within = row % order.length;
+        const from = row - within + order[within]!;
         target.set(source.subarray(from * rowBytes, (from + 1) * rowBytes), row * rowBytes);
       }
       return target;

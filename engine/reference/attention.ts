@@ -8,10 +8,12 @@ export interface AttentionShape {
 }
 
 export interface RotaryOptions {
-  /** Which values of a head turn together: (2i, 2i + 1), or (i, i + headDim / 2). */
+  /** Which values of a head turn together: (2i, 2i + 1), or (i, i + dims / 2). */
   readonly pairs: "neighbours" | "halves";
   /** The angle of pair i is divided by the i-th. */
   readonly factors?: ArrayLike<number> | undefined;
+  /** Values of a head that turn, from its first on; the pairs are among them. All where absent. */
+  readonly dims?: number | undefined;
   /** Both cos and sin are multiplied by it; 1 where absent. */
   readonly scale?: number | undefined;
 }
@@ -22,12 +24,12 @@ export function rotate(
   headDim: number,
   position: number,
   theta: number,
-  { pairs, factors, scale = 1 }: RotaryOptions = { pairs: "neighbours" },
+  { pairs, factors, dims = headDim, scale = 1 }: RotaryOptions = { pairs: "neighbours" },
 ): void {
-  const half = headDim / 2;
+  const half = dims / 2;
   for (let head = 0; head < x.length; head += headDim) {
     for (let i = 0; i < half; i++) {
-      const angle = position / Math.pow(theta, (2 * i) / headDim) / (factors?.[i] ?? 1);
+      const angle = position / Math.pow(theta, (2 * i) / dims) / (factors?.[i] ?? 1);
       const [first, second] = pairs === "neighbours" ? [head + 2 * i, head + 2 * i + 1] : [head + i, head + i + half];
       const [a, b] = [x[first]!, x[second]!];
       x[first] = scale * (a * Math.cos(angle) - b * Math.sin(angle));

@@ -135,7 +135,7 @@ export function createReferenceRunner(
         window === undefined || (window.globalEvery !== undefined && (index + 1) % window.globalEvery === 0);
       const ownBase = seesAll ? undefined : window?.ropeTheta;
       const theta = ownBase ?? config.ropeTheta;
-      const rotary = { pairs: weights.rotaryPairs, ...(ownBase === undefined && stretched) };
+      const rotary = { pairs: weights.rotaryPairs, dims: config.ropeDim, ...(ownBase === undefined && stretched) };
       const x = rmsNorm(hidden, layer.attentionNorm, normEpsilon);
       const query = multiply(layer.query, x, heads * headDim);
       const key = multiply(layer.key, x, kvWidth);

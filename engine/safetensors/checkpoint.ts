@@ -1,5 +1,6 @@
 /** A repository of the Transformers library as a checkpoint: config.json, tokenizer.json, and safetensors or what was exported to ONNX. Knows the library's names of tensors. */
 import type { Checkpoint, CheckpointTensor } from "../checkpoint.ts";
+import { isBlockFormat } from "../gguf/blocks.ts";
 import { splitFused } from "../gguf/checkpoint.ts";
 import { CheckpointError } from "../gguf/error.ts";
 import type { TensorFormat } from "../gguf/format.ts";
@@ -58,9 +59,9 @@ export async function openRepository(
     exported === undefined ? await openTensors(files) : await readDecoderWeights(files, exported);
   const isTied = config["tie_word_embeddings"] ?? architecture === "gemma3";
   const named = new Map([...tensors].map(([name, tensor]) => [ggufName(name, architecture), tensor]));
-  // A tied head is sometimes stored twice.
-  if (isTied === true) named.delete("output.weight");
-  else if (!named.has("output.weight"))
+  // A tied head is sometimes stored twice; one that was quantised by itself is another.
+  if (isTied === true && !isQuantised(named.get("output.weight"))) named.delete("output.weight");
+  else if (isTied !== true && !named.has("output.weight"))
     throw new CheckpointError('the checkpoint has no tensor "lm_head.weight", but its embeddings aren\'t tied');
   return {
     source,
@@ -74,6 +75,9 @@ export async function openRepository(
     },
   };
 }
+
+const isQuantised = (tensor: CheckpointTensor | undefined): boolean =>
+  tensor !== undefined && isBlockFormat(tensor.format);
 
 async function openTensors(
   files: RepositoryFiles,

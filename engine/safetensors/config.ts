@@ -52,8 +52,6 @@ export function readRepositoryConfig(config: JsonRecord): ModelConfig {
     throw new CheckpointError(
       `the activation ${JSON.stringify(activation)} is not supported in ${architecture} models`,
     );
-  if ((config["partial_rotary_factor"] ?? 1) !== 1)
-    throw new CheckpointError(`rotary embedding of a part of the head (partial_rotary_factor) is not supported`);
 
   const heads = countOf(config, "num_attention_heads");
   const embedding = countOf(config, "hidden_size");
@@ -75,7 +73,7 @@ export function readRepositoryConfig(config: JsonRecord): ModelConfig {
     vocabulary: countOf(config, "vocab_size"),
     contextLength: countOf(config, "max_position_embeddings"),
     normEpsilon: numberOf(config, "rms_norm_eps", 1e-6),
-    ...ropeOf(config, headDim, architecture === "gemma3" ? 1_000_000 : 10_000),
+    ...ropeOf(config, architecture, headDim, architecture === "gemma3" ? 1_000_000 : 10_000),
     ...windowOf(config, architecture),
     ...(architecture === "gemma3" && { embeddingScale: bfloat16(Math.sqrt(embedding)) }),
     ...(scalar !== undefined &&

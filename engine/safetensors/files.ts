@@ -11,12 +11,16 @@ export interface RepositoryFiles {
 }
 
 /** Where a repository has its ONNX file, by preference: the folder's layout in onnx-community, and exporters' own. */
-const ONNX_PLACES = [
+export const ONNX_PLACES = [
   "onnx/model.onnx",
   "model.onnx",
   "onnx/model_fp16.onnx",
   "onnx/model_q4f16.onnx",
   "onnx/model_q4.onnx",
+  "onnx/model_quantized.onnx",
+  "onnx/model_int8.onnx",
+  "onnx/model_uint8.onnx",
+  "model_quantized.onnx",
 ] as const;
 const SINGLE = "model.safetensors";
 /** Which tensor is in which shard; a model of one file has none. */

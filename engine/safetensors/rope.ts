@@ -1,7 +1,8 @@
 /** Rotary position embedding's base and stretching, as the Transformers library writes them in config.json. */
+import { partOfHead } from "../architectures.ts";
 import { CheckpointError } from "../gguf/error.ts";
 import { longRopeScale, YARN_TURNS, yarnFactors, yarnScale } from "../rope-scaling.ts";
-import type { ModelConfig } from "../types.ts";
+import type { ArchitectureName, ModelConfig } from "../types.ts";
 import { countOf, isRecord, type JsonRecord, numberOf } from "./json.ts";
 
 /** `contextLength` is the longer one that stretching makes. */
@@ -10,29 +11,34 @@ type Stretched = Pick<ModelConfig, "ropeFactors" | "ropeScale" | "longRope"> & {
 /** Base and factors of layers that see everything. Throws CheckpointError for stretchings that aren't supported, by name. */
 export function ropeOf(
   config: JsonRecord,
+  architecture: ArchitectureName,
   headDim: number,
   fallback: number,
-): Pick<ModelConfig, "ropeTheta"> & Stretched {
+): Pick<ModelConfig, "ropeTheta" | "ropeDim"> & Stretched {
   // Version 5 has one object for both, Gemma's one for each kind of layer.
   const parameters = isRecord(config["rope_parameters"]) ? config["rope_parameters"] : undefined;
   const own = parameters && isRecord(parameters["full_attention"]) ? parameters["full_attention"] : parameters;
   const scaling = own ?? (isRecord(config["rope_scaling"]) ? config["rope_scaling"] : {});
   const ropeTheta = numberOf(own ?? {}, "rope_theta", numberOf(config, "rope_theta", fallback));
+  const share = numberOf(own ?? {}, "partial_rotary_factor", numberOf(config, "partial_rotary_factor", 1));
+  const ropeDim = Math.floor(headDim * share);
+  const rotation = { ropeTheta, ...partOfHead(architecture, ropeDim, headDim) };
   const type = scaling["rope_type"] ?? scaling["type"] ?? "default";
-  if (type === "default") return { ropeTheta };
-  if (type === "linear") {
-    const factor = numberOf(scaling, "factor");
-    return { ropeTheta, ropeFactors: Array.from({ length: headDim / 2 }, () => factor) };
-  }
   switch (type) {
+    case "default":
+      return rotation;
+    case "linear": {
+      const factor = numberOf(scaling, "factor");
+      return { ...rotation, ropeFactors: Array.from({ length: ropeDim / 2 }, () => factor) };
+    }
     case "llama3":
-      return { ropeTheta, ropeFactors: llama3Factors(scaling, headDim, ropeTheta) };
+      return { ...rotation, ropeFactors: llama3Factors(scaling, ropeDim, ropeTheta) };
     case "yarn":
-      return { ropeTheta, ...yarnOf(config, scaling, headDim, ropeTheta) };
+      return { ...rotation, ...yarnOf(config, scaling, ropeDim, ropeTheta) };
     // "su" is what it was called first.
     case "longrope":
     case "su":
-      return { ropeTheta, ...longRopeOf(config, scaling, headDim) };
+      return { ...rotation, ...longRopeOf(config, scaling, ropeDim) };
     default:
       throw new CheckpointError(
         `position scaling ${JSON.stringify(type)} is not supported, only "linear", "llama3", "yarn" and "longrope" are`,
@@ -40,7 +46,7 @@ export function ropeOf(
   }
 }
 
-function yarnOf(config: JsonRecord, scaling: JsonRecord, headDim: number, theta: number): Stretched {
+function yarnOf(config: JsonRecord, scaling: JsonRecord, ropeDim: number, theta: number): Stretched {
   for (const key of ["mscale", "mscale_all_dim", "truncate"])
     if (scaling[key] !== undefined) throw new CheckpointError(`position scaling "yarn" with ${key} is not supported`);
   const trained = numberOf(config, "max_position_embeddings");
@@ -48,7 +54,7 @@ function yarnOf(config: JsonRecord, scaling: JsonRecord, headDim: number, theta:
   const original = numberOf(scaling, "original_max_position_embeddings", trained);
   return {
     ropeFactors: yarnFactors({
-      ...{ headDim, theta, factor, original },
+      ...{ ropeDim, theta, factor, original },
       fast: numberOf(scaling, "beta_fast", YARN_TURNS.fast),
       slow: numberOf(scaling, "beta_slow", YARN_TURNS.slow),
     }),
@@ -57,7 +63,7 @@ function yarnOf(config: JsonRecord, scaling: JsonRecord, headDim: number, theta:
   };
 }
 
-function longRopeOf(config: JsonRecord, scaling: JsonRecord, headDim: number): Stretched {
+function longRopeOf(config: JsonRecord, scaling: JsonRecord, ropeDim: number): Stretched {
   for (const key of ["short_mscale", "long_mscale"])
     if (scaling[key] !== undefined)
       throw new CheckpointError(`position scaling "longrope" with ${key} is not supported`);
@@ -66,8 +72,8 @@ function longRopeOf(config: JsonRecord, scaling: JsonRecord, headDim: number): S
   const context = numberOf(config, "max_position_embeddings");
   const factorsOf = (name: string): number[] => {
     const factors: unknown = scaling[name];
-    if (!Array.isArray(factors) || factors.length !== headDim / 2 || !factors.every((one) => one > 0 && one < Infinity))
-      throw new CheckpointError(`config.json: ${name} must be a list of ${headDim / 2} positive numbers`);
+    if (!Array.isArray(factors) || factors.length !== ropeDim / 2 || !factors.every((one) => one > 0 && one < Infinity))
+      throw new CheckpointError(`config.json: ${name} must be a list of ${ropeDim / 2} positive numbers`);
     return factors as number[];
   };
   return {
@@ -77,13 +83,13 @@ function longRopeOf(config: JsonRecord, scaling: JsonRecord, headDim: number): S
 }
 
 /** Llama 3.1's: waves that turn often within the original context stay, slow ones are stretched, those between in proportion. */
-function llama3Factors(scaling: JsonRecord, headDim: number, theta: number): number[] {
+function llama3Factors(scaling: JsonRecord, ropeDim: number, theta: number): number[] {
   const factor = numberOf(scaling, "factor");
   const low = numberOf(scaling, "low_freq_factor");
   const high = numberOf(scaling, "high_freq_factor");
   const context = numberOf(scaling, "original_max_position_embeddings");
-  return Array.from({ length: headDim / 2 }, (_, i) => {
-    const turns = context / (2 * Math.PI * Math.pow(theta, (2 * i) / headDim));
+  return Array.from({ length: ropeDim / 2 }, (_, i) => {
+    const turns = context / (2 * Math.PI * Math.pow(theta, (2 * i) / ropeDim));
     if (turns > high) return 1;
     if (turns < low) return factor;
     const smooth = (turns - low) / (high - low);

@@ -5,31 +5,11 @@
 import type { TokenizerMetadata } from "../gguf/config.ts";
 import { CheckpointError } from "../gguf/error.ts";
 import { endTokensOf, type TokenizerDescription } from "./description.ts";
+import { PRE_TOKENIZERS } from "./pre-tokenizers.ts";
 import { mergesOf, spaceNormalizer } from "./sentencepiece.ts";
 
 const CONTROL_TYPE = 3;
 const USER_DEFINED_TYPE = 4;
-
-/** Split patterns of llama.cpp's `src/llama-vocab.cpp`. */
-const GPT2_SPLIT = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
-const llama3Split = (digits: string): string =>
-  `(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|${digits}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+`;
-
-const split = (pattern: string): object => ({
-  type: "Split",
-  pattern: { Regex: pattern },
-  behavior: "Isolated",
-  invert: false,
-});
-const singleDigits = { type: "Digits", individual_digits: true };
-
-const PRE_TOKENIZERS: ReadonlyMap<string, readonly object[]> = new Map([
-  ["default", [split(GPT2_SPLIT)]],
-  ["gpt-2", [split(GPT2_SPLIT)]],
-  ["smollm", [singleDigits, split(GPT2_SPLIT)]],
-  ["llama-bpe", [split(llama3Split("\\p{N}{1,3}"))]],
-  ["qwen2", [split(llama3Split("\\p{N}"))]],
-]);
 
 function fail(key: string, expected: string): never {
   throw new CheckpointError(`GGUF metadata: ${key} must be ${expected}; the file cannot be used as a language model`);
@@ -71,8 +51,8 @@ interface Kind {
   readonly normalizer: object | null;
   readonly pretokenizers: readonly object[];
   readonly merges: readonly [string, string][];
-  /** Whole words of the vocabulary are taken as they are. */
   readonly ignoresMerges: boolean;
+  readonly addsBos: boolean;
 }
 
 function byteLevelKind(metadata: TokenizerMetadata): Kind {
@@ -85,14 +65,14 @@ function byteLevelKind(metadata: TokenizerMetadata): Kind {
   }
   return {
     spelling: "byte-level",
-    // GGUF doesn't say it, but Qwen's own tokenizer composes accents before it cuts, and its models have seen no others.
-    normalizer: pre === "qwen2" ? { type: "NFC" } : null,
+    normalizer: preTokenizer.composes === true ? { type: "NFC" } : null,
     pretokenizers: [
-      ...preTokenizer,
+      ...preTokenizer.steps,
       { type: "ByteLevel", add_prefix_space: false, trim_offsets: true, use_regex: false },
     ],
     merges: arrayOf(metadata, "tokenizer.ggml.merges", isString, "strings").map(splitMerge),
-    ignoresMerges: pre === "llama-bpe",
+    ignoresMerges: preTokenizer.ignoresMerges === true,
+    addsBos: preTokenizer.addsBos === true,
   };
 }
 
@@ -106,6 +86,7 @@ function sentencePieceKind(metadata: TokenizerMetadata, tokens: readonly string[
     pretokenizers: [],
     merges: mergesOf(tokens, scores, ids),
     ignoresMerges: false,
+    addsBos: true,
   };
 }
 
@@ -138,8 +119,7 @@ export function describeGgufTokenizer(
   const [bosToken, eosToken] = [id("bos"), id("eos")];
   const control = new Set(controlTokens);
   const template = metadata["tokenizer.chat_template"];
-  // SentencePiece's models begin with their start token unless they say otherwise.
-  const addBosToken = metadata["tokenizer.ggml.add_bos_token"] ?? model === "llama";
+  const addBosToken = metadata["tokenizer.ggml.add_bos_token"] ?? kind.addsBos;
   return {
     tokenizerJson: {
       version: "1.0",

@@ -3,6 +3,7 @@ import { CheckpointError } from "../gguf/error.ts";
 import { isRecord, type JsonRecord } from "../safetensors/json.ts";
 import { REPOSITORY_LIMITS } from "../safetensors/limits.ts";
 import { endTokensOf, type TokenizerDescription } from "./description.ts";
+import { withAllDigits } from "./pre-tokenizers.ts";
 
 export interface RepositoryTokenizer {
   /** tokenizer.json */
@@ -57,7 +58,11 @@ export function describeRepositoryTokenizer(files: RepositoryTokenizer): Tokeniz
   const [bosToken, eosToken] = [idOf("bos_token"), idOf("eos_token")];
   return {
     // Start tokens are put first by us, and text is made of bytes: what the library would do is left out.
-    tokenizerJson: { ...tokenizer, post_processor: null, decoder: null, padding: null, truncation: null },
+    tokenizerJson: {
+      ...tokenizer,
+      pre_tokenizer: withAllDigits(tokenizer["pre_tokenizer"]),
+      ...{ post_processor: null, decoder: null, padding: null, truncation: null },
+    },
     spelling: spellingOf(tokenizer, model),
     tokens,
     controlTokens,

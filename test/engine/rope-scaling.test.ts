@@ -9,7 +9,7 @@ describe.each(fixture.cases)("$name of $headDim dimensions, base $theta", (given
   const factors =
     name === "yarn"
       ? yarnFactors({
-          ...{ headDim, theta, factor: factor!, original },
+          ...{ ropeDim: headDim, theta, factor: factor!, original },
           fast: extra?.beta_fast ?? YARN_TURNS.fast,
           slow: extra?.beta_slow ?? YARN_TURNS.slow,
         })
@@ -30,6 +30,31 @@ describe.each(fixture.cases)("$name of $headDim dimensions, base $theta", (given
       rows[row]!.flat().forEach((value, at) => expect(x[at]).toBeCloseTo(value, 5));
     });
   });
+});
+
+test("the oracle leaves what doesn't turn, in either order of pairs", () => {
+  const heads = (): Float32Array => Float32Array.from({ length: 16 }, (_, i) => i + 1);
+  const alone = (values: number[], pairs: "neighbours" | "halves"): number[] => {
+    const x = Float32Array.from(values);
+    rotate(x, values.length, 5, 100, { pairs, factors: [2, 3] });
+    return [...x];
+  };
+  for (const pairs of ["neighbours", "halves"] as const) {
+    const x = heads();
+    rotate(x, 8, 5, 100, { pairs, dims: 4, factors: [2, 3] });
+    expect([...x]).toEqual([
+      ...alone([1, 2, 3, 4], pairs),
+      5,
+      6,
+      7,
+      8,
+      ...alone([9, 10, 11, 12], pairs),
+      13,
+      14,
+      15,
+      16,
+    ]);
+  }
 });
 
 test("a context that isn't longer is scaled by nothing", () => {

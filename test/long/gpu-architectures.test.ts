@@ -12,7 +12,7 @@ import { SHORT_SCRIPT } from "../support/scripted-logits.ts";
 import { makeTinyGguf } from "../support/tiny-gguf.ts";
 
 const GPU_MAIN = fileURLToPath(new URL("../support/gpu-logits-main.ts", import.meta.url));
-const GPU_KINDS = ["llama3", "qwen2", "qwen3", "gemma3", "phi3"] as const;
+const GPU_KINDS = ["llama3", "qwen2", "qwen3", "gemma3", "phi3", "phi4", "partial"] as const;
 /** Two minutes of a CPU, most of them for compiling shaders; ten on a busy machine. */
 const TIMEOUT_MS = 20 * 60_000;
 

@@ -40,6 +40,8 @@ describe.skipIf(problem)(`a tab${problem ? ` (skipped: ${problem})` : ""}`, () =
   beforeAll(async () => {
     folder = realpathSync(mkdtempSync(join(tmpdir(), "skein-tab-models-")));
     await writeRepository(join(folder, "decoder"), makeTinyRepository("qwen3", { shards: 2 }).contents);
+    // Slots of 400 tokens have the long one of its two lists of factors.
+    await writeRepository(join(folder, "phi4"), makeTinyRepository("phi4").contents);
     await writeRepository(join(folder, "encoder"), makeTinyEncoder().contents);
     await writeRepository(join(folder, "onnx-encoder"), await onnxEncoder());
     await writeRepository(join(folder, "classifier"), onnxClassifier());
@@ -104,6 +106,7 @@ describe.skipIf(problem)(`a tab${problem ? ` (skipped: ${problem})` : ""}`, () =
       target: "wasm",
       cache: join(folder, "cache"),
       now: Date.now(),
+      slotLength: 400,
     });
     const engine = await EngineClient.start({ spawn: () => spawnNodeEngine(), after: () => () => {} });
     const spec = {
@@ -128,12 +131,13 @@ describe.skipIf(problem)(`a tab${problem ? ` (skipped: ${problem})` : ""}`, () =
     await mesh.deploy([
       openai([
         { id: "folder", source: "./decoder", slot_length: 400 },
+        { id: "phi4", source: "./phi4", slot_length: 400 },
         { id: "hub", source: "hf:someone/model", slot_length: 400 },
         { id: "url", source: `https://${host}/tiny.gguf#sha256=${sha256}`, slot_length: 400 },
       ]),
     ]);
     const answers = await Promise.all(
-      ["folder", "hub", "url"].map((model) =>
+      ["folder", "hub", "url", "phi4"].map((model) =>
         post("/v1/completions", { model, prompt: PROMPT, max_tokens: 16, temperature: 0 }),
       ),
     );
@@ -142,6 +146,7 @@ describe.skipIf(problem)(`a tab${problem ? ` (skipped: ${problem})` : ""}`, () =
     expect(answers[1].choices[0].text).toBe(await completed(fetched));
     writeFileSync(join(folder, "of-url.gguf"), GGUF);
     expect(answers[2].choices[0].text).toBe(await completed(join(folder, "of-url.gguf")));
+    expect(answers[3].choices[0].text).toBe(await completed(join(folder, "phi4")));
     const replicas = await mesh.replicas();
     expect(new Set(replicas.map((replica) => replica.node_id)).size).toBe(1);
   });

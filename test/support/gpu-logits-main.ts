@@ -11,7 +11,10 @@ import { SCRIPT_SLOTS, scriptedLogits, SHORT_SCRIPT } from "./scripted-logits.ts
 
 const answers: string[][] = [];
 for (const file of process.argv.slice(2)) {
-  const prepared = await prepareInMemory(sourceOfBytes(new Uint8Array(await readFile(file))), { target: "webgpu" });
+  const prepared = await prepareInMemory(sourceOfBytes(new Uint8Array(await readFile(file))), {
+    target: "webgpu",
+    slotLength: SCRIPT_SLOTS.slotLength,
+  });
   const runner = await createWebgpuRunner(prepared, {
     ...SCRIPT_SLOTS,
     threads: 1,

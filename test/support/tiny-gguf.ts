@@ -71,7 +71,7 @@ function modelEntries(kind: TinyKind, config: ModelConfig): Record<string, GgufV
     "rope.freq_base": float32(config.ropeTheta),
     vocab_size: uint32(config.vocabulary),
     ...(config.headDim * config.heads === config.embedding
-      ? { "rope.dimension_count": uint32(config.headDim) }
+      ? { "rope.dimension_count": uint32(config.ropeDim ?? config.headDim) }
       : { "attention.key_length": uint32(config.headDim), "attention.value_length": uint32(config.headDim) }),
     ...(window && { "attention.sliding_window": uint32(window.length) }),
     ...(kind === "yarn" && {

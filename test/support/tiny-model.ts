@@ -31,8 +31,8 @@ const YARN = ropeTables.cases[0]!;
 function factorsOf({ paces, headDim, theta }: { paces: number[]; headDim: number; theta: number }): number[] {
   return paces.map((pace, pair) => theta ** ((-2 * pair) / headDim) / pace);
 }
-function longRope(original: number): Pick<ModelConfig, "longRope" | "ropeScale"> {
-  const [short, long] = ["short", "long"].map((kind) => ropeTables.cases.find(({ name }) => name === kind)!);
+function longRope(original: number, part = ""): Pick<ModelConfig, "longRope" | "ropeScale"> {
+  const [short, long] = ["short", "long"].map((kind) => ropeTables.cases.find(({ name }) => name === part + kind)!);
   return { longRope: { original, short: short!.factors!, long: long!.factors! }, ropeScale: long!.scale };
 }
 
@@ -58,6 +58,9 @@ export const TINY_CONFIGS = {
   // In slots of 112 tokens one has the long factors, the other the short ones.
   longrope: { ...LLAMA, architecture: "phi3", kvHeads: 4, ...longRope(64) },
   shortrope: { ...LLAMA, architecture: "phi3", kvHeads: 4, ...longRope(128) },
+  // Three quarters of a head turn, as Phi 4 mini has it; and half of one with pairs side by side.
+  phi4: { ...LLAMA, architecture: "phi3", ropeDim: 12, ...longRope(64, "part-") },
+  partial: { ...LLAMA, ropeDim: 8 },
 } as const satisfies Record<string, ModelConfig>;
 
 export type TinyKind = keyof typeof TINY_CONFIGS;

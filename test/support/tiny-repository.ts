@@ -55,6 +55,8 @@ const CLASSES: Readonly<Record<TinyKind, string>> = {
   yarn: "Qwen2ForCausalLM",
   longrope: "Phi3ForCausalLM",
   shortrope: "Phi3ForCausalLM",
+  phi4: "Phi3ForCausalLM",
+  partial: "LlamaForCausalLM",
 };
 
 /** The library's names of what GGUF calls by other ones. */
@@ -183,6 +185,7 @@ function configOf(kind: TinyKind, config: ModelConfig): Record<string, unknown> 
     ...(kind === "yarn" && {
       rope_scaling: { type: "yarn", factor: 4, original_max_position_embeddings: 128 },
     }),
+    ...(config.ropeDim && { partial_rotary_factor: config.ropeDim / config.headDim }),
     ...(config.longRope && {
       original_max_position_embeddings: config.longRope.original,
       rope_scaling: {

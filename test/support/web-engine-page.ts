@@ -65,7 +65,7 @@ async function runGraph(
     Object.entries(files).map(([name, text]) => [name, Uint8Array.from(atob(text), (c) => c.charCodeAt(0))]),
   );
   const open = async (name: string) => contents.get(name) && sourceOfBytes(contents.get(name)!);
-  const plan = await planModel({ open }, entry, provider);
+  const plan = await planModel({ open }, entry, { target: provider });
   const model = await makeInMemory(plan, async (name) => new Blob([contents.get(name)!]));
   const client = await start();
   const spec = { provider, threads: 2, slots: 1, slotLength: 2, allowSoftwareGpu: true };

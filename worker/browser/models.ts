@@ -29,12 +29,13 @@ export async function locateAtMesh(origin: string, name: string, ticket: string)
 }
 
 /**
- * Reads and converts. Headers come first: what doesn't fit into a tab is refused before its weights are fetched. Then all files come whole, are checked,
+ * Reads and converts, for slots of so many tokens. Headers come first: what doesn't fit into a tab is refused before its weights are fetched. Then all files come whole, are checked,
  * and what is made is made of those; only one tensor of them is in memory at a time.
  */
 export async function openFromMesh(
   model: LocatedModel,
   provider: ProviderName,
+  slotLength: number,
   onProgress: (doing: string) => void,
   fetch: typeof globalThis.fetch = globalThis.fetch.bind(globalThis),
 ): Promise<PreparedReference> {
@@ -49,9 +50,10 @@ export async function openFromMesh(
   });
   onProgress("reading its headers");
   assertFilesFit(listing, provider);
-  assertWeightsFit(await planModel(files, listing.entry, provider), provider);
+  const options = { target: provider, slotLength };
+  assertWeightsFit(await planModel(files, listing.entry, options), provider);
   await files.fetchAll();
-  const plan = await planModel(files, listing.entry, provider);
+  const plan = await planModel(files, listing.entry, options);
   return {
     model: await makeInMemory(
       plan,

@@ -51,7 +51,8 @@ function run(options: ReplicaOptions): (message: ToReplica) => void {
     options,
     available: async (gpu) => [...(gpu ? (["webgpu"] as const) : []), "wasm"],
     locate: (name, provider) => models.locate(name, provider),
-    open: (model, provider) => openFromMesh(model, provider, (doing) => replica.progress(`model: ${doing}`)),
+    open: (model, provider, slotLength) =>
+      openFromMesh(model, provider, slotLength, (doing) => replica.progress(`model: ${doing}`)),
     spawn: () =>
       webEngineThread(new Worker(new URL("engine.js", self.location.href), { type: "module", name: "engine" })),
     after: platform.after,

@@ -1,4 +1,5 @@
 /** From `hf:owner/repository[@revision][:file]` to the files to fetch, by the hub's own listing. Knows which files a model consists of. */
+import { ONNX_PLACES } from "../../engine/safetensors/files.ts";
 import { SkeinError } from "../../protocol/errors.ts";
 import type { CatalogueRepository } from "./catalogue.ts";
 import { cancelled } from "./failure.ts";
@@ -41,8 +42,6 @@ const SMALL = [
   "sentence_bert_config.json",
   "1_Pooling/config.json",
 ];
-/** Where a repository has its ONNX file: the layout of onnx-community, and exporters' own. */
-const ONNX = ["onnx/model.onnx", "model.onnx"];
 const SHARD = /^model(-\d+-of-\d+)?\.safetensors$/;
 
 /** Which of a repository's files make the model. Throws `INVALID_ARGUMENT` where that can't be told, with what there is. */
@@ -60,7 +59,7 @@ export function filesOfModel(paths: readonly string[], { repository, file }: Hub
   const shards = paths.filter((path) => SHARD.test(path));
   if (shards.length > 0 && paths.includes("config.json"))
     return [...paths.filter((path) => SMALL.includes(path)), ...shards];
-  const onnx = ONNX.find((path) => paths.includes(path));
+  const onnx = ONNX_PLACES.find((path) => paths.includes(path));
   if (onnx !== undefined) return onnxFiles(paths, onnx);
   const ggufs = paths.filter((path) => path.endsWith(".gguf"));
   if (ggufs.length === 1) return ggufs;

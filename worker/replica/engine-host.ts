@@ -31,7 +31,7 @@ export interface EngineHostParts {
   available(gpu: boolean): Promise<readonly ProviderName[]>;
   /** Asks the agent; resolves when the model is on this machine in the provider's form. */
   locate(name: string, provider: ProviderName, slotLength: number): Promise<LocatedModel>;
-  open(model: LocatedModel, provider: ProviderName): Promise<LoadSpec["prepared"][ProviderName]>;
+  open(model: LocatedModel, provider: ProviderName, slotLength: number): Promise<LoadSpec["prepared"][ProviderName]>;
   spawn(): EngineThread;
   /** Bytes that this machine has free now; absent where that can't be known. */
   freeMemory?(): number;
@@ -114,7 +114,7 @@ export class ReplicaEngineHost implements EngineHost {
     const { options, locate, open, spawn, after, onProgress, onLoaded, onDead, log } = this.#parts;
     onProgress(`waiting for model ${request.name}`);
     const located = await locate(request.name, provider, request.slotLength);
-    const reference = await open(located, provider);
+    const reference = await open(located, provider, request.slotLength);
     const client = await EngineClient.start({ spawn, after, onDead });
     this.#clients.set(client, request.name);
     const close = async (): Promise<void> => {

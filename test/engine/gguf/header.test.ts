@@ -221,9 +221,15 @@ describe("metadata that makes no model", () => {
     ["absurd sizes", { "llama.embedding_length": uint32(4_000_000_000) }, /embedding_length/],
     ["heads that don't divide", { "llama.attention.head_count_kv": uint32(3) }, /don't fit together/],
     [
-      "partial rotary embedding",
-      { "llama.rope.dimension_count": uint32(8) },
-      /dimension_count is 8: rotary embedding of a part/,
+      "rotary embedding of half a pair",
+      { "llama.rope.dimension_count": uint32(7) },
+      /rotary embedding of 7 of a head's 16 dimensions is not supported in llama models/,
+    ],
+    ["of more than there is", { "llama.rope.dimension_count": uint32(18) }, /of 18 of a head's 16 dimensions/],
+    [
+      "values of another size",
+      { "llama.attention.value_length": uint32(8) },
+      /value_length is 8: values of another size than keys \(16\)/,
     ],
     [
       "position scaling",

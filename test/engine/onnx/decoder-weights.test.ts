@@ -1,13 +1,16 @@
 /** Language models as exporters to ONNX write them: our graph, made from their weights, against theirs, run by ONNX Runtime. */
-import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import * as ort from "onnxruntime-node";
 import { afterAll, describe, expect, test } from "vitest";
+import { Folder } from "../../../engine/node/folder.ts";
 import { openPrepared, prepareCached } from "../../../engine/node/prepared-cache.ts";
-import { nBitRows, transposed } from "../../../engine/onnx/exported-forms.ts";
+import { dequantise } from "../../../engine/gguf/dequantise.ts";
+import { byteForm, byteRows, nBitRows, transposed } from "../../../engine/onnx/exported-forms.ts";
 import { createNativeRunner } from "../../../engine/providers/native.ts";
+import { openRepository } from "../../../engine/safetensors/checkpoint.ts";
 
 // The runtime reads the process's environment when it loads; test processes are ours to set.
 process.env["ORT_DISABLE_TELEMETRY"] = "1";
@@ -17,17 +20,20 @@ const work = mkdtempSync(join(tmpdir(), "skein-onnx-decoders-"));
 afterAll(() => rmSync(work, { recursive: true }));
 
 const TOKENS = [5, 99, 7, 200, 41, 41, 3, 130, 77, 16, 8, 250];
+/** More than the context of training of the one with two lists of factors. */
+const MANY = Array.from({ length: 80 }, (_, i) => (37 * i + 5) % 264);
 
 /** The logits behind the last token, by the exported graph itself. */
-async function exportedLogits(name: string): Promise<number[]> {
-  const session = await ort.InferenceSession.create(join(FOLDER, name, "onnx/model.onnx"), { logSeverityLevel: 3 });
-  const ints = (values: number[]): ort.Tensor =>
+async function exportedLogits(name: string, tokens: readonly number[]): Promise<number[]> {
+  const [file] = readdirSync(join(FOLDER, name, "onnx")).filter((each) => each.endsWith(".onnx"));
+  const session = await ort.InferenceSession.create(join(FOLDER, name, "onnx", file!), { logSeverityLevel: 3 });
+  const ints = (values: readonly number[]): ort.Tensor =>
     new ort.Tensor("int64", BigInt64Array.from(values, BigInt), [1, values.length]);
   const feeds: Record<string, ort.Tensor> = {};
   for (const input of session.inputMetadata) {
-    if (input.name === "input_ids") feeds[input.name] = ints(TOKENS);
-    else if (input.name === "attention_mask") feeds[input.name] = ints(TOKENS.map(() => 1));
-    else if (input.name === "position_ids") feeds[input.name] = ints([...TOKENS.keys()]);
+    if (input.name === "input_ids") feeds[input.name] = ints(tokens);
+    else if (input.name === "attention_mask") feeds[input.name] = ints(tokens.map(() => 1));
+    else if (input.name === "position_ids") feeds[input.name] = ints([...tokens.keys()]);
     else if (input.isTensor) {
       const [, heads, , size] = input.shape as number[];
       const values = input.type === "float16" ? new Float16Array(0) : new Float32Array(0);
@@ -37,30 +43,50 @@ async function exportedLogits(name: string): Promise<number[]> {
   const { logits } = await session.run(feeds, ["logits"]);
   const rows = Array.from(logits!.data as Float32Array, Number);
   await session.release();
-  return rows.slice(-rows.length / TOKENS.length);
+  return rows.slice(-rows.length / tokens.length);
 }
 
-async function ourLogits(folder: string): Promise<number[]> {
-  const directory = await prepareCached({ file: folder, target: "f32", cache: join(work, "cache"), now: Date.now() });
-  const runner = await createNativeRunner(await openPrepared(directory), { slots: 1, slotLength: 32, threads: 1 });
-  const logits = [...(await runner.prefill(0, Int32Array.from(TOKENS), 0, true))!];
+async function ourLogits(folder: string, tokens: readonly number[] = TOKENS): Promise<number[]> {
+  const slotLength = tokens.length + 20;
+  const cache = join(work, "cache");
+  const directory = await prepareCached({ file: folder, target: "f32", cache, now: Date.now(), slotLength });
+  const runner = await createNativeRunner(await openPrepared(directory), { slots: 1, slotLength, threads: 1 });
+  const logits = [...(await runner.prefill(0, Int32Array.from(tokens), 0, true))!];
   await runner.release();
   return logits;
 }
 
 describe("the weights of an exported model", () => {
-  // f32 but for rounding; f16 in the other graph's activations; int8 in those of the 4-bit one.
+  // f32 but for rounding; f16 in the other graph's activations; int8 in those of the others.
   test.each([
-    ["llama-optimum", 1e-3],
-    ["qwen3-genai-fp16", 0.1],
-    ["qwen2-genai-int4", 0.25],
-  ])("%s: our logits are the exported graph's", async (name, tolerance) => {
-    const [theirs, ours] = await Promise.all([exportedLogits(name), ourLogits(join(FOLDER, name))]);
+    ["llama-optimum", 1e-3, TOKENS],
+    ["qwen3-genai-fp16", 0.1, TOKENS],
+    ["qwen2-genai-int4", 0.25, TOKENS],
+    ["phi3-genai-fp32", 1e-3, TOKENS],
+    ["phi3-genai-fp32", 1e-3, MANY],
+    ["gemma3-optimum-unfolded", 1e-3, TOKENS],
+    ["llama-optimum-uint8", 0.3, TOKENS],
+    ["llama-optimum-int8", 0.3, TOKENS],
+    ["phi3-genai-int8", 0.3, MANY],
+  ])("%s: our logits are the exported graph's", async (name, tolerance, tokens) => {
+    const [theirs, ours] = await Promise.all([exportedLogits(name, tokens), ourLogits(join(FOLDER, name), tokens)]);
     expect(ours).toHaveLength(theirs.length);
     const spread = Math.sqrt(theirs.reduce((sum, value) => sum + value ** 2, 0) / theirs.length);
     const worst = Math.max(...theirs.map((value, i) => Math.abs(value - ours[i]!)));
     expect(spread).toBeGreaterThan(1);
     expect(worst).toBeLessThan(tolerance);
+  });
+
+  test("a head that is tied to the embeddings stays where it was quantised by itself", async () => {
+    const formats = async (name: string): Promise<unknown[]> => {
+      const folder = new Folder(join(FOLDER, name));
+      const { tensors } = (await openRepository(folder)).checkpoint;
+      await folder.close();
+      return ["token_embd", "output", "blk.0.attn_q"].map((each) => tensors.get(`${each}.weight`)?.format);
+    };
+    expect(await formats("llama-optimum")).toEqual(["F32", undefined, "F32"]);
+    expect(await formats("llama-optimum-int8")).toEqual(["I8_1", "I8_0", "I8_0"]);
+    expect(await formats("llama-optimum-uint8")).toEqual(["I8_1", "I8_1", "I8_1"]);
   });
 
   test("a tensor that would be left out, or whose file is missing, is refused by name", async () => {
@@ -98,6 +124,39 @@ test("rows of n bits: zero points packed for each row, the middle where there ar
   expect(floats(nBitRows({ ...four, quants: Uint8Array.of(0x98, 0x21), zeros: Uint8Array.of(0x18) }))).toEqual([
     0, 1, 0, 10,
   ]);
+});
+
+describe("rows of bytes", () => {
+  const quants = Uint8Array.from({ length: 64 }, (_, i) => (i * 37) % 256);
+  const values = (isSigned: boolean, scales: number[], zeros: number[]): number[] =>
+    [...quants].map((byte, i) => {
+      const row = Math.floor(i / 32);
+      const number = (of: number): number => (isSigned && of > 127 ? of - 256 : of);
+      return scales[row % scales.length]! * (number(byte) - number(zeros[row % zeros.length]!));
+    });
+
+  test.each([
+    ["int8 around zero", true, [0.5, 2], [0, 0], "I8_0"],
+    ["int8 around something else", true, [0.5, 2], [3, 250], "I8_1"],
+    ["uint8 around the middle", false, [0.25], [128], "I8_0"],
+    ["uint8 around something else", false, [0.25], [140], "I8_1"],
+    ["uint8, a zero point a row", false, [1, 4], [0, 255], "I8_1"],
+  ] as const)("%s: exact", (_, isSigned, scales, zeros, format) => {
+    const matrix = { rows: 2, columns: 32, quants, isSigned };
+    const given = { ...matrix, scales: Float32Array.from(scales), zeros: Uint8Array.from(zeros) };
+    expect(byteForm(given)).toBe(format);
+    expect([...dequantise(format, byteRows(given))]).toEqual(values(isSigned, [...scales], [...zeros]));
+    // Rows that aren't whole blocks are floats.
+    const narrow = {
+      ...given,
+      rows: 4,
+      columns: 16,
+      scales: given.scales.subarray(0, 1),
+      zeros: given.zeros.subarray(0, 1),
+    };
+    expect(byteForm(narrow)).toBe("F32");
+    expect([...dequantise("F32", byteRows(narrow))]).toEqual(values(isSigned, [scales[0]], [zeros[0]]));
+  });
 });
 
 test("columns become rows, wherever the bytes lie", () => {

@@ -42,8 +42,11 @@ function randomTensor(format: TensorFormat): Uint8Array {
     const size = BLOCK_LAYOUTS[format].bytes;
     const scale = { Q8_0: 0.01, Q6_K: 0.0005, Q4_K: 0.003, Q5_K: 0.0015 }[format as string] ?? 0.1;
     for (let i = 0; i < bytes.length; i++) bytes[i] = Math.floor(random() * 256);
-    for (let block = 0; block < bytes.length; block += size)
-      for (const at of HALVES[format]!) view.setFloat16(block + at, scale * (0.5 + random()), true);
+    for (let block = 0; block < bytes.length; block += size) {
+      for (const at of HALVES[format] ?? []) view.setFloat16(block + at, scale * (0.5 + random()), true);
+      if (format.startsWith("I8")) view.setFloat32(block, 0.01 * (0.5 + random()), true);
+      if (format === "I8_1") view.setFloat32(block + 4, Math.floor(40 * random()) - 20, true);
+    }
   }
   return bytes;
 }
@@ -86,7 +89,7 @@ describe.each(FORMATS)("%s", (format) => {
       const x = Float32Array.from({ length: 2 * COLUMNS }, () => 2 * random() - 1);
       const y = await run(graph, bytes, { x: new ort.Tensor("float32", x, [1, 2, COLUMNS]) });
       // Rounding to int8 errs by half a 127th of the largest weight at most, at random in every product.
-      const exact = form !== "int8" || ["Q8_0", "Q5_0", "Q4_0"].includes(format);
+      const exact = form !== "int8" || ["Q8_0", "I8_0", "Q5_0", "Q4_0"].includes(format);
       const rounding = exact ? 0 : Math.sqrt(COLUMNS) * (weights.reduce((m, w) => Math.max(m, Math.abs(w)), 0) / 127);
       let spread = 0;
       for (let row = 0; row < 2; row++) {

@@ -68,6 +68,10 @@ test("what sets the architectures apart makes a difference", async () => {
   } as const;
   const { config: long, weights: longWeights } = makeTinyGguf({ kind: "longrope" });
   const longWhole = await scriptedLogits(createReferenceRunner(long, longWeights, SCRIPT_SLOTS));
+  const { config: part, weights: partWeights } = makeTinyGguf({ kind: "partial" });
+  const [first] = await scriptedLogits(createReferenceRunner(part, partWeights, SCRIPT_SLOTS));
+  const [turned] = await scriptedLogits(createReferenceRunner({ ...part, ropeDim: 16 }, partWeights, SCRIPT_SLOTS));
+  expect(first!.some((value, i) => Math.abs(value - turned![i]!) > 0.1)).toBe(true);
   for (const [name, changed] of Object.entries({
     list: { ...long, longRope: { ...long.longRope!, original: 128 } },
     scale: { ...long, ropeScale: 1 },

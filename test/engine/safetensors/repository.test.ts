@@ -117,7 +117,11 @@ describe("config.json", () => {
     ],
     [{ hidden_act: "relu2" }, 'activation "relu2" is not supported in llama'],
     [{ attention_bias: true }, "a bias of attention"],
-    [{ partial_rotary_factor: 0.75 }, "partial_rotary_factor"],
+    [{ partial_rotary_factor: 0.7 }, "rotary embedding of 11 of a head's 16 dimensions is not supported in llama"],
+    [
+      { architectures: ["Qwen3ForCausalLM"], partial_rotary_factor: 0.5 },
+      "rotary embedding of 8 of a head's 16 dimensions is not supported in qwen3",
+    ],
     [{ hidden_size: "64" }, 'hidden_size is "64"; a positive number'],
     [{ num_hidden_layers: 1.5 }, "num_hidden_layers is 1.5; a whole number"],
     [{ num_key_value_heads: 3 }, "don't fit together"],

@@ -1,7 +1,8 @@
 /** Models in a tab, from the mesh's files to what a provider loads: by kind, with progress, and refused where they don't fit before their weights come. */
 import { expect, test } from "vitest";
 import type { PreparedGraph } from "../../../engine/graph-model.ts";
-import type { PreparedModel } from "../../../engine/prepare.ts";
+import { sourceOfBytes } from "../../../engine/gguf/source.ts";
+import { prepareInMemory, type PreparedModel } from "../../../engine/prepare.ts";
 import type { ModelListing } from "../../../protocol/model-listing.ts";
 import { MODEL_PIECE_MAX } from "../../../worker/browser/limits.ts";
 import { openFromMesh } from "../../../worker/browser/models.ts";
@@ -25,9 +26,9 @@ function meshOf(entry: string | null, files: ReadonlyMap<string, Uint8Array>, si
     files: [...files].map(([file, bytes]) => ({ file, bytes: sizes[file] ?? bytes.length, sha256: null })),
   };
   const progress: string[] = [];
-  const open = async (provider: "wasm" | "webgpu" = "wasm") => {
+  const open = async (provider: "wasm" | "webgpu" = "wasm", slotLength = 64) => {
     const model = { kind: "mesh", url: "http://mesh/models/x", listing, authorization: "Bearer t" } as const;
-    const opened = await openFromMesh(model, provider, (doing) => progress.push(doing), fetch);
+    const opened = await openFromMesh(model, provider, slotLength, (doing) => progress.push(doing), fetch);
     if (!("model" in opened)) throw new Error("a folder came");
     return opened.model;
   };
@@ -46,6 +47,23 @@ test("decoders of a GGUF file and of a repository's shards become the same kind 
   const prepared = (await meshOf(null, contents).open()) as PreparedModel;
   expect(prepared.config).toEqual(config);
   expect(prepared.weights).toBeInstanceOf(Uint8Array);
+});
+
+test("slots longer than the context of training get LongRoPE's long factors, as in Node", async () => {
+  const { bytes } = makeTinyGguf({ kind: "longrope" });
+  const mesh = meshOf("tiny.gguf", new Map([["tiny.gguf", bytes]]));
+  for (const [slotLength, positions] of [
+    [64, 64],
+    [65, 512],
+  ] as const) {
+    const { weights, ...opened } = (await mesh.open("wasm", slotLength)) as PreparedModel;
+    const inNode = await prepareInMemory(sourceOfBytes(bytes), { target: "wasm", slotLength });
+    expect(opened.positions).toBe(positions);
+    expect(opened.positions).toBe(inNode.positions);
+    expect(
+      Buffer.compare(weights.subarray(0, weights.byteLength), inNode.weights.subarray(0, weights.byteLength)),
+    ).toBe(0);
+  }
 });
 
 test("an encoder is emitted, an ONNX file is taken as it is with the files of its tensors", async () => {

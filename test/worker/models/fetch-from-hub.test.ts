@@ -99,6 +99,11 @@ describe("a repository", () => {
     const variant = await get("hf:someone/model:onnx/model_q4.onnx", { hubEndpoint: hub.endpoint });
     expect(await readFile(variant.path, "utf8")).toBe("small graph");
     expect(await removeStored(dataDir, "hf:someone/model")).toBe(true);
+    const others = [...files].filter(([name]) => !name.startsWith("onnx/"));
+    await using eight = await startHub(new Map([...others, ["onnx/model_int8.onnx", text("bytes")]]));
+    const { path: bytes } = await get("hf:someone/model", { hubEndpoint: eight.endpoint });
+    expect(await readdir(join(bytes, "onnx"))).toEqual(["model_int8.onnx"]);
+    expect(await removeStored(dataDir, "hf:someone/model")).toBe(true);
     await expect(get("hf:someone/model:README.md", { hubEndpoint: hub.endpoint })).rejects.toThrow(
       "README.md is neither a GGUF nor an ONNX file",
     );
