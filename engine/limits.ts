@@ -128,3 +128,9 @@ export const GRAMMARS_CHARACTERS_MAX = 262_144;
 export const KV_MEMORY_SHARE = 0.5;
 /** Addresses of a WebAssembly heap, bytes: weights, keys and values share them. */
 export const WASM_HEAP_MAX = 4 * 1024 * 1024 * 1024;
+
+/** Milliseconds that a thread may keep a part of a step of the `wasm` provider: parts take less than one, unless the machine stood still. */
+export const TEAM_SILENCE_MS = 20_000;
+
+/** Bytes of weights that are copied at a time into WebAssembly's memory: what is on its way is held twice. */
+export const WEIGHTS_COPY_BYTES = 256 * 1024;
