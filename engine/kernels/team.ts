@@ -35,14 +35,14 @@ export function runAlone(phases: readonly Phase[]): void {
 }
 
 /** Runs a step with whichever members are awake. Throws when one that holds a part is silent for too long. */
-export function lead(control: Int32Array, phases: readonly Phase[]): void {
+export function lead(control: Int32Array, phases: readonly Phase[], silenceMs = TEAM_SILENCE_MS): void {
   control.fill(0, PHASES);
   Atomics.add(control, STATE, 1);
   Atomics.notify(control, STATE);
-  walk(control, phases, 0);
+  walk(control, phases, 0, silenceMs);
   Atomics.add(control, STATE, 1);
   // Who is still on the way through finds every phase done; the words are used anew only when they are out.
-  settle(control, ACTIVE, 0);
+  settle(control, ACTIVE, 0, silenceMs);
 }
 
 /** Takes part in steps, as thread 1 and on, until the thread is ended from outside. */
@@ -57,13 +57,13 @@ export function follow(control: Int32Array, phases: readonly Phase[], thread: nu
     last = state;
     Atomics.add(control, ACTIVE, 1);
     // Else it was over before this thread was in.
-    if (Atomics.load(control, STATE) === state) walk(control, phases, thread);
+    if (Atomics.load(control, STATE) === state) walk(control, phases, thread, TEAM_SILENCE_MS);
     Atomics.sub(control, ACTIVE, 1);
     if (Atomics.load(control, SLEEPERS) > 0) Atomics.notify(control, ACTIVE);
   }
 }
 
-function walk(control: Int32Array, phases: readonly Phase[], thread: number): void {
+function walk(control: Int32Array, phases: readonly Phase[], thread: number, silenceMs: number): void {
   for (let i = 0; i < phases.length; i++) {
     const phase = phases[i]!;
     const claimed = PHASES + i * LINE;
@@ -74,17 +74,17 @@ function walk(control: Int32Array, phases: readonly Phase[], thread: number): vo
       if (Atomics.add(control, done, 1) + 1 === parts && Atomics.load(control, SLEEPERS) > 0)
         Atomics.notify(control, done);
     }
-    settle(control, done, parts);
+    settle(control, done, parts, silenceMs);
   }
 }
 
 /** Waits until the word has the value: awake for a moment, then asleep. */
-function settle(control: Int32Array, word: number, value: number): void {
+function settle(control: Int32Array, word: number, value: number, silenceMs: number): void {
   for (let spin = 0; spin < SPINS; spin++) if (Atomics.load(control, word) === value) return;
   Atomics.add(control, SLEEPERS, 1);
   for (let now = Atomics.load(control, word); now !== value; now = Atomics.load(control, word)) {
-    if (Atomics.wait(control, word, now, TEAM_SILENCE_MS) === "timed-out" && Atomics.load(control, word) === now)
-      throw new Error(`a thread of the wasm provider said nothing for ${TEAM_SILENCE_MS / 1_000} s within a step`);
+    if (Atomics.wait(control, word, now, silenceMs) === "timed-out" && Atomics.load(control, word) === now)
+      throw new Error(`a thread of the wasm provider said nothing for ${silenceMs / 1_000} s within a step`);
   }
   Atomics.sub(control, SLEEPERS, 1);
 }
