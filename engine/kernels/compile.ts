@@ -5,7 +5,8 @@ import wabt from "wabt";
 /** The texts, by what is made of each: a .ts file of this name with the constant. */
 export const KERNEL_TEXTS = {
   vocabulary: "VOCABULARY_KERNELS",
-  matrices: "MATRIX_KERNELS",
+  int4: "INT4_KERNELS",
+  int8: "INT8_KERNELS",
   layers: "LAYER_KERNELS",
 } as const;
 

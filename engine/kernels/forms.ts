@@ -1,4 +1,4 @@
-/** How a matrix of a checkpoint is stored for the kernels of `matrices.wat`, and how a row of it is read back. Knows no architecture. */
+/** How a matrix of a checkpoint is stored for the kernels of `int4.wat` and `int8.wat`, and how a row of it is read back. Knows no architecture. */
 import { CheckpointError } from "../gguf/error.ts";
 import { blockOffsets, blockQuants, blockScales, isBlockFormat } from "../gguf/blocks.ts";
 import { forEachStretch } from "../gguf/dequantise.ts";
@@ -11,11 +11,18 @@ import { SMALL_MODEL_ELEMENTS } from "../onnx/target.ts";
 /** f32 values in a vector of the kernels. */
 const LANES = 4;
 
-/** Bytes of a block's quants, and of its factors: a scale, and with four bits an offset. */
-export const BLOCK_BYTES = { int4: { quants: 16, factors: 8 }, int8: { quants: 32, factors: 4 } } as const;
+/** `int8x2`: eight bits with a scale for each half of a block. */
+export type KernelForm = LinearForm | "int8x2";
+
+/** Bytes of a block's quants, and of its factors: a scale, with four bits an offset too. */
+export const BLOCK_BYTES = {
+  int4: { quants: 16, factors: 8 },
+  int8: { quants: 32, factors: 4 },
+  int8x2: { quants: 32, factors: 8 },
+} as const;
 
 export interface StoredMatrix {
-  readonly form: LinearForm;
+  readonly form: KernelForm;
   readonly rows: number;
   readonly columns: number;
   /** Byte of the weights where it begins; factors lie behind all quants. */
@@ -23,16 +30,17 @@ export interface StoredMatrix {
 }
 
 /**
- * What a matrix is stored as, in a checkpoint of `elements` values altogether: four bits exactly, eight where they are exact or near enough,
- * f32 in small models. `isExact`: f32 in any case.
+ * What a matrix is stored as, in a checkpoint of `elements` values altogether: four, six and eight bits exactly, five with an offset and
+ * unquantised values as eight, rounded, or in small models as f32. `isExact`: f32 in any case.
  */
-export function kernelFormOf({ format, columns }: Matrix, elements: number, isExact: boolean): LinearForm {
+export function kernelFormOf({ format, columns }: Matrix, elements: number, isExact: boolean): KernelForm {
   if (isExact || columns % BLOCK !== 0 || (!isBlockFormat(format) && elements <= SMALL_MODEL_ELEMENTS)) return "f32";
+  if (format === "Q6_K") return "int8x2";
   return hasFourBits(format) ? "int4" : "int8";
 }
 
 /** Whether every value stays what it is. */
-export const isExactAs = (form: LinearForm, { format }: Matrix): boolean => form !== "int8" || isExactInt8(format);
+export const isExactAs = (form: KernelForm, { format }: Matrix): boolean => form !== "int8" || isExactInt8(format);
 
 /** Bytes of all quants together: where factors begin. */
 export function quantBytes({ form, rows, columns }: Pick<StoredMatrix, "form" | "rows" | "columns">): number {
@@ -40,7 +48,7 @@ export function quantBytes({ form, rows, columns }: Pick<StoredMatrix, "form" | 
 }
 
 /** How the matrix is made. Throws CheckpointError for widths that the kernels can't take. */
-export function packed(form: LinearForm, matrix: Matrix): Recipe {
+export function packed(form: KernelForm, matrix: Matrix): Recipe {
   const { rows, columns, format, tensors } = matrix;
   if (columns % LANES !== 0) {
     throw new CheckpointError(
@@ -71,7 +79,7 @@ export function packed(form: LinearForm, matrix: Matrix): Recipe {
         });
         return out;
       }
-      if (isExactInt8(format)) {
+      if (format === "Q6_K" || isExactInt8(format)) {
         out.set(bytesOf(blockQuants(format, source)));
         out.set(bytesOf(blockScales(format, source)), quants);
         return out;
@@ -111,9 +119,10 @@ export function readRow(
   const blocks = columns / BLOCK;
   const { quants, factors } = BLOCK_BYTES[form];
   const scales = new Float32Array(memory, at + quantBytes(matrix) + row * blocks * factors, (blocks * factors) / 4);
-  if (form === "int8") {
+  if (form !== "int4") {
     const bytes = new Int8Array(memory, at + row * blocks * quants, columns);
-    for (let i = 0; i < columns; i++) out[i] = scales[Math.floor(i / BLOCK)]! * bytes[i]!;
+    const shared = columns / scales.length;
+    for (let i = 0; i < columns; i++) out[i] = scales[Math.floor(i / shared)]! * bytes[i]!;
     return;
   }
   const words = new Uint16Array(memory, at + row * blocks * quants, blocks * 8);

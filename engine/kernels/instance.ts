@@ -1,6 +1,7 @@
 /** The compiled kernels over a memory, shared between threads or not. */
+import { INT4_KERNELS } from "./int4.ts";
+import { INT8_KERNELS } from "./int8.ts";
 import { LAYER_KERNELS } from "./layers.ts";
-import { MATRIX_KERNELS } from "./matrices.ts";
 
 type Product = (
   weights: number,
@@ -14,11 +15,12 @@ type Product = (
   rows: number,
 ) => void;
 
-/** See `matrices.wat` and `layers.wat`. Addresses and widths are bytes. */
+/** See `int4.wat`, `int8.wat` and `layers.wat`. Addresses and widths are bytes. */
 export interface Kernels {
   quantise(x: number, blocks: number, quants: number, factors: number): void;
   readonly int4: Product;
   readonly int8: Product;
+  readonly int8x2: Product;
   f32(weights: number, outputs: number, width: number, x: number, y: number, stride: number, rows: number): void;
   add(y: number, x: number, width: number): void;
   norm(x: number, weight: number, width: number, epsilon: number, y: number): void;
@@ -43,7 +45,7 @@ const SHARED = 3;
 
 /** Compiles the kernels for a memory of one kind; what comes out may go to other threads. */
 export function compileKernels(isShared: boolean): readonly WebAssembly.Module[] {
-  return [MATRIX_KERNELS, LAYER_KERNELS].map((text) => {
+  return [INT4_KERNELS, INT8_KERNELS, LAYER_KERNELS].map((text) => {
     const bytes = Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
     if (isShared) {
       // Shared memories are another type, and one bit is all that the two modules would differ by.

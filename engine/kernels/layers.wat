@@ -1,6 +1,6 @@
-;; What a decoder does between the products of its matrices, in f32. engine/kernels/layers.ts is made from this: node engine/kernels/generate-main.ts
+;; What a decoder does beside the products of int4.wat and int8.wat, in f32. engine/kernels/layers.ts is made from this: node engine/kernels/generate-main.ts
 ;;
-;; Addresses and widths are bytes; widths are multiples of 16. Each call computes one row, or one head of one row.
+;; Addresses and widths are bytes; widths are multiples of 16. Each call computes one row, or one head of one row; $f32 many.
 (module
   (memory (import "host" "memory") 1 65536)
 
@@ -245,4 +245,90 @@
     (local.set $p (local.get $y))
     (loop $next
       (v128.store (local.get $p) (f32x4.mul (v128.load (local.get $p)) (local.get $sum)))
-      (br_if $next (i32.lt_u (local.tee $p (i32.add (local.get $p) (i32.const 16))) (local.get $i))))))
+      (br_if $next (i32.lt_u (local.tee $p (i32.add (local.get $p) (i32.const 16))) (local.get $i)))))
+
+  ;; Four values to the nearest whole numbers: f32 has no room for a fraction beyond 2^23, so the sum's last bits are the number.
+  (func $nearest (param $v v128) (param $inverse v128) (result v128)
+    (i32x4.sub
+      (f32x4.add (f32x4.mul (local.get $v) (local.get $inverse)) (f32x4.splat (f32.const 12582912)))
+      (f32x4.splat (f32.const 12582912))))
+
+  ;; One row of $blocks blocks of f32 into its place in a tile. What is not a number gets a scale that is none.
+  (func (export "quantise") (param $x i32) (param $blocks i32) (param $quants i32) (param $factors i32)
+    (local $a v128) (local $b v128) (local $c v128) (local $d v128)
+    (local $e v128) (local $f v128) (local $g v128) (local $h v128)
+    (local $most v128) (local $inverse v128) (local $size f32)
+    (loop $next
+      (local.set $a (v128.load (local.get $x)))
+      (local.set $b (v128.load offset=16 (local.get $x)))
+      (local.set $c (v128.load offset=32 (local.get $x)))
+      (local.set $d (v128.load offset=48 (local.get $x)))
+      (local.set $e (v128.load offset=64 (local.get $x)))
+      (local.set $f (v128.load offset=80 (local.get $x)))
+      (local.set $g (v128.load offset=96 (local.get $x)))
+      (local.set $h (v128.load offset=112 (local.get $x)))
+      ;; Sizes compare as their bits do, NaN above all.
+      (local.set $most
+        (i32x4.max_s
+          (i32x4.max_s
+            (i32x4.max_s (f32x4.abs (local.get $a)) (f32x4.abs (local.get $b)))
+            (i32x4.max_s (f32x4.abs (local.get $c)) (f32x4.abs (local.get $d))))
+          (i32x4.max_s
+            (i32x4.max_s (f32x4.abs (local.get $e)) (f32x4.abs (local.get $f)))
+            (i32x4.max_s (f32x4.abs (local.get $g)) (f32x4.abs (local.get $h))))))
+      (local.set $most
+        (i32x4.max_s (local.get $most)
+          (i8x16.shuffle 8 9 10 11 12 13 14 15 0 1 2 3 4 5 6 7 (local.get $most) (local.get $most))))
+      (local.set $most
+        (i32x4.max_s (local.get $most)
+          (i8x16.shuffle 4 5 6 7 0 1 2 3 12 13 14 15 8 9 10 11 (local.get $most) (local.get $most))))
+      (local.set $size (f32x4.extract_lane 0 (local.get $most)))
+      (f32.store (local.get $factors) (f32.div (local.get $size) (f32.const 32767)))
+      (f32.store offset=16 (local.get $factors)
+        (call $along
+          (f32x4.add
+            (f32x4.add (f32x4.add (local.get $a) (local.get $b)) (f32x4.add (local.get $c) (local.get $d)))
+            (f32x4.add (f32x4.add (local.get $e) (local.get $f)) (f32x4.add (local.get $g) (local.get $h))))))
+      (local.set $inverse
+        (f32x4.splat
+          (select (f32.div (f32.const 32767) (local.get $size)) (f32.const 0) (f32.gt (local.get $size) (f32.const 0)))))
+      (v128.store (local.get $quants)
+        (i16x8.narrow_i32x4_s
+          (call $nearest (local.get $a) (local.get $inverse)) (call $nearest (local.get $b) (local.get $inverse))))
+      (v128.store offset=16 (local.get $quants)
+        (i16x8.narrow_i32x4_s
+          (call $nearest (local.get $c) (local.get $inverse)) (call $nearest (local.get $d) (local.get $inverse))))
+      (v128.store offset=32 (local.get $quants)
+        (i16x8.narrow_i32x4_s
+          (call $nearest (local.get $e) (local.get $inverse)) (call $nearest (local.get $f) (local.get $inverse))))
+      (v128.store offset=48 (local.get $quants)
+        (i16x8.narrow_i32x4_s
+          (call $nearest (local.get $g) (local.get $inverse)) (call $nearest (local.get $h) (local.get $inverse))))
+      (local.set $x (i32.add (local.get $x) (i32.const 128)))
+      (local.set $quants (i32.add (local.get $quants) (i32.const 256)))
+      (local.set $factors (i32.add (local.get $factors) (i32.const 32)))
+      (br_if $next (local.tee $blocks (i32.sub (local.get $blocks) (i32.const 1))))))
+
+  ;; Weights and inputs in f32, $width bytes a row of both, a multiple of 16.
+  (func (export "f32")
+    (param $w i32) (param $outputs i32) (param $width i32) (param $x i32) (param $y i32) (param $stride i32) (param $rows i32)
+    (local $pw i32) (local $px i32) (local $py i32) (local $end i32) (local $i i32) (local $sum v128)
+    (loop $row
+      (local.set $pw (local.get $w))
+      (local.set $py (local.get $y))
+      (local.set $end (i32.add (local.get $x) (local.get $width)))
+      (local.set $i (local.get $outputs))
+      (loop $output
+        (local.set $px (local.get $x))
+        (local.set $sum (v128.const i32x4 0 0 0 0))
+        (loop $next
+          (local.set $sum
+            (f32x4.add (local.get $sum) (f32x4.mul (v128.load (local.get $pw)) (v128.load (local.get $px)))))
+          (local.set $pw (i32.add (local.get $pw) (i32.const 16)))
+          (br_if $next (i32.lt_u (local.tee $px (i32.add (local.get $px) (i32.const 16))) (local.get $end))))
+        (f32.store (local.get $py) (call $along (local.get $sum)))
+        (local.set $py (i32.add (local.get $py) (i32.const 4)))
+        (br_if $output (local.tee $i (i32.sub (local.get $i) (i32.const 1)))))
+      (local.set $x (local.get $end))
+      (local.set $y (i32.add (local.get $y) (local.get $stride)))
+      (br_if $row (local.tee $rows (i32.sub (local.get $rows) (i32.const 1)))))))

@@ -2,7 +2,7 @@
  * Threads that walk through the phases of a step together: parts are claimed one by one, so that a thread that comes late or stands still
  * keeps nobody waiting but for the part that it holds. Between steps, and where a wait is long, threads sleep. Knows no decoder.
  */
-import { TEAM_SILENCE_MS } from "../limits.ts";
+import { TEAM_LOOK_MS, TEAM_LOOKS_MAX } from "../limits.ts";
 import type { Phase } from "./decoder-phases.ts";
 
 /** Loads of a word before a thread sleeps: some 20 microseconds, longer than most phases differ. */
@@ -35,14 +35,14 @@ export function runAlone(phases: readonly Phase[]): void {
 }
 
 /** Runs a step with whichever members are awake. Throws when one that holds a part is silent for too long. */
-export function lead(control: Int32Array, phases: readonly Phase[], silenceMs = TEAM_SILENCE_MS): void {
+export function lead(control: Int32Array, phases: readonly Phase[], lookMs = TEAM_LOOK_MS): void {
   control.fill(0, PHASES);
   Atomics.add(control, STATE, 1);
   Atomics.notify(control, STATE);
-  walk(control, phases, 0, silenceMs);
+  walk(control, phases, 0, lookMs);
   Atomics.add(control, STATE, 1);
   // Who is still on the way through finds every phase done; the words are used anew only when they are out.
-  settle(control, ACTIVE, 0, silenceMs);
+  settle(control, ACTIVE, 0, lookMs);
 }
 
 /** Takes part in steps, as thread 1 and on, until the thread is ended from outside. */
@@ -57,13 +57,13 @@ export function follow(control: Int32Array, phases: readonly Phase[], thread: nu
     last = state;
     Atomics.add(control, ACTIVE, 1);
     // Else it was over before this thread was in.
-    if (Atomics.load(control, STATE) === state) walk(control, phases, thread, TEAM_SILENCE_MS);
+    if (Atomics.load(control, STATE) === state) walk(control, phases, thread, TEAM_LOOK_MS);
     Atomics.sub(control, ACTIVE, 1);
     if (Atomics.load(control, SLEEPERS) > 0) Atomics.notify(control, ACTIVE);
   }
 }
 
-function walk(control: Int32Array, phases: readonly Phase[], thread: number, silenceMs: number): void {
+function walk(control: Int32Array, phases: readonly Phase[], thread: number, lookMs: number): void {
   for (let i = 0; i < phases.length; i++) {
     const phase = phases[i]!;
     const claimed = PHASES + i * LINE;
@@ -74,17 +74,19 @@ function walk(control: Int32Array, phases: readonly Phase[], thread: number, sil
       if (Atomics.add(control, done, 1) + 1 === parts && Atomics.load(control, SLEEPERS) > 0)
         Atomics.notify(control, done);
     }
-    settle(control, done, parts, silenceMs);
+    settle(control, done, parts, lookMs);
   }
 }
 
-/** Waits until the word has the value: awake for a moment, then asleep. */
-function settle(control: Int32Array, word: number, value: number, silenceMs: number): void {
+/** Waits until the word has the value: awake for a moment, then asleep. Looks are counted, not time: who stood still itself accuses nobody. */
+function settle(control: Int32Array, word: number, value: number, lookMs: number): void {
   for (let spin = 0; spin < SPINS; spin++) if (Atomics.load(control, word) === value) return;
   Atomics.add(control, SLEEPERS, 1);
+  let looks = 0;
   for (let now = Atomics.load(control, word); now !== value; now = Atomics.load(control, word)) {
-    if (Atomics.wait(control, word, now, silenceMs) === "timed-out" && Atomics.load(control, word) === now)
-      throw new Error(`a thread of the wasm provider said nothing for ${silenceMs / 1_000} s within a step`);
+    looks = Atomics.wait(control, word, now, lookMs) === "timed-out" ? looks + 1 : 0;
+    if (looks === TEAM_LOOKS_MAX)
+      throw new Error(`a thread of the wasm provider keeps its part of a step for more than ${looks} looks`);
   }
   Atomics.sub(control, SLEEPERS, 1);
 }
