@@ -43,13 +43,19 @@ export interface PhaseContext {
   readonly buffer: ArrayBufferLike;
 }
 
+/** How many there are: ten for each layer, two for the logits. */
+export const phaseCount = ({ layers }: ModelConfig): number => 10 * layers + 2;
+
 /** The phases of every step, in order. */
 export function decoderPhases(context: PhaseContext): Phase[] {
-  const { decoder } = context;
+  const { decoder, config } = context;
   const phases = new PhaseBuilder(context);
   decoder.layers.forEach((layer, index) => phases.layer(layer, index));
   phases.head();
-  return phases.list;
+  const { list } = phases;
+  if (list.length !== phaseCount(config))
+    throw new Error(`${list.length} phases where ${phaseCount(config)} have room`);
+  return list;
 }
 
 /** A product with the rows of `x`. */

@@ -6,7 +6,7 @@
  * neither batches nor chunks of prompts nor the number of threads change an answer.
  */
 import { layOut, type DecoderMemory, PAGE } from "../kernels/decoder-memory.ts";
-import type { Phase } from "../kernels/decoder-phases.ts";
+import { type Phase, phaseCount } from "../kernels/decoder-phases.ts";
 import type { StoredDecoder } from "../kernels/decoder-weights.ts";
 import { compileKernels } from "../kernels/instance.ts";
 import { StepWords } from "../kernels/step-words.ts";
@@ -14,7 +14,7 @@ import { controlOf, controlWords, lead, runAlone } from "../kernels/team.ts";
 import { type StartTeamThread, type TeamSeed, teamPhases, type TeamThread } from "../kernels/team-thread.ts";
 import { WEIGHTS_COPY_BYTES } from "../limits.ts";
 import type { PreparedModel } from "../prepare.ts";
-import type { ModelConfig, Runner } from "../types.ts";
+import type { Runner } from "../types.ts";
 import { assertCopy, assertOptions, decodeStep, kvLayout, prefillStep, type RunnerOptions } from "./kv.ts";
 
 export interface WasmRunnerOptions extends RunnerOptions {
@@ -40,7 +40,7 @@ export async function createWasmRunner(prepared: PreparedModel, options: WasmRun
     kv,
     threads,
     rotations: rotations.size,
-    controlWords: controlWords(phasesOf(config)),
+    controlWords: controlWords(phaseCount(config)),
   });
   const isShared = threads > 1;
   const memory = allocate(places.pages, isShared);
@@ -52,7 +52,7 @@ export async function createWasmRunner(prepared: PreparedModel, options: WasmRun
   }
   const seed: TeamSeed = { modules: compileKernels(isShared), memory, places, config, decoder, slotLength, threads };
   const phases = teamPhases(seed);
-  const members = Array.from({ length: threads - 1 }, (_, i) => startThread!(seed, i + 1));
+  const members = await startTeam(seed, startThread);
   const stepper = new Stepper(memory, places, phases, members);
   const floats = new Float32Array(buffer);
 
@@ -117,8 +117,17 @@ function decoderOf({ target, graph, weights }: PreparedModel): StoredDecoder {
   return decoder;
 }
 
-/** Ten for each layer, two for the logits. */
-const phasesOf = ({ layers }: ModelConfig): number => 10 * layers + 2;
+/** All but the calling thread; none is left where one can't be started. */
+async function startTeam(seed: TeamSeed, startThread: StartTeamThread | undefined): Promise<readonly TeamThread[]> {
+  const members: TeamThread[] = [];
+  try {
+    for (let thread = 1; thread < seed.threads; thread++) members.push(startThread!(seed, thread));
+    return members;
+  } catch (error) {
+    await Promise.all(members.map((member) => member.terminate()));
+    throw error;
+  }
+}
 
 function allocate(pages: number, shared: boolean): WebAssembly.Memory {
   try {

@@ -109,6 +109,20 @@ test("more rows than a step takes", async () => {
   await runner.release();
 });
 
+test("addresses beyond 2 GiB", async () => {
+  const prepared = await prepare("gemma3", "Q8_0");
+  // 3.2 GB of slots, of which those that are used are touched.
+  const runner = await run(prepared, 1, 4_096);
+  const tokens = Int32Array.from({ length: 50 }, (_, i) => 3 * i);
+  const near = (await runner.prefill(0, tokens, 0, true))!.slice();
+  const far = (await runner.prefill(4_095, tokens, 0, true))!.slice();
+  expect(Buffer.from(far.buffer)).toEqual(Buffer.from(near.buffer));
+  await runner.copySlot(4_095, 1, 40);
+  const copied = (await runner.prefill(1, tokens.subarray(40), 40, true))!;
+  expect(Buffer.from(copied.slice().buffer)).toEqual(Buffer.from(near.buffer));
+  await runner.release();
+});
+
 test("values that are no numbers are handed on, for the loop to see", async () => {
   const prepared = await prepare("llama", "Q8_0");
   const weights = (prepared.weights as Uint8Array).slice();
@@ -136,6 +150,11 @@ test("a thread that never comes keeps nobody waiting; one that ends makes an end
   await runner.release();
   expect(ended).toBe(1);
   await expect(runner.decode(Int32Array.of(1), Int32Array.of(3))).rejects.toThrow("was released");
+});
+
+test("a thread that can't start says why", async () => {
+  const thread = startNodeThread({ modules: [], memory: { buffer: new SharedArrayBuffer(8) } } as never, 1);
+  expect(await new Promise((resolve) => thread.onEnd(resolve))).toContain("Cannot read properties");
 });
 
 test("a thread that stands still with a part of a step is an error, not a wait without an end", () => {
