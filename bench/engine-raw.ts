@@ -5,6 +5,7 @@
  */
 import { EngineLoop } from "../engine/loop.ts";
 import { openPrepared } from "../engine/node/prepared-cache.ts";
+import { startNodeThread } from "../engine/node/team-threads.ts";
 import { prf } from "../engine/prf.ts";
 import { createNativeRunner } from "../engine/providers/native.ts";
 import { createWasmRunner } from "../engine/providers/wasm.ts";
@@ -30,7 +31,7 @@ export interface RawSample {
 const [provider, directory, threads, runs] = process.argv.slice(2) as [string, string, string, string];
 const load = provider === "native" ? createNativeRunner : createWasmRunner;
 const prepared = await openPrepared(directory);
-const runner = await load(prepared, { ...OPTIONS, threads: Number(threads) });
+const runner = await load(prepared, { ...OPTIONS, threads: Number(threads), startThread: startNodeThread });
 const ids = (length: number): Int32Array => Int32Array.from({ length }, (_, i) => 300 + Math.floor(40_000 * prf(3, i)));
 
 async function median(run: () => Promise<unknown>, times: number): Promise<number> {

@@ -145,3 +145,12 @@ export const GRAMMARS_CHARACTERS_MAX = 262_144;
 export const KV_MEMORY_SHARE = 0.5;
 /** Addresses of a WebAssembly heap, bytes: weights, keys and values share them. */
 export const WASM_HEAP_MAX = 4 * 1024 * 1024 * 1024;
+
+/** Milliseconds between two looks at a part of a step that another thread of the `wasm` provider has: parts take less than one. */
+export const TEAM_LOOK_MS = 1_000;
+
+/** Looks in a row that may find nothing new before the step is given up: a machine under load can leave a thread without a core for seconds. */
+export const TEAM_LOOKS_MAX = 20;
+
+/** Bytes of weights that are copied at a time into WebAssembly's memory: what is on its way is held twice. */
+export const WEIGHTS_COPY_BYTES = 256 * 1024;

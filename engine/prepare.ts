@@ -6,6 +6,7 @@ import { type Checkpoint, readTensor } from "./checkpoint.ts";
 import { ggufCheckpoint } from "./gguf/checkpoint.ts";
 import { readGgufHeader } from "./gguf/header.ts";
 import type { ByteSource } from "./gguf/source.ts";
+import { planDecoder } from "./kernels/decoder-weights.ts";
 import type { WeightLayout, WeightPart } from "./onnx/graph.ts";
 import { emitDecoder, type EmitOptions, type EmittedModel } from "./onnx/decoder.ts";
 import type { Target } from "./onnx/target.ts";
@@ -27,7 +28,10 @@ export interface PreparedModel {
   readonly config: ModelConfig;
   /** The longest slot that the graph allows. */
   readonly positions: number;
-  /** ONNX ModelProto; its large tensors lie in `weights` under the name WEIGHTS_FILE. */
+  /**
+   * ONNX ModelProto; its large tensors lie in `weights` under the name WEIGHTS_FILE. For `wasm`, which runs no graph, a `StoredDecoder` as
+   * JSON.
+   */
   readonly graph: Uint8Array;
   readonly weights: Weights;
   readonly tokenizer: TokenizerDescription;
@@ -50,7 +54,11 @@ export async function planPreparation(source: ByteSource, options: EmitOptions):
 
 /** Plans the conversion of a checkpoint whose headers were read. Throws CheckpointError where it can't be run. */
 export function planCheckpoint(checkpoint: Checkpoint, options: EmitOptions): Preparation {
-  return { ...emitDecoder(checkpoint, options), tokenizer: checkpoint.tokenizer };
+  const { config, tokenizer } = checkpoint;
+  const { target, slotLength } = options;
+  if (target !== "wasm" && target !== "wasm-f32") return { ...emitDecoder(checkpoint, options), tokenizer };
+  const { decoder, ...rest } = planDecoder(checkpoint, { isExact: target === "wasm-f32", slotLength });
+  return { target, config, graph: new TextEncoder().encode(JSON.stringify(decoder)), ...rest, tokenizer };
 }
 
 /** Makes one tensor of the weights. */

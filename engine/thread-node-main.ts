@@ -5,6 +5,7 @@ import { parentPort } from "node:worker_threads";
 import { loadModel, type LoadHost } from "./load.ts";
 import { nodeGrammarHost } from "./node/grammar-host.ts";
 import { openAnyPrepared } from "./node/prepared-cache.ts";
+import { startNodeThread } from "./node/team-threads.ts";
 import { WEIGHTS_FILE } from "./onnx/graph.ts";
 import { probeProviders } from "./probe.ts";
 import { createNativeSession, createNodeWasmSession, createNodeWebgpuSession } from "./providers/graph-node.ts";
@@ -31,7 +32,7 @@ const host: LoadHost = {
       return createWebgpuRunner(model, { ...options, gpu: await nodeGpu(), openWeights, withPlacementLog });
     },
     native: createNativeRunner,
-    wasm: createWasmRunner,
+    wasm: (model, options) => createWasmRunner(model, { ...options, startThread: startNodeThread }),
   },
   sessions: { webgpu: createNodeWebgpuSession, native: createNativeSession, wasm: createNodeWasmSession },
 };

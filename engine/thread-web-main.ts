@@ -1,22 +1,23 @@
 /**
  * The engine's thread in a tab: a dedicated Web Worker's entry. ONNX Runtime's files `ort-wasm-simd-threaded*.{mjs,wasm}` must be served
- * in a folder `ort/` beside this script; a bundler leaves `onnxruntime-web/ort-wasm-simd-threaded.mjs` out (external): Node alone uses it.
- * Also beside it: `grammar-check.js`, the bundle of `grammar-check-web-main.ts`, and `xgrammar.js`, a copy of `@mlc-ai/web-xgrammar`.
+ * in a folder `ort/` beside this script. Also beside it: `team.js`, the bundle of `team-web-main.ts`, `grammar-check.js`, that of
+ * `grammar-check-web-main.ts`, and `xgrammar.js`, a copy of `@mlc-ai/web-xgrammar`.
  */
 import type { FromCheck } from "./grammar/check-thread.ts";
 import type { CheckThread } from "./grammar/checker.ts";
 import { loadXGrammar } from "./grammar/xgrammar.ts";
 import type { PreparedGraph } from "./graph-model.ts";
+import type { TeamSeed, TeamThread } from "./kernels/team-thread.ts";
 import { loadModel, type LoadHost } from "./load.ts";
 import { probeProviders } from "./probe.ts";
 import type { Gpu } from "./providers/gpu-device.ts";
 import { createWasmSession, type GraphHost } from "./providers/graph-session.ts";
 import { createWebgpuSession } from "./providers/graph-webgpu.ts";
-import type { OrtWasmFactory } from "./providers/ort-wasm.ts";
 import type { OrtWeb } from "./providers/ort-webgpu.ts";
 import { capturePlacements } from "./providers/web-placement.ts";
 import { createWasmRunner } from "./providers/wasm.ts";
 import { createWebgpuRunner } from "./providers/webgpu.ts";
+import type { TeamCall } from "./team-web-main.ts";
 import { serveEngine } from "./thread.ts";
 import type { ToEngine } from "./thread-messages.ts";
 
@@ -52,7 +53,7 @@ const host: LoadHost = {
     webgpu: async (model, options) =>
       createWebgpuRunner(model, { ...options, gpu: await webGpu(), loadRuntime: loadOrtWeb, withPlacementLog }),
     wasm: (model, options) =>
-      createWasmRunner(model, { ...options, threads: threadsOf(options.threads), loadModule: loadOrtModule }),
+      createWasmRunner(model, { ...options, startThread: self.crossOriginIsolated ? startThread : undefined }),
   },
   sessions: {
     webgpu: (graph, options) =>
@@ -95,10 +96,13 @@ async function loadOrtWeb(): Promise<OrtWeb> {
   return ort;
 }
 
-async function loadOrtModule(): Promise<OrtWasmFactory> {
-  // Not a literal, so that bundlers leave it alone: the file finds its .wasm beside itself.
-  const url = `${ORT_FOLDER}ort-wasm-simd-threaded.mjs`;
-  return ((await import(url)) as { default: OrtWasmFactory }).default;
+function startThread(seed: TeamSeed, thread: number): TeamThread {
+  const worker = new Worker(beside("team.js"), { type: "module", name: `engine-${thread}` });
+  worker.postMessage({ seed, thread } satisfies TeamCall);
+  return {
+    onEnd: (handler) => worker.addEventListener("error", (event) => handler(event.message), { once: true }),
+    terminate: async () => worker.terminate(),
+  };
 }
 
 function spawnCheck(): CheckThread {

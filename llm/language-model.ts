@@ -24,7 +24,7 @@ export interface LoadOptions {
   readonly device?: Device;
   /** Tokens of prompt and answer together; default 2,048. */
   readonly slotLength?: number;
-  /** Chats that run at a time; default: as many as this replica's memory allows, 8 at most (`wasm`: 4). */
+  /** Chats that run at a time; default: as many as this replica's memory allows, 8 at most. */
   readonly slots?: number;
 }
 

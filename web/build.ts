@@ -27,11 +27,12 @@ const ENTRIES = {
   agent: "worker/browser/agent-main.ts",
   replica: "worker/browser/replica-main.ts",
   engine: "engine/thread-web-main.ts",
+  team: "engine/team-web-main.ts",
   "grammar-check": "engine/grammar-check-web-main.ts",
 };
 /** Built pages that are kept: a running coordinator may still serve an older one. */
 const KEPT = 3;
-/** ONNX Runtime's glue and WebAssembly: plain for `wasm`, jspi and asyncify for `webgpu`. */
+/** ONNX Runtime's glue and WebAssembly: plain for graphs on `wasm`, jspi and asyncify for `webgpu`. */
 const ORT_FILES = /^ort-wasm-simd-threaded(\.jspi|\.asyncify)?\.(mjs|wasm)$/;
 
 /** Folder of the built page below `out`, made if need be. `now`: ms since 1970. */
@@ -86,9 +87,8 @@ export async function bundle(
     platform: "browser",
     target: "es2024",
     logLevel: "silent",
-    // ONNX Runtime's own option: its glue code is fetched from `ort/` instead of being bundled; Node alone imports the external one.
+    // ONNX Runtime's own option: its glue code is fetched from `ort/` instead of being bundled.
     conditions: ["onnxruntime-web-use-extern-wasm"],
-    external: ["onnxruntime-web/ort-wasm-simd-threaded.mjs"],
   });
   return metafile;
 }

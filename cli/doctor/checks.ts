@@ -89,7 +89,7 @@ export function checks(facts: Facts): Check[] {
   list.push(
     native === null
       ? ok("native", "ONNX Runtime for Node loads")
-      : warn("native", native, "Without it models run on WebAssembly, two to three times slower."),
+      : warn("native", native, "Without it models run on WebAssembly, and prompts take two to three times as long."),
   );
   list.push(
     wasm === null

@@ -1,6 +1,7 @@
-/** Writes engine/kernels/vocabulary.ts from the text beside it: `node engine/kernels/generate-main.ts`. A test fails when it is out of date. */
+/** Writes the compiled kernels beside their texts: `node engine/kernels/generate-main.ts`. A test fails when one is out of date. */
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { compiledKernels } from "./compile.ts";
+import { compiledKernels, KERNEL_TEXTS } from "./compile.ts";
 
-writeFileSync(join(import.meta.dirname, "vocabulary.ts"), await compiledKernels());
+for (const name of Object.keys(KERNEL_TEXTS) as (keyof typeof KERNEL_TEXTS)[])
+  writeFileSync(join(import.meta.dirname, `${name}.ts`), await compiledKernels(name));

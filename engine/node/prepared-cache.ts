@@ -6,7 +6,8 @@ import { createHash, randomUUID } from "node:crypto";
 import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { WEIGHTS_FILE } from "../onnx/graph.ts";
-import { type EmitOptions, hasLongFactors } from "../onnx/decoder.ts";
+import type { EmitOptions } from "../onnx/decoder.ts";
+import { hasLongFactors } from "../onnx/rotary.ts";
 import { type Target, TARGETS } from "../onnx/target.ts";
 import type { PreparedModel } from "../prepare.ts";
 import type { GraphDescription, PreparedGraph } from "../graph-model.ts";
@@ -16,7 +17,7 @@ import { type GraphFile, openGraphFile } from "./graph-file.ts";
 import { writeWeights } from "./weights-file.ts";
 
 /** Rises whenever the emitter or the layout changes, so that an older conversion is not taken for a new one. */
-const FORMAT_VERSION = 3;
+const FORMAT_VERSION = 4;
 
 const GRAPH_FILE = "model.onnx";
 const TOKENIZER_FILE = "tokenizer.json";

@@ -9,20 +9,16 @@
  * is a past.
  */
 import { type Architecture, ARCHITECTURES } from "../architectures.ts";
-import type { Checkpoint, CheckpointTensor } from "../checkpoint.ts";
-import { CheckpointError } from "../gguf/error.ts";
-import { dequantise } from "../gguf/dequantise.ts";
+import type { Checkpoint } from "../checkpoint.ts";
 import { isGlobalLayer, type ModelConfig } from "../types.ts";
 import { emitEmbedding } from "./embedding.ts";
 import { GraphBuilder, type WeightLayout } from "./graph.ts";
 import { emitLinear } from "./linear.ts";
 import { canStack, type Matrix, rotaryOrder, stack, withHeadOrder } from "./matrix.ts";
 import { bytesOf } from "./pack.ts";
+import { Rotary } from "./rotary.ts";
 import { type Dialect, dialectOf, formOf, type Target } from "./target.ts";
 import { TensorShelf } from "./tensors.ts";
-
-/** Rows of the rotary tables at most: contexts beyond need 2 x 4 x headDim / 2 bytes a position, on every load. */
-const MOST_POSITIONS = 32_768;
 
 /** A "sink" that draws no attention: the results stay the same, but ONNX Runtime's CPU provider leaves a path that is slow in WASM. */
 const NO_SINK = -1e30;
@@ -52,30 +48,17 @@ export interface EmitOptions {
 export function emitDecoder(checkpoint: Checkpoint, { target, accuracyLevel, slotLength }: EmitOptions): EmittedModel {
   const emitter = new DecoderEmitter(checkpoint, dialectOf(target, accuracyLevel), slotLength);
   emitter.emit();
-  return { target, config: checkpoint.config, positions: emitter.positions, ...emitter.graph.finish() };
+  return { target, config: checkpoint.config, positions: emitter.rotary.positions, ...emitter.graph.finish() };
 }
-
-/** Whether slots of this length have LongRoPE's long factors; those of a length that isn't known are short. */
-export const hasLongFactors = ({ longRope }: ModelConfig, slotLength: number | undefined): boolean =>
-  longRope !== undefined && slotLength !== undefined && slotLength > longRope.original;
-
-interface Stretching {
-  readonly tensor: CheckpointTensor | undefined;
-  readonly factors: readonly number[] | undefined;
-  readonly scale: number;
-}
-const PLAIN_ROTATION: Stretching = { tensor: undefined, factors: undefined, scale: 1 };
 
 class DecoderEmitter {
   readonly graph = new GraphBuilder();
-  readonly positions: number;
+  readonly rotary: Rotary;
   readonly #checkpoint: Checkpoint;
   readonly #config: ModelConfig;
   readonly #architecture: Architecture;
   readonly #dialect: Dialect;
   readonly #tensors: TensorShelf;
-
-  readonly #isLong: boolean;
 
   constructor(checkpoint: Checkpoint, dialect: Dialect, slotLength: number | undefined) {
     const { config } = checkpoint;
@@ -84,10 +67,7 @@ class DecoderEmitter {
     this.#architecture = ARCHITECTURES[config.architecture];
     this.#dialect = dialect;
     this.#tensors = new TensorShelf(checkpoint.tensors, config.architecture, checkpoint.normOffset);
-    this.#isLong = hasLongFactors(config, slotLength);
-    // A cache that was begun with the short factors can't go on with the long ones.
-    const most = config.longRope === undefined || this.#isLong ? MOST_POSITIONS : config.longRope.original;
-    this.positions = Math.min(config.contextLength, MOST_POSITIONS, most);
+    this.rotary = new Rotary(config, this.#tensors, slotLength);
   }
 
   emit(): void {
@@ -116,45 +96,27 @@ class DecoderEmitter {
     return "embedded.scaled";
   }
 
-  /** cos and sin of position / theta^(2i / ropeDim) / factor i, scaled, for layers with or without a base of their own; pairs that don't turn stay where they are. */
+  /** cos and sin of the angles, scaled, for layers with or without a base of their own; pairs that don't turn stay where they are. */
   #rotaryTables(layer: number): readonly [string, string] {
-    const { headDim, ropeDim = headDim, ropeTheta, window } = this.#config;
-    const isLocal = window?.ropeTheta !== undefined && !isGlobalLayer(this.#config, layer);
-    const theta = isLocal ? window.ropeTheta : ropeTheta;
-    const [half, turning] = [headDim / 2, ropeDim / 2];
-    const { tensor, factors: known, scale } = isLocal ? PLAIN_ROTATION : this.#stretching(turning);
+    const { name: kind, scale, inputs, paces } = this.rotary.of(layer);
+    const { positions } = this.rotary;
+    const half = this.#config.headDim / 2;
     const table = (name: string, wave: (angle: number) => number): string =>
       this.graph.once(name, () =>
-        this.graph.weight(name, "float32", [this.positions, half], {
-          inputs: tensor ? [tensor] : [],
-          byteLength: this.positions * half * 4,
-          make: ([bytes]) => {
-            const factors = tensor ? dequantise(tensor.format, bytes!) : known;
-            const out = new Float32Array(this.positions * half).fill(wave(0));
-            for (let i = 0; i < turning; i++) {
-              const pace = Math.pow(theta, (2 * i) / ropeDim) * (factors?.[i] ?? 1);
-              for (let position = 0; position < this.positions; position++)
+        this.graph.weight(name, "float32", [positions, half], {
+          inputs,
+          byteLength: positions * half * 4,
+          make: (bytes) => {
+            const out = new Float32Array(positions * half).fill(wave(0));
+            paces(bytes).forEach((pace, i) => {
+              for (let position = 0; position < positions; position++)
                 out[position * half + i] = scale * wave(position / pace);
-            }
+            });
             return bytesOf(out);
           },
         }),
       );
-    const kind = isLocal ? "rotary.local" : "rotary";
     return [table(`${kind}.cos`, Math.cos), table(`${kind}.sin`, Math.sin)];
-  }
-
-  /** Where the factors of the angles come from, and what cos and sin are multiplied by. */
-  #stretching(pairs: number): Stretching {
-    const { ropeFactors, ropeScale: scale = 1, longRope } = this.#config;
-    if (longRope === undefined)
-      return { tensor: this.#tensors.find("rope_freqs.weight", pairs), factors: ropeFactors, scale };
-    // The other one counts as used.
-    const [short, long] = ["short", "long"].map((kind) => this.#tensors.find(`rope_factors_${kind}.weight`, pairs));
-    const [tensor, factors] = this.#isLong ? [long, longRope.long] : [short, longRope.short];
-    if (tensor === undefined && factors === undefined)
-      throw new CheckpointError(`the tensor "rope_factors_${this.#isLong ? "long" : "short"}.weight" is missing`);
-    return { tensor, factors, scale };
   }
 
   /** One block; takes the residual stream and what is still to be added to it, and returns both. */

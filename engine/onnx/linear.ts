@@ -111,7 +111,7 @@ export function hasFourBits(format: TensorFormat): format is "Q4_0" | "Q4_1" | "
 }
 
 /** Formats that `int8` keeps as they are: a scale for each block and nothing else. */
-function isExactInt8(format: TensorFormat): format is "Q4_0" | "Q5_0" | "Q8_0" | "I8_0" {
+export function isExactInt8(format: TensorFormat): format is "Q4_0" | "Q5_0" | "Q8_0" | "I8_0" {
   if (!isBlockFormat(format)) return false;
   const { shared, hasOffsets } = blockShape(format);
   return shared === BLOCK && !hasOffsets;

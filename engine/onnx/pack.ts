@@ -10,7 +10,7 @@ export const BLOCK = 32;
 const INT8_MOST = 127;
 
 /** The bytes under an array, not copied. */
-export const bytesOf = (array: Float32Array | Int8Array): Uint8Array =>
+export const bytesOf = (array: Float32Array | Float64Array | Int8Array): Uint8Array =>
   new Uint8Array(array.buffer, array.byteOffset, array.byteLength);
 
 /** Puts rows from `firstRow` on of a `[rows, columns]` matrix into `out` as `[columns, rows]`, as MatMul wants it. In tiles, to stay within the cache. */
@@ -47,9 +47,9 @@ export function corrections(offsets: Float32Array, rows: number): Uint8Array {
   return bytesOf(out);
 }
 
-/** int8 to MatMulNBits' uint8 with 128 as zero: exact. In place. */
-export function offsetInt8(quants: Int8Array): Uint8Array {
-  const bytes = bytesOf(quants);
+/** int8 to MatMulNBits' uint8 with 128 as zero, or back: exact. In place. */
+export function offsetInt8(quants: Int8Array | Uint8Array): Uint8Array {
+  const bytes = new Uint8Array(quants.buffer, quants.byteOffset, quants.byteLength);
   for (let i = 0; i < bytes.length; i++) bytes[i] = bytes[i]! ^ 0x80;
   return bytes;
 }

@@ -9,9 +9,10 @@ import { hasFourBits, type LinearForm } from "./linear.ts";
 import type { Matrix } from "./matrix.ts";
 import { BLOCK } from "./pack.ts";
 
-export type Target = "native" | "wasm" | "webgpu" | "f32";
+/** `wasm` is a graph for encoders only: decoders run there on kernels of the engine's own. `wasm-f32` is these kernels' exact twin for tests. */
+export type Target = "native" | "wasm" | "webgpu" | "f32" | "wasm-f32";
 
-export const TARGETS: readonly Target[] = ["native", "wasm", "webgpu", "f32"];
+export const TARGETS: readonly Target[] = ["native", "wasm", "webgpu", "f32", "wasm-f32"];
 
 export interface Dialect {
   readonly target: Target;
@@ -30,7 +31,7 @@ export interface Dialect {
   readonly stopsCopies: boolean;
 }
 
-const DIALECTS: Readonly<Record<Target, Dialect>> = {
+const DIALECTS: Readonly<Record<Exclude<Target, "wasm-f32">, Dialect>> = {
   native: { target: "native", accuracyLevel: 4, fuses: true, noSink: true, gathersNarrow: true, stopsCopies: true },
   wasm: { target: "wasm", accuracyLevel: 0, fuses: false, noSink: true, gathersNarrow: true, stopsCopies: false },
   webgpu: { target: "webgpu", accuracyLevel: 4, fuses: false, noSink: false, gathersNarrow: false, stopsCopies: false },
@@ -38,12 +39,12 @@ const DIALECTS: Readonly<Record<Target, Dialect>> = {
 };
 
 export function dialectOf(target: Target, accuracyLevel?: number): Dialect {
-  const dialect = DIALECTS[target];
+  const dialect = DIALECTS[target === "wasm-f32" ? "wasm" : target];
   return accuracyLevel === undefined ? dialect : { ...dialect, accuracyLevel };
 }
 
 /** Checkpoints of unquantised tensors stay so up to this many elements: small models are cheap in f32 and suffer from rounding. */
-const SMALL_MODEL_ELEMENTS = 32_000_000;
+export const SMALL_MODEL_ELEMENTS = 32_000_000;
 
 /**
  * Up to this many elements `native` stores four bits with an offset as eight, rounded: prompts take a fifth less time, steps of one row no
@@ -53,7 +54,7 @@ const SMALL_QUANTISED_ELEMENTS = 400_000_000;
 
 /** How `matrix` is stored for `target`, in a checkpoint of `elements` values altogether. */
 export function formOf(target: Target, { format, columns }: Matrix, elements: number): LinearForm {
-  if (target === "f32" || target === "wasm" || columns % BLOCK !== 0) return "f32";
+  if (target === "f32" || target === "wasm" || target === "wasm-f32" || columns % BLOCK !== 0) return "f32";
   const isUnquantised = format === "F32" || format === "F16" || format === "BF16";
   if (isUnquantised && elements <= SMALL_MODEL_ELEMENTS) return "f32";
   if (format === "Q4_0") return "int4";

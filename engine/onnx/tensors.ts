@@ -2,9 +2,14 @@
 import type { CheckpointTensor } from "../checkpoint.ts";
 import { dequantise } from "../gguf/dequantise.ts";
 import { CheckpointError } from "../gguf/error.ts";
-import type { GraphBuilder } from "./graph.ts";
+import type { Recipe } from "./graph.ts";
 import { type Matrix, matrixOf } from "./matrix.ts";
 import { bytesOf } from "./pack.ts";
+
+/** What takes vectors: a graph, which calls them by name, or whoever keeps their places. */
+export interface VectorSink<T> {
+  weight(name: string, type: "float32", shape: readonly number[], recipe: Recipe): T;
+}
 
 export class TensorShelf {
   /** Values in all tensors together. */
@@ -39,12 +44,12 @@ export class TensorShelf {
   }
 
   /** A norm's weights as a tensor of the graph. */
-  normWeight(graph: GraphBuilder, weight: string, name: string, size: number): string {
+  normWeight<T>(graph: VectorSink<T>, weight: string, name: string, size: number): T {
     return this.vector(graph, weight, [name], size, this.#normOffset);
   }
 
   /** Vectors of `size` values altogether, one after the other, as a tensor of the graph; `offset` is added to each value. */
-  vector(graph: GraphBuilder, weight: string, names: readonly string[], size: number, offset = 0): string {
+  vector<T>(graph: VectorSink<T>, weight: string, names: readonly string[], size: number, offset = 0): T {
     const tensors = names.map((name) => this.#take(name));
     if (
       tensors.some(({ shape }) => shape.length !== 1) ||

@@ -1,285 +1,246 @@
 /**
- * Runs a prepared graph on ONNX Runtime Web's WASM provider, in Node and in tabs. Each run blocks the thread it is called on.
+ * Runs a decoder on the engine's own WebAssembly kernels (`engine/kernels/`), straight on weights in blocks, in Node and in tabs. Each step
+ * keeps the thread it is called on; others that are started for it take part.
  *
- * Keys and values live in the WASM heap: each run's `present` outputs are tensors over the same memory as its `past` inputs.
+ * Weights, keys, values and all that a step works with lie in one memory. A row's result is the same to the last bit whatever runs beside it:
+ * neither batches nor chunks of prompts nor the number of threads change an answer.
  */
-import { PREFILL_SCORED_TOKENS } from "../limits.ts";
-import { WEIGHTS_FILE } from "../onnx/graph.ts";
-import { DATA_TYPE } from "../onnx/messages.ts";
+import { layOut, type DecoderMemory, PAGE } from "../kernels/decoder-memory.ts";
+import { type Phase, phaseCount } from "../kernels/decoder-phases.ts";
+import type { StoredDecoder } from "../kernels/decoder-weights.ts";
+import { compileKernels } from "../kernels/instance.ts";
+import { StepWords } from "../kernels/step-words.ts";
+import { controlOf, controlWords, lead, runAlone } from "../kernels/team.ts";
+import { type StartTeamThread, type TeamSeed, teamPhases, type TeamThread } from "../kernels/team-thread.ts";
+import { WEIGHTS_COPY_BYTES } from "../limits.ts";
 import type { PreparedModel } from "../prepare.ts";
 import type { Runner } from "../types.ts";
-import {
-  assertCopy,
-  assertOptions,
-  decodeStep,
-  everyToken,
-  type KvLayout,
-  kvLayout,
-  lastOfEachRow,
-  prefillStep,
-  type RunnerOptions,
-  type Step,
-} from "./kv.ts";
-import {
-  allocate,
-  allocateString,
-  assertOrt,
-  IN_HEAP,
-  LOG_ERRORS,
-  OPTIMISE_ALL,
-  type OrtWasm,
-  type OrtWasmFactory,
-  type Pointer,
-  SEQUENTIAL,
-} from "./ort-wasm.ts";
-
-const FLOAT = 4;
-const INT64 = 8;
-const POINTER = 4;
+import { assertCopy, assertOptions, decodeStep, kvLayout, prefillStep, type RunnerOptions } from "./kv.ts";
 
 export interface WasmRunnerOptions extends RunnerOptions {
-  /** ONNX Runtime's WASM module, where a bundler must find it; by default the package's own. */
-  readonly loadModule?: () => Promise<OrtWasmFactory>;
+  /** Starts a thread that shares memory with this one; absent where none can, and then there is one thread. */
+  readonly startThread?: StartTeamThread | undefined;
 }
 
 /**
- * Loads a model prepared for the targets "wasm" or "f32". More than one thread needs SharedArrayBuffer, which a tab has only when
- * cross-origin isolated. The heap ends at 4 GiB: about 500 million parameters.
+ * Loads a model prepared for the targets "wasm" or "wasm-f32". Throws a RangeError where weights, keys and values together are more than
+ * WebAssembly addresses, 4 GiB.
  */
 export async function createWasmRunner(prepared: PreparedModel, options: WasmRunnerOptions): Promise<Runner> {
   assertOptions(prepared, options);
-  const { threads, slots, slotLength } = options;
-  const factory = await (options.loadModule ?? loadPackagedModule)();
-  const module = await factory({ numThreads: threads });
-  assertOrt(module, module._OrtInit(threads, LOG_ERRORS) === 0, "to start");
-  const session = await createSession(module, prepared);
-  const { config } = prepared;
-  const layout = kvLayout(config, options);
-  const steps = new StepRunner(module, session, layout, config.vocabulary);
+  const { config, weights } = prepared;
+  const { slots, slotLength, startThread } = options;
+  const threads = startThread === undefined ? 1 : options.threads;
+  const decoder = decoderOf(prepared);
+  const kv = kvLayout(config, options);
+  const rotations = new Map(decoder.layers.map(({ rotation }) => [rotation.paces, rotation]));
+  const places = layOut({
+    config,
+    weightBytes: weights.byteLength,
+    kv,
+    threads,
+    rotations: rotations.size,
+    controlWords: controlWords(phaseCount(config)),
+  });
+  const isShared = threads > 1;
+  const memory = allocate(places.pages, isShared);
+  const { buffer } = memory;
+  copyWeights(prepared, new Uint8Array(buffer, places.weights, weights.byteLength));
+  for (const [i, { paces, scale }] of [...rotations.values()].entries()) {
+    const { headDim, ropeDim = headDim } = config;
+    const divisors = new Float64Array(buffer, places.weights + paces, ropeDim / 2);
+    fillRotary(buffer, places.rotary[i]!, divisors, { scale, positions: slotLength, pairs: headDim / 2 });
+  }
+  const seed: TeamSeed = { modules: compileKernels(isShared), memory, places, config, decoder, slotLength, threads };
+  const phases = teamPhases(seed);
+  const members = await startTeam(seed, startThread);
+  const stepper = new Stepper(memory, places, phases, members);
+  const floats = new Float32Array(buffer);
+
+  const logits = (rows: number): Float32Array => new Float32Array(buffer, places.logits, rows * config.vocabulary);
+
+  /** Runs tokens `from` and on of a prompt's chunk that begins at position `start`. */
+  const prompt = ({ slot, tokens, start, from, count }: PromptRows, selection: readonly number[]): void =>
+    stepper.run(count, selection, 0, (step, row) => {
+      step.tokens[row] = tokens[from + row]!;
+      step.slots[row] = slot;
+      step.positions[row] = start + from + row;
+    });
+
   return {
     provider: "wasm",
     config,
     slots,
     slotLength,
+    lost: stepper.lost,
     async prefill(slot, tokens, start, wantLogits) {
-      const logits = await steps.run(prefillStep(layout, config, slot, tokens, start));
-      return wantLogits ? logits : undefined;
+      prefillStep(kv, config, slot, tokens, start);
+      for (let from = 0; from < tokens.length; from += places.rows) {
+        const count = Math.min(tokens.length - from, places.rows);
+        const isLast = from + count === tokens.length;
+        prompt({ slot, tokens, start, from, count }, wantLogits && isLast ? [count - 1] : []);
+      }
+      return wantLogits ? logits(1) : undefined;
     },
     async prefillScored(slot, tokens, start) {
-      const step = prefillStep(layout, config, slot, tokens, start);
-      return steps.run(step, everyToken(step));
+      prefillStep(kv, config, slot, tokens, start);
+      const all = new Float32Array(tokens.length * config.vocabulary);
+      // As many as there is room for logits.
+      const most = Math.min(places.rows, slots);
+      for (let from = 0; from < tokens.length; from += most) {
+        const count = Math.min(tokens.length - from, most);
+        prompt({ slot, tokens, start, from, count }, allOf(count));
+        all.set(logits(count), from * config.vocabulary);
+      }
+      return all;
     },
-    decode: async (tokens, positions) => steps.run(decodeStep(layout, config, tokens, positions)),
+    async decode(tokens, positions) {
+      decodeStep(kv, config, tokens, positions);
+      for (let from = 0; from < tokens.length; from += places.rows) {
+        const count = Math.min(tokens.length - from, places.rows);
+        stepper.run(count, allOf(count), from, (step, row) => {
+          step.tokens[row] = tokens[from + row]!;
+          step.slots[row] = from + row;
+          step.positions[row] = positions[from + row]!;
+        });
+      }
+      return logits(tokens.length);
+    },
     async copySlot(from, to, length) {
-      assertCopy(layout, from, to, length);
-      steps.copySlot(from, to, length);
+      assertCopy(kv, from, to, length);
+      const targets = kv.ranges(to, length);
+      for (const at of places.kv.map((address) => address / 4)) {
+        kv.ranges(from, length).forEach(({ start, end }, head) =>
+          floats.copyWithin(at + targets[head]!.start, at + start, at + end),
+        );
+      }
     },
-    async release() {
-      steps.release();
-      module._OrtReleaseSession(session);
-    },
+    release: () => stepper.release(),
   };
 }
 
-async function loadPackagedModule(): Promise<OrtWasmFactory> {
-  return (await import("onnxruntime-web/ort-wasm-simd-threaded.mjs")).default;
+interface PromptRows {
+  readonly slot: number;
+  readonly tokens: Int32Array;
+  readonly start: number;
+  readonly from: number;
+  readonly count: number;
 }
 
-/** The weights are mounted, not copied: the runtime takes one tensor at a time from them. */
-async function createSession(module: OrtWasm, { graph, weights }: PreparedModel): Promise<number> {
-  const options = module._OrtCreateSessionOptions(
-    OPTIMISE_ALL,
-    false,
-    false,
-    SEQUENTIAL,
-    false,
-    0,
-    0,
-    LOG_ERRORS,
-    0,
-    0,
-  );
-  assertOrt(module, options !== 0, "to take its options");
-  const model = allocate(module, graph.byteLength, "graph");
-  module.HEAPU8.set(graph, model);
-  module.mountExternalData(WEIGHTS_FILE, weights);
-  try {
-    const session = await module._OrtCreateSession(model, graph.byteLength, options);
-    assertOrt(module, session !== 0, "to load the model");
-    return session;
-  } finally {
-    module.unmountExternalData();
-    module._OrtReleaseSessionOptions(options);
-    module._free(model);
-  }
-}
+const allOf = (rows: number): number[] => Array.from({ length: rows }, (_, row) => row);
 
-/** Feeds one session from fixed places in the heap. */
-class StepRunner {
-  readonly #module: OrtWasm;
-  readonly #session: number;
-  readonly #layout: KvLayout;
-  readonly #vocabulary: number;
-  readonly #allocated: Pointer[] = [];
-  /** One buffer per name of the layout. */
-  readonly #kv: readonly Pointer[];
-  /** Tensors over those buffers, by the slots they cover: made once, at most two sets per slot. */
-  readonly #kvTensors = new Map<string, readonly number[]>();
-  readonly #ids: Pointer;
-  readonly #lastPositions: Pointer;
-  readonly #longest: Pointer;
-  readonly #selected: Pointer;
-  #logits: Pointer;
-  /** Rows that `#logits` has room for. */
-  #logitRows: number;
-  readonly #inputNames: Pointer;
-  readonly #inputs: Pointer;
-  readonly #outputNames: Pointer;
-  readonly #outputs: Pointer;
-
-  constructor(module: OrtWasm, session: number, layout: KvLayout, vocabulary: number) {
-    this.#module = module;
-    this.#session = session;
-    this.#layout = layout;
-    this.#vocabulary = vocabulary;
-    const { names, slots, slotLength, slotElements } = layout;
-    this.#kv = names.map(() => this.#zeroed(slots * slotElements * FLOAT));
-    this.#ids = this.#allocate(Math.max(slotLength, slots) * INT64, "inputs");
-    this.#lastPositions = this.#allocate(slots * 4, "inputs");
-    this.#longest = this.#allocate(4, "inputs");
-    this.#selected = this.#allocate(Math.max(slotLength, slots) * INT64, "inputs");
-    this.#logits = this.#allocate(slots * vocabulary * FLOAT, "logits");
-    this.#logitRows = slots;
-    const inputs = ["input_ids", "seqlens_k", "total_len", "sel", ...names.map((name) => `past.${name}`)];
-    const outputs = ["logits", ...names.map((name) => `present.${name}`)];
-    this.#inputNames = this.#pointers(inputs.map((name) => this.#string(name)));
-    this.#inputs = this.#allocate(inputs.length * POINTER, "inputs");
-    this.#outputNames = this.#pointers(outputs.map((name) => this.#string(name)));
-    this.#outputs = this.#allocate(outputs.length * POINTER, "outputs");
-  }
-
-  /** Logits `[selected.length * vocabulary]`: a view of the heap. */
-  async run(step: Step, selectedTokens = lastOfEachRow(step)): Promise<Float32Array> {
-    const { rows, sequence } = step;
-    const selections = selectedTokens.length;
-    this.#makeRoom(selections);
-    const { buffer } = this.#module.HEAPU8;
-    new BigInt64Array(buffer, this.#ids, rows * sequence).set(BigInt64Array.from(step.tokens, BigInt));
-    new Int32Array(buffer, this.#lastPositions, rows).set(step.lastPositions);
-    new Int32Array(buffer, this.#longest, 1)[0] = step.longest;
-    new BigInt64Array(buffer, this.#selected, selections).set(BigInt64Array.from(selectedTokens, BigInt));
-    const own = [
-      this.#tensor("int64", this.#ids, [rows, sequence]),
-      this.#tensor("int32", this.#lastPositions, [rows]),
-      this.#tensor("int32", this.#longest, [1]),
-      this.#tensor("int64", this.#selected, [selections]),
-      this.#tensor("float32", this.#logits, [selections, 1, this.#vocabulary]),
-    ];
-    const [ids, lastPositions, longest, selected, logits] = own as [number, number, number, number, number];
-    const kv = this.#kvOf(step.firstSlot, rows);
-    try {
-      this.#fill(this.#inputs, [ids, lastPositions, longest, selected, ...kv]);
-      this.#fill(this.#outputs, [logits, ...kv]);
-      const status = await this.#module._OrtRun(
-        this.#session,
-        this.#inputNames,
-        this.#inputs,
-        4 + kv.length,
-        this.#outputNames,
-        1 + kv.length,
-        this.#outputs,
-        0,
-      );
-      assertOrt(this.#module, status === 0, "to run a step");
-    } finally {
-      for (const tensor of own) this.#module._OrtReleaseTensor(tensor);
-    }
-    return new Float32Array(this.#module.HEAPU8.buffer, this.#logits, selections * this.#vocabulary);
-  }
-
-  #makeRoom(rows: number): void {
-    if (rows <= this.#logitRows) return;
-    // Once: what was too small stays where it is.
-    this.#logitRows = Math.max(rows, PREFILL_SCORED_TOKENS);
-    this.#logits = this.#allocate(this.#logitRows * this.#vocabulary * FLOAT, "logits");
-  }
-
-  copySlot(from: number, to: number, length: number): void {
-    const targets = this.#layout.ranges(to, length);
-    for (const pointer of this.#kv) {
-      this.#layout
-        .ranges(from, length)
-        .forEach(({ start, end }, head) =>
-          this.#module.HEAPU8.copyWithin(
-            pointer + targets[head]!.start * FLOAT,
-            pointer + start * FLOAT,
-            pointer + end * FLOAT,
-          ),
-        );
-    }
-  }
-
-  release(): void {
-    for (const tensors of this.#kvTensors.values()) tensors.forEach((tensor) => this.#module._OrtReleaseTensor(tensor));
-    this.#kvTensors.clear();
-    for (const pointer of this.#allocated.splice(0)) this.#module._free(pointer);
-  }
-
-  #kvOf(firstSlot: number, rows: number): readonly number[] {
-    const key = `${firstSlot}+${rows}`;
-    let tensors = this.#kvTensors.get(key);
-    if (tensors === undefined) {
-      const offset = firstSlot * this.#layout.slotElements * FLOAT;
-      tensors = this.#kv.map((pointer) => this.#tensor("float32", pointer + offset, this.#layout.shape(rows)));
-      this.#kvTensors.set(key, tensors);
-    }
-    return tensors;
-  }
-
-  #tensor(type: "float32" | "int32" | "int64", data: Pointer, shape: readonly number[]): number {
-    const module = this.#module;
-    const elements = shape.reduce((product, size) => product * size, 1);
-    const stack = module.stackSave();
-    const dimensions = module.stackAlloc(shape.length * POINTER);
-    shape.forEach((size, i) => module.setValue(dimensions + i * POINTER, size, "i32"));
-    const tensor = module._OrtCreateTensor(
-      DATA_TYPE[type],
-      data,
-      elements * (type === "int64" ? INT64 : FLOAT),
-      dimensions,
-      shape.length,
-      IN_HEAP,
+function decoderOf({ target, graph, weights }: PreparedModel): StoredDecoder {
+  if (target !== "wasm" && target !== "wasm-f32") throw new Error(`the model is prepared for ${target}, not for wasm`);
+  const decoder = JSON.parse(new TextDecoder().decode(graph)) as StoredDecoder;
+  if (weights.byteLength !== decoder.byteLength)
+    throw new Error(
+      `the weights have ${weights.byteLength} bytes instead of ${decoder.byteLength}: prepare the model again`,
     );
-    module.stackRestore(stack);
-    assertOrt(module, tensor !== 0, "to make a tensor");
-    return tensor;
+  return decoder;
+}
+
+/** All but the calling thread; none is left where one can't be started. */
+async function startTeam(seed: TeamSeed, startThread: StartTeamThread | undefined): Promise<readonly TeamThread[]> {
+  const members: TeamThread[] = [];
+  try {
+    for (let thread = 1; thread < seed.threads; thread++) members.push(startThread!(seed, thread));
+    return members;
+  } catch (error) {
+    await Promise.all(members.map((member) => member.terminate()));
+    throw error;
+  }
+}
+
+function allocate(pages: number, shared: boolean): WebAssembly.Memory {
+  try {
+    return new WebAssembly.Memory({ initial: pages, maximum: pages, shared });
+  } catch (cause) {
+    throw new Error(
+      `this machine gives WebAssembly no ${Math.ceil((pages * PAGE) / 1e6)} MB: use fewer or shorter slots, or a smaller model`,
+      { cause },
+    );
+  }
+}
+
+/** In stretches: weights may be a file. */
+function copyWeights({ weights }: PreparedModel, target: Uint8Array): void {
+  for (let at = 0; at < target.byteLength; at += WEIGHTS_COPY_BYTES)
+    target.set(weights.subarray(at, Math.min(target.byteLength, at + WEIGHTS_COPY_BYTES)), at);
+}
+
+/** cos and sin of position / pace, scaled; pairs that have no pace stay where they are. */
+function fillRotary(
+  buffer: ArrayBufferLike,
+  { cos, sin }: { readonly cos: number; readonly sin: number },
+  paces: Float64Array,
+  { scale, positions, pairs }: { readonly scale: number; readonly positions: number; readonly pairs: number },
+): void {
+  const [cosines, sines] = [cos, sin].map((at) => new Float32Array(buffer, at, positions * pairs)) as [Float32Array, Float32Array]; // prettier-ignore
+  cosines.fill(1);
+  for (let position = 0; position < positions; position++) {
+    for (const [i, pace] of paces.entries()) {
+      cosines[position * pairs + i] = scale * Math.cos(position / pace);
+      sines[position * pairs + i] = scale * Math.sin(position / pace);
+    }
+  }
+}
+
+/** Runs steps with the members of the team, as long as all of them live. */
+class Stepper {
+  readonly lost: Promise<string>;
+  readonly #step: StepWords;
+  readonly #control: Int32Array;
+  readonly #phases: readonly Phase[];
+  readonly #members: readonly TeamThread[];
+  #failure: string | undefined;
+  #isReleased = false;
+
+  constructor(
+    { buffer }: WebAssembly.Memory,
+    { step, rows, control }: DecoderMemory,
+    phases: readonly Phase[],
+    members: readonly TeamThread[],
+  ) {
+    this.#step = new StepWords(buffer, step, rows);
+    this.#control = controlOf(buffer, control, phases.length);
+    this.#phases = phases;
+    this.#members = members;
+    this.lost = new Promise((resolve) => {
+      for (const member of members) {
+        member.onEnd((reason) => {
+          this.#failure ??= `a thread of the wasm provider ended: ${reason}`;
+          if (!this.#isReleased) resolve(this.#failure);
+        });
+      }
+    });
   }
 
-  #fill(array: Pointer, values: readonly number[]): void {
-    values.forEach((value, i) => this.#module.setValue(array + i * POINTER, value, "*"));
+  /** `fill` says what each row is; `selection` are the rows whose logits come, from row `firstLogits` of the logits on. */
+  run(
+    rows: number,
+    selection: readonly number[],
+    firstLogits: number,
+    fill: (step: StepWords, row: number) => void,
+  ): void {
+    if (this.#isReleased) throw new Error("the model was released");
+    if (this.#failure !== undefined) throw new Error(this.#failure);
+    const step = this.#step;
+    step.rows = rows;
+    step.selected = selection.length;
+    step.firstLogits = firstLogits;
+    step.selection.set(selection);
+    for (let row = 0; row < rows; row++) fill(step, row);
+    if (this.#members.length === 0) return runAlone(this.#phases);
+    try {
+      lead(this.#control, this.#phases);
+    } catch (error) {
+      this.#failure = error instanceof Error ? error.message : String(error);
+      throw error;
+    }
   }
 
-  #allocate(byteLength: number, purpose: string): Pointer {
-    const pointer = allocate(this.#module, byteLength, purpose);
-    this.#allocated.push(pointer);
-    return pointer;
-  }
-
-  #zeroed(byteLength: number): Pointer {
-    const pointer = this.#allocate(byteLength, "keys and values");
-    this.#module.HEAPU8.fill(0, pointer, pointer + byteLength);
-    return pointer;
-  }
-
-  #string(text: string): Pointer {
-    const pointer = allocateString(this.#module, text);
-    this.#allocated.push(pointer);
-    return pointer;
-  }
-
-  #pointers(values: readonly Pointer[]): Pointer {
-    const array = this.#allocate(values.length * POINTER, "names");
-    this.#fill(array, values);
-    return array;
+  async release(): Promise<void> {
+    this.#isReleased = true;
+    await Promise.all(this.#members.map((member) => member.terminate()));
   }
 }

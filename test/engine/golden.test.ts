@@ -8,7 +8,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { openPrepared, prepareCached } from "../../engine/node/prepared-cache.ts";
+import { startNodeThread } from "../../engine/node/team-threads.ts";
 import type { Target } from "../../engine/onnx/target.ts";
+import type { PreparedModel } from "../../engine/prepare.ts";
+import type { RunnerOptions } from "../../engine/providers/kv.ts";
 import { createNativeRunner } from "../../engine/providers/native.ts";
 import { createWasmRunner } from "../../engine/providers/wasm.ts";
 import type { Runner } from "../../engine/types.ts";
@@ -105,7 +108,11 @@ describe("SmolLM2-135M-Instruct", () => {
 
   test.each([
     ["native", createNativeRunner],
-    ["wasm", createWasmRunner],
+    [
+      "wasm",
+      (prepared: PreparedModel, options: RunnerOptions) =>
+        createWasmRunner(prepared, { ...options, startThread: startNodeThread }),
+    ],
   ] as const)(
     "%s: as it ships, its distributions are those of f32",
     async (target, load) => {

@@ -1,14 +1,7 @@
 /** The kernels against plain arithmetic, on rows of every length around their groups. */
-import { readFileSync } from "node:fs";
 import fc from "../support/fast-check.ts";
 import { expect, test } from "vitest";
-import { compiledKernels } from "../../engine/kernels/compile.ts";
 import { BUCKETS, scaleOf, Scores, weightAt } from "../../engine/scores.ts";
-
-test("the compiled kernels are those of the text (else: node engine/kernels/generate-main.ts)", async () => {
-  const kept = readFileSync(new URL("../../engine/kernels/vocabulary.ts", import.meta.url), "utf8");
-  expect(kept).toBe(await compiledKernels());
-});
 
 const rows = fc
   .array(fc.float({ min: -60, max: 60, noNaN: true }), { minLength: 2, maxLength: 140 })

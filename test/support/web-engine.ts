@@ -31,6 +31,7 @@ export class WebEngine {
     await build({
       entryPoints: {
         engine: join(ROOT, "engine/thread-web-main.ts"),
+        team: join(ROOT, "engine/team-web-main.ts"),
         "grammar-check": join(ROOT, "engine/grammar-check-web-main.ts"),
         page: join(ROOT, "test/support/web-engine-page.ts"),
       },
@@ -39,7 +40,6 @@ export class WebEngine {
       platform: "browser",
       // ONNX Runtime's own option: its glue code is fetched from `ort/` instead of being bundled.
       conditions: ["onnxruntime-web-use-extern-wasm"],
-      external: ["onnxruntime-web/ort-wasm-simd-threaded.mjs"],
       outdir: folder,
     });
     copyFileSync(fileURLToPath(import.meta.resolve("@mlc-ai/web-xgrammar")), join(folder, "xgrammar.js"));

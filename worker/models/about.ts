@@ -41,7 +41,7 @@ export function knownModel(
   return { name, source, bytes, isPinned, licence, original, weights: weightsOf(about), bytesPerToken };
 }
 
-/** Bytes of a parameter with its share of a block's scale, and of a 4-bit one's offset: as engine/onnx/target.ts decides. */
+/** Bytes of a parameter with its share of a block's scale, and of a 4-bit one's offset: as engine/onnx/target.ts and engine/kernels/forms.ts decide. */
 const INT8 = 1.125;
 const INT4 = 0.75;
 const F32 = 4;
@@ -58,7 +58,8 @@ function weightsOf({ matrices, embedding, bits }: About): Weights {
   return {
     native: rounded((bits === 4 ? INT4 : INT8) * matrices + 2 * INT8 * embedding),
     webgpu: rounded(INT8 * (matrices + embedding) + F32 * embedding),
-    wasm: rounded(F32 * (matrices + embedding) + INT8 * embedding),
+    // Once, where its rows stay what they are.
+    wasm: rounded((bits === 4 ? INT4 : INT8) * matrices + INT8 * embedding),
   };
 }
 

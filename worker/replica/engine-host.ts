@@ -15,11 +15,8 @@ import type { EngineReport } from "../../protocol/engine-stats.ts";
 import { ENGINES_MAX } from "../../protocol/limits.ts";
 import type { ReplicaOptions, LocatedModel } from "../../protocol/local.ts";
 
-/**
- * Chats at a time at most, when nobody says: fewer where memory is short. A slot of 2,048 tokens of a 135M model is 94 MB. `native` takes
- * memory as slots fill, `wasm` at once and from 4 GiB that the weights share.
- */
-const SLOTS_MOST: Readonly<Record<ProviderName, number>> = { native: 8, webgpu: 8, wasm: 4 };
+/** Chats at a time at most, when nobody says: fewer where memory is short. A slot of 2,048 tokens of a 135M model is 94 MB. */
+const SLOTS_MOST = 8;
 /** Calls of a graph at a time when nobody says: they are put together into runs. */
 const GRAPH_CALLS_DEFAULT = 64;
 /** Nodes that a line of the log names. */
@@ -127,7 +124,7 @@ export class ReplicaEngineHost implements EngineHost {
           prepared: { [provider]: reference },
           provider,
           threads: Math.max(1, Math.floor(options.spec.cpus)),
-          slots: request.slots ?? SLOTS_MOST[provider],
+          slots: request.slots ?? SLOTS_MOST,
           slotLength: request.slotLength,
           ...(request.slots === undefined ? { memory: this.#memory() } : {}),
           allowSoftwareGpu: options.allowSoftwareGpu,

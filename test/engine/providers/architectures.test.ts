@@ -18,7 +18,7 @@ process.env["ORT_DISABLE_TELEMETRY"] = "1";
 const KINDS = Object.keys(TINY_CONFIGS) as TinyKind[];
 
 /** Largest difference of a logit; the oracle's have a standard deviation of 4 to 8. */
-const TOLERANCE = { f32: 2e-3, int8Activations: 2.5 };
+const TOLERANCE = { f32: 2e-3, int8Activations: 2.5, int16Activations: 3e-2 };
 
 const CASES = KINDS.flatMap(
   (kind) =>
@@ -37,7 +37,9 @@ const CASES = KINDS.flatMap(
               tolerance: TOLERANCE.int8Activations,
             },
           ] as const)),
-      { kind, target: "wasm", format: "Q8_0", create: createWasmRunner, tolerance: TOLERANCE.f32 },
+      { kind, target: "wasm-f32", format: "Q8_0", create: createWasmRunner, tolerance: TOLERANCE.f32 },
+      { kind, target: "wasm", format: "Q8_0", create: createWasmRunner, tolerance: TOLERANCE.int16Activations },
+      { kind, target: "wasm", format: "Q4_1", create: createWasmRunner, tolerance: TOLERANCE.int16Activations },
     ] as const satisfies readonly { target: Target; format: GgufFormat; [key: string]: unknown }[],
 );
 
