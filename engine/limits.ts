@@ -12,6 +12,9 @@ export const PREFILL_RUN_COST_TOKENS = 12;
 /** Tokens of a prompt per run where the logits after each are wanted: bounds their memory (32 rows of 262,144 take 34 MB). */
 export const PREFILL_SCORED_TOKENS = 32;
 
+/** Such a token counts as this many others beside running streams: its logits are computed and looked through (SmolLM2-135M on `native`: 1.6 to 2 times as long). */
+export const SCORED_TOKEN_COST_TOKENS = 2;
+
 /** Scores of one prompt, its tokens' and their alternatives': they are kept until the first token of the answer, 150 bytes each. */
 export const PROMPT_SCORES_MAX = 32_768;
 

@@ -12,6 +12,7 @@ import {
   PREFILL_RUN_COST_TOKENS,
   PREFIX_TOKENS_MIN,
   PROMPT_SCORES_WAITING_MAX,
+  SCORED_TOKEN_COST_TOKENS,
   SEQUENCES_MAX,
   WINDOW_TOKENS,
 } from "./limits.ts";
@@ -248,7 +249,7 @@ export class EngineLoop {
         ? undefined
         : await runner.prefill(slot, tokens, start, isLast);
     this.#stats.prefilled(count, now() - began);
-    this.#spent += prefillCost(count, this.#budget);
+    this.#spent += prefillCost(scoresPrompt ? count * SCORED_TOKEN_COST_TOKENS : count, this.#budget);
     sequence.cached = start + count;
     const { vocabulary } = runner.config;
     if (scoresPrompt) {

@@ -103,6 +103,34 @@ test("scored prompts go in short runs, and one that is called off between two of
   expect([runs, left.outputs.get(1)]).toEqual([[32], []]);
 });
 
+test("between two steps of a running stream comes one such run, where two of another prompt would", async () => {
+  const runsBeside = async (part: Partial<GenerationRequest>): Promise<string> => {
+    const runner = createLedgerRunner(config, { slots: 2, slotLength: 80 });
+    let runs = "";
+    const { prefill, prefillScored, decode } = runner;
+    Object.assign(runner, {
+      prefill: (...call: Parameters<typeof prefill>) => ((runs += "p"), prefill.apply(runner, call)),
+      prefillScored: (...call: Parameters<typeof prefillScored>) => ((runs += "s"), prefillScored.apply(runner, call)),
+      decode: (...call: Parameters<typeof decode>) => ((runs += "."), decode.apply(runner, call)),
+    });
+    const budget = { prefillChunk: 32, prefillBesideDecode: 64, prefillRunCost: 1 };
+    const bench: Bench = new Bench(runner, {
+      budget,
+      onStep: () =>
+        void (
+          runs === "p." &&
+          bench.loop.size === 1 &&
+          bench.submit(2, { promptTokens: PROMPT.toReversed(), ...part })
+        ),
+    });
+    bench.submit(1, { maxTokens: 8, promptTokens: [1, 2, 3] });
+    await bench.loop.idle();
+    return runs;
+  };
+  expect(await runsBeside({})).toMatch(/^p\.pp\.p/);
+  expect(await runsBeside({ promptLogprobs: 0 })).toMatch(/^p\.s\.s\.s/);
+});
+
 test("too many are refused by their number, and together with others' as by a full engine", () => {
   const long = new Array<number>(PROMPT_SCORES_MAX / 8).fill(5);
   const bench = new Bench(createLedgerRunner(config, { slots: 1, slotLength: 2 * long.length }));
