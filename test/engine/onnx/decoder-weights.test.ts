@@ -90,10 +90,15 @@ describe("the weights of an exported model", () => {
   });
 
   test("a tensor that would be left out, or whose file is missing, is refused by name", async () => {
-    const copy = (name: string, change: (bytes: Buffer) => Buffer): string => {
+    const copy = (
+      name: string,
+      change: (bytes: Buffer) => Buffer,
+      of = "qwen3-genai-fp16",
+      graph = "onnx/model.onnx",
+    ): string => {
       const folder = join(work, name);
-      cpSync(join(FOLDER, "qwen3-genai-fp16"), folder, { recursive: true });
-      const file = join(folder, "onnx/model.onnx");
+      cpSync(join(FOLDER, of), folder, { recursive: true });
+      const file = join(folder, graph);
       writeFileSync(file, change(readFileSync(file)));
       return folder;
     };
@@ -105,6 +110,8 @@ describe("the weights of an exported model", () => {
     );
     const strange = copy("strange", replaced("/mlp/up_proj/MatMul", "/mlp/up_prof/MatMul"));
     await expect(ourLogits(strange)).rejects.toThrow("blk.0.ffn_up.weight");
+    const unscaled = copy("unscaled", replaced("Cast", "Cost"), "llama-optimum-int8", "onnx/model_int8.onnx");
+    await expect(ourLogits(unscaled)).rejects.toThrow("q_proj.weight in bytes in a way that isn't known");
     const lost = copy("lost", replaced("model.onnx.data", "nodel.onnx.data"));
     await expect(ourLogits(lost)).rejects.toThrow("nodel.onnx.data");
   });
