@@ -11,6 +11,7 @@ import { dequantise } from "../../../engine/gguf/dequantise.ts";
 import { byteForm, byteRows, nBitRows, transposed } from "../../../engine/onnx/exported-forms.ts";
 import { createNativeRunner } from "../../../engine/providers/native.ts";
 import { openRepository } from "../../../engine/safetensors/checkpoint.ts";
+import exact from "../../fixtures/onnx-decoders-exact.json" with { type: "json" };
 
 // The runtime reads the process's environment when it loads; test processes are ours to set.
 process.env["ORT_DISABLE_TELEMETRY"] = "1";
@@ -75,6 +76,11 @@ describe("the weights of an exported model", () => {
     const worst = Math.max(...theirs.map((value, i) => Math.abs(value - ours[i]!)));
     expect(spread).toBeGreaterThan(1);
     expect(worst).toBeLessThan(tolerance);
+  });
+
+  test.each(Object.entries(exact))("%s: its bytes are taken at their exact values", async (name, expected) => {
+    const ours = await ourLogits(join(FOLDER, name), name.startsWith("phi3") ? MANY : TOKENS);
+    expect(Math.max(...expected.map((value, i) => Math.abs(value - ours[i]!)))).toBeLessThan(1e-4);
   });
 
   test("a head that is tied to the embeddings stays where it was quantised by itself", async () => {
