@@ -10,6 +10,7 @@ import { byteLengthOf, type TensorFormat } from "../gguf/format.ts";
 import { type ByteSource, joinSources } from "../gguf/source.ts";
 import { ONNX_LIMITS } from "../limits.ts";
 import type { RepositoryFiles } from "../safetensors/files.ts";
+import { sizeOf } from "../tensor.ts";
 import { byteForm, byteRows, nBitRows, transposed } from "./exported-forms.ts";
 import { damaged } from "./proto-reader.ts";
 import { type GraphNode, readGraph, type StoredTensor } from "./read-graph.ts";
@@ -66,7 +67,7 @@ async function zeroPoints(
   const names = new Set(nodes.map(({ kind, inputs }) => inputs[{ MatMulInteger: 3, DequantizeLinear: 2 }[kind] ?? -1]));
   const found = new Map<string, Uint8Array>();
   for (const { name, type, shape, offset, byteLength, isVarints } of initialisers) {
-    const values = shape.reduce((product, size) => product * size, 1);
+    const values = sizeOf(shape);
     if (!names.has(name) || !isByte(type) || values > ONNX_LIMITS.zeroPoints) continue;
     const bytes = await source.read(offset, byteLength);
     // The low eight of each number's bits; the others repeat the sign.
@@ -250,10 +251,10 @@ class Weights {
     const scale = this.#initialisers.get(scales ?? "");
     const zero = this.#initialisers.get(zeros ?? "");
     const known = zeros === undefined || zeros === "" ? Uint8Array.of(0) : this.#zeros.get(zeros);
-    const isFew = (count: number | undefined): boolean => count === 1 || count === rows;
+    const isFew = (count: number): boolean => count === 1 || count === rows;
     const format = scale && this.#formatOf(scale);
-    const count = scale && format && scale.byteLength / byteLengthOf(format, 1);
-    if (scale === undefined || format === undefined || known === undefined || !isFew(known.length) || !isFew(count))
+    const isWhole = scale && format && scale.byteLength === byteLengthOf(format, sizeOf(scale.shape));
+    if (!scale || !format || !isWhole || !isFew(sizeOf(scale.shape)) || !known || !isFew(known.length))
       throw new CheckpointError(
         `the ONNX graph stores ${weight} in bytes in a way that isn't known: take the variant in f32 or f16, or the model's GGUF file`,
       );

@@ -11,6 +11,7 @@ import { dequantise } from "../../../engine/gguf/dequantise.ts";
 import { byteForm, byteRows, nBitRows, transposed } from "../../../engine/onnx/exported-forms.ts";
 import { createNativeRunner } from "../../../engine/providers/native.ts";
 import { openRepository } from "../../../engine/safetensors/checkpoint.ts";
+import exact from "../../fixtures/onnx-decoders-exact.json" with { type: "json" };
 
 // The runtime reads the process's environment when it loads; test processes are ours to set.
 process.env["ORT_DISABLE_TELEMETRY"] = "1";
@@ -77,6 +78,11 @@ describe("the weights of an exported model", () => {
     expect(worst).toBeLessThan(tolerance);
   });
 
+  test.each(Object.entries(exact))("%s: its bytes are taken at their exact values", async (name, expected) => {
+    const ours = await ourLogits(join(FOLDER, name), name.startsWith("phi3") ? MANY : TOKENS);
+    expect(Math.max(...expected.map((value, i) => Math.abs(value - ours[i]!)))).toBeLessThan(1e-4);
+  });
+
   test("a head that is tied to the embeddings stays where it was quantised by itself", async () => {
     const formats = async (name: string): Promise<unknown[]> => {
       const folder = new Folder(join(FOLDER, name));
@@ -90,10 +96,15 @@ describe("the weights of an exported model", () => {
   });
 
   test("a tensor that would be left out, or whose file is missing, is refused by name", async () => {
-    const copy = (name: string, change: (bytes: Buffer) => Buffer): string => {
+    const copy = (
+      name: string,
+      change: (bytes: Buffer) => Buffer,
+      of = "qwen3-genai-fp16",
+      graph = "onnx/model.onnx",
+    ): string => {
       const folder = join(work, name);
-      cpSync(join(FOLDER, "qwen3-genai-fp16"), folder, { recursive: true });
-      const file = join(folder, "onnx/model.onnx");
+      cpSync(join(FOLDER, of), folder, { recursive: true });
+      const file = join(folder, graph);
       writeFileSync(file, change(readFileSync(file)));
       return folder;
     };
@@ -105,6 +116,8 @@ describe("the weights of an exported model", () => {
     );
     const strange = copy("strange", replaced("/mlp/up_proj/MatMul", "/mlp/up_prof/MatMul"));
     await expect(ourLogits(strange)).rejects.toThrow("blk.0.ffn_up.weight");
+    const unscaled = copy("unscaled", replaced("Cast", "Cost"), "llama-optimum-int8", "onnx/model_int8.onnx");
+    await expect(ourLogits(unscaled)).rejects.toThrow("q_proj.weight in bytes in a way that isn't known");
     const lost = copy("lost", replaced("model.onnx.data", "nodel.onnx.data"));
     await expect(ourLogits(lost)).rejects.toThrow("nodel.onnx.data");
   });
