@@ -321,13 +321,14 @@ class PhaseBuilder {
       run: (part) => {
         const cut = pieces();
         const row = Math.floor(part / cut);
-        const [first, end] = [part % cut, (part % cut) + 1].map((piece) =>
-          cut === 1 ? piece * blocks : Math.floor((piece * blocks) / cut),
-        ) as [number, number];
-        if (first === end) return;
+        const piece = part % cut;
+        const first = Math.floor((piece * blocks) / cut);
+        // Rows that blocks don't divide are never cut.
+        const count = cut === 1 ? blocks : Math.floor(((piece + 1) * blocks) / cut) - first;
+        if (count === 0) return;
         const at = (row * columns + first * BLOCK) * FLOAT;
-        activate(memory.gate + at, memory.up + at, (end - first) * BLOCK * FLOAT);
-        if (down.form !== "f32") this.#quantise(memory.gate, row, columns, first, end - first);
+        activate(memory.gate + at, memory.up + at, count * BLOCK * FLOAT);
+        if (down.form !== "f32") this.#quantise(memory.gate, row, columns, first, count);
       },
     });
   }
