@@ -3,6 +3,7 @@ import { WASM_HEAP_MAX } from "../limits.ts";
 import { BLOCK } from "../onnx/pack.ts";
 import type { KvLayout } from "../providers/kv.ts";
 import type { ModelConfig } from "../types.ts";
+import { stepWords } from "./step-words.ts";
 
 export const PAGE = 65_536;
 const FLOAT = 4;
@@ -30,9 +31,9 @@ export interface MemoryShape {
 export interface DecoderMemory {
   /** Rows of a step at most. */
   readonly rows: number;
-  /** i32: what threads tell each other. */
+  /** What threads tell each other: see `team.ts`. */
   readonly control: number;
-  /** i32: what the step is: see `step-words.ts`. */
+  /** What the step is: see `step-words.ts`. */
   readonly step: number;
   readonly weights: number;
   /** f32 `[slotLength, headDim / 2]` of each kind, cos and behind it sin. */
@@ -73,7 +74,7 @@ export function layOut({ config, weightBytes, kv, threads, rotations, controlWor
   };
   const floats = (count: number): number => take(count * FLOAT);
   const control = take(controlWords * 4);
-  const step = take((STEP_WORDS_AHEAD + 4 * rows) * 4);
+  const step = take(stepWords(rows) * 4);
   const weights = take(weightBytes);
   const table = slotLength * (headDim / 2);
   const rotary = Array.from({ length: rotations }, () => ({ cos: floats(table), sin: floats(table) }));
@@ -108,9 +109,6 @@ export function layOut({ config, weightBytes, kv, threads, rotations, controlWor
   }
   return { ...memory, pages: Math.ceil(end / PAGE) };
 }
-
-/** Words before the lists of `step`. */
-export const STEP_WORDS_AHEAD = 4;
 
 const tiled = (rows: number): number => Math.ceil(rows / TILE) * TILE;
 const megabytes = (bytes: number): string => `${Math.ceil(bytes / 1e6)} MB`;

@@ -15,7 +15,7 @@ import { StepWords } from "./step-words.ts";
 const FLOAT = 4;
 
 /** Parts of a product for each thread, so that none waits long for another; rows of weights of a part at most, and at least. */
-const PARTS_PER_THREAD = 8;
+const PARTS_PER_THREAD = 4;
 const PART_ROWS_MAX = 512;
 const PART_ROWS_MIN = 8;
 /** With many rows of inputs: what these and the weights take stays in a core's cache. */
@@ -287,25 +287,30 @@ class PhaseBuilder {
     const scale = config.attentionScale ?? 1 / Math.sqrt(headDim);
     const width = headDim * FLOAT;
     const seen = isGlobalLayer(config, index) ? Infinity : window!.length;
+    const attend = (query: number, thread: number): void => {
+      const row = Math.floor(query / heads);
+      const position = this.#step.positions[row]!;
+      const first = Math.max(0, position + 1 - seen);
+      const kvHead = this.#step.slots[row]! * kvHeads + Math.floor(((query % heads) * kvHeads) / heads);
+      const at = (kvHead * slotLength + first) * width;
+      kernels.attend(
+        memory.query + query * width,
+        memory.kv[2 * index]! + at,
+        memory.kv[2 * index + 1]! + at,
+        position + 1 - first,
+        width,
+        scale,
+        memory.scores[thread]!,
+        memory.x + query * width,
+      );
+    };
+    // Heads that share keys and values one after the other, which then are near; of few rows each by itself, so that all threads have some.
+    const shared = (): number => (this.#step.rows < WIDE_ROWS ? 1 : heads / kvHeads);
     this.list.push({
-      parts: () => this.#step.rows * heads,
+      parts: () => (this.#step.rows * heads) / shared(),
       run: (part, thread) => {
-        const row = Math.floor(part / heads);
-        const head = part % heads;
-        const position = this.#step.positions[row]!;
-        const first = Math.max(0, position + 1 - seen);
-        const kvHead = this.#step.slots[row]! * kvHeads + Math.floor((head * kvHeads) / heads);
-        const at = (kvHead * slotLength + first) * width;
-        kernels.attend(
-          memory.query + part * width,
-          memory.kv[2 * index]! + at,
-          memory.kv[2 * index + 1]! + at,
-          position + 1 - first,
-          width,
-          scale,
-          memory.scores[thread]!,
-          memory.x + part * width,
-        );
+        const count = shared();
+        for (let query = part * count; query < (part + 1) * count; query++) attend(query, thread);
       },
     });
   }
@@ -321,13 +326,14 @@ class PhaseBuilder {
       run: (part) => {
         const cut = pieces();
         const row = Math.floor(part / cut);
-        const [first, end] = [part % cut, (part % cut) + 1].map((piece) =>
-          cut === 1 ? piece * blocks : Math.floor((piece * blocks) / cut),
-        ) as [number, number];
-        if (first === end) return;
+        const piece = part % cut;
+        const first = Math.floor((piece * blocks) / cut);
+        // Rows that blocks don't divide are never cut.
+        const count = cut === 1 ? blocks : Math.floor(((piece + 1) * blocks) / cut) - first;
+        if (count === 0) return;
         const at = (row * columns + first * BLOCK) * FLOAT;
-        activate(memory.gate + at, memory.up + at, (end - first) * BLOCK * FLOAT);
-        if (down.form !== "f32") this.#quantise(memory.gate, row, columns, first, end - first);
+        activate(memory.gate + at, memory.up + at, count * BLOCK * FLOAT);
+        if (down.form !== "f32") this.#quantise(memory.gate, row, columns, first, count);
       },
     });
   }

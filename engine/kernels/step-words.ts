@@ -1,9 +1,13 @@
 /** What a step is, in the memory that its threads share: rows of one token each, wherever they come from. */
-import { STEP_WORDS_AHEAD } from "./decoder-memory.ts";
-
 const ROWS = 0;
 const SELECTED = 1;
 const FIRST_LOGITS = 2;
+/** Of the words before the lists. */
+const AHEAD = 4;
+const LISTS = 4;
+
+/** i32 words that steps of at most `rows` rows take. */
+export const stepWords = (rows: number): number => AHEAD + LISTS * rows;
 
 export class StepWords {
   /** Of each row. */
@@ -16,9 +20,9 @@ export class StepWords {
 
   /** A view of the words at byte `at` for steps of at most `rows` rows. */
   constructor(memory: ArrayBufferLike, at: number, rows: number) {
-    this.#words = new Int32Array(memory, at, STEP_WORDS_AHEAD + 4 * rows);
+    this.#words = new Int32Array(memory, at, stepWords(rows));
     const [tokens, slots, positions, selection] = [0, 1, 2, 3].map((list) => {
-      const start = STEP_WORDS_AHEAD + list * rows;
+      const start = AHEAD + list * rows;
       return this.#words.subarray(start, start + rows);
     }) as [Int32Array, Int32Array, Int32Array, Int32Array];
     this.tokens = tokens;
