@@ -8,6 +8,13 @@ import type { FlatHeaders } from "../protocol/heads.ts";
 
 const BEARER = /^bearer +([\x21-\x7e]+)$/i;
 
+/** Header lines, or gRPC metadata, of a caller: values by names in lower case. */
+interface Shown {
+  readonly authorization?: string | undefined;
+  /** As Anthropic's clients show it. */
+  readonly "x-api-key"?: string | string[] | undefined;
+}
+
 interface Held {
   readonly hash: Buffer;
   readonly expiresAtMs: number;
@@ -27,9 +34,9 @@ export class Keyring {
     );
   }
 
-  /** `authorization`: the header's value. `meshTimeMs`: the coordinator's time, ms since 1970. */
-  admits(authorization: string | undefined, meshTimeMs: number): boolean {
-    const text = BEARER.exec(authorization ?? "")?.[1] ?? "";
+  /** By the bearer's key, else by `x-api-key`. `meshTimeMs`: the coordinator's time, ms since 1970. */
+  admits({ authorization, "x-api-key": other }: Shown, meshTimeMs: number): boolean {
+    const text = BEARER.exec(authorization ?? "")?.[1] ?? String(other ?? "");
     const id = apiKeyId(text);
     const { hash, expiresAtMs } = (id === null ? undefined : this.#keys.get(id)) ?? NOBODYS;
     const same = timingSafeEqual(createHash("sha256").update(text).digest(), hash);
@@ -41,6 +48,7 @@ export class Keyring {
 export const keyringOf = (keys: readonly RoutedApiKey[] | undefined): Keyring | null =>
   keys === undefined ? null : new Keyring(keys);
 
+const SHOWN_AS: ReadonlySet<string> = new Set(["authorization", "x-api-key"]);
+
 /** The lines for user code: a key that let a request in is the ingress's business and no one else's. */
-export const withoutKey = (lines: FlatHeaders): string[] =>
-  lines.filter((_, i) => lines[i - (i % 2)] !== "authorization");
+export const withoutKey = (lines: FlatHeaders): string[] => lines.filter((_, i) => !SHOWN_AS.has(lines[i - (i % 2)]!));

@@ -133,7 +133,7 @@ function dispatcher(
     if (pool === undefined)
       return refuse(context, wire, head, "UNAVAILABLE", `Application '${app.name}' is not ready.`);
     const { keys } = app;
-    if (keys !== null && !keys.admits(headers.authorization, context.meshTime()))
+    if (keys !== null && !keys.admits(headers, context.meshTime()))
       return refuse(context, wire, head, "UNAUTHENTICATED", NEEDS_KEY);
     new GrpcExchange(context, wire, keys === null ? head : { ...head, metadata: withoutKey(head.metadata) }, {
       app: app.name,

@@ -29,7 +29,7 @@ export const notFound = (path: string): Answer =>
 export const refused = (why: string): Answer => text(403, why);
 /** One answer for no key, an unknown, a wrong, an expired and a revoked one: it doesn't help guessing. */
 export const NEEDS_KEY: Answer = {
-  ...text(401, "This application needs a valid API key, as `Authorization: Bearer <key>`."),
+  ...text(401, "This application needs a valid API key, as `Authorization: Bearer <key>` or `x-api-key: <key>`."),
   lines: ["www-authenticate", "Bearer"],
 };
 export const INTERNAL: Answer = text(500, "Internal Server Error");

@@ -96,6 +96,7 @@ const ALWAYS_KEPT: ReadonlySet<string> = new Set([
   "content-length",
   "x-request-id",
   "authorization",
+  "x-api-key",
   "cookie",
   "close",
   "keep-alive",

@@ -86,9 +86,7 @@ const withKey = (
   headers: RequestHeaders,
   keys: Keyring,
 ): RequestHeaders | null =>
-  keys.admits(request.headers.authorization, context.meshTime())
-    ? { ...headers, forwarded: withoutKey(headers.forwarded) }
-    : null;
+  keys.admits(request.headers, context.meshTime()) ? { ...headers, forwarded: withoutKey(headers.forwarded) } : null;
 
 function answerOwn(
   context: HttpContext,

@@ -72,6 +72,22 @@ describe("an application with a key", () => {
     }
   });
 
+  it("answers who shows it as Anthropic's clients do, and its replica sees nothing of it either", async () => {
+    const { port } = await guarded(echo);
+    for (const lines of [[`X-Api-Key: ${GOOD.text}`], ["authorization: Basic abc", `x-api-key: ${GOOD.text}`]]) {
+      const text = await raw(port, get("/closed", ...lines));
+      expect(text).toMatch(/^HTTP\/1.1 200 /);
+      expect(text).not.toContain(GOOD.text);
+      expect(headersOf(text)).not.toContain("authorization");
+    }
+    for (const lines of [
+      [`x-api-key: ${WRONG}`],
+      [`x-api-key: Bearer ${GOOD.text}`],
+      [`authorization: Bearer ${WRONG}`, `x-api-key: ${GOOD.text}`],
+    ])
+      expect(await raw(port, get("/closed", ...lines))).toMatch(/^HTTP\/1.1 401 /);
+  });
+
   it("takes away every line of that name: the second may hold the key again", async () => {
     const { port } = await guarded(echo);
     const text = await raw(
@@ -190,7 +206,11 @@ describe("a keyring", () => {
   it("goes by the mesh's time, and holds to the last millisecond", () => {
     const { text, kept } = made("0123456789ab", "t", 1_000);
     const ring = new Keyring([kept]);
-    expect([999, 1_000, 1_001].map((ms) => ring.admits(`Bearer ${text}`, ms))).toEqual([true, true, false]);
+    expect([999, 1_000, 1_001].map((ms) => ring.admits({ authorization: `Bearer ${text}` }, ms))).toEqual([
+      true,
+      true,
+      false,
+    ]);
   });
 
   it("finds a key by its public id and by nothing else", () => {
@@ -204,7 +224,7 @@ describe("a keyring", () => {
     ]);
     // The hash of nothing is a hash too: without a key in the request nobody is let in by it.
     const empty = createHash("sha256").update("").digest("hex");
-    expect(new Keyring([{ id: "", hash: empty, expiresAtMs: null }]).admits(undefined, 0)).toBe(false);
+    expect(new Keyring([{ id: "", hash: empty, expiresAtMs: null }]).admits({}, 0)).toBe(false);
   });
 });
 

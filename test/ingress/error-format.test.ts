@@ -36,7 +36,7 @@ it("no valid key is a 401 with OpenAI's code; without the option it is Ray's tex
     status: 401,
     type: "invalid_request_error",
     retryAfter: undefined,
-    message: "This application needs a valid API key, as `Authorization: Bearer <key>`.",
+    message: "This application needs a valid API key, as `Authorization: Bearer <key>` or `x-api-key: <key>`.",
     param: null,
     code: "invalid_api_key",
   });
