@@ -19,7 +19,9 @@ import { writeWeights } from "./weights-file.ts";
 /** Rises whenever the emitter or the layout changes, so that an older conversion is not taken for a new one. */
 const FORMAT_VERSION = 4;
 
-const GRAPH_FILE = "model.onnx";
+/** What says how the weights make a model: a graph, or where they lie for the kernels. */
+const graphFileOf = (target: Target): string =>
+  target === "wasm" || target === "wasm-f32" ? "decoder.json" : "model.onnx";
 const TOKENIZER_FILE = "tokenizer.json";
 const MANIFEST_FILE = "prepared.json";
 
@@ -164,7 +166,7 @@ async function write(
   const { preparation, source } = await checkpoint.plan(options);
   const { graph, layout, tokenizer, config, positions } = preparation;
   await writeWeights(directory, layout, source, onProgress);
-  await writeFile(join(directory, GRAPH_FILE), graph, { flush: true });
+  await writeFile(join(directory, graphFileOf(target)), graph, { flush: true });
   await writeFile(join(directory, TOKENIZER_FILE), JSON.stringify(tokenizer), { flush: true });
   const manifest: Manifest = {
     formatVersion: FORMAT_VERSION,
@@ -224,7 +226,7 @@ export async function openAnyPrepared(directory: string): Promise<PreparedModel 
   const manifest = parseManifest(await readFile(join(directory, MANIFEST_FILE), "utf8"), directory);
   if ("graph" in manifest) return { ...manifest.graph, directory };
   const { target, config, positions, weightBytes } = manifest;
-  const graph = new Uint8Array(await readFile(join(directory, GRAPH_FILE)));
+  const graph = new Uint8Array(await readFile(join(directory, graphFileOf(target))));
   const tokenizer = JSON.parse(await readFile(join(directory, TOKENIZER_FILE), "utf8")) as PreparedModel["tokenizer"];
   return {
     target,
