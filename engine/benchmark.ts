@@ -3,6 +3,7 @@
  * at random. Time is an argument; the figures belong to the machine.
  */
 import type { EngineClient } from "./client.ts";
+import { PREFILL_BESIDE_DECODE_TOKENS } from "./limits.ts";
 import { prf } from "./prf.ts";
 import type { EngineStats } from "./stats.ts";
 import type { LoadedModel } from "./thread-messages.ts";
@@ -16,14 +17,14 @@ const CROWD = 32;
 const TOKENS_A_LOOK = 8;
 
 export interface BenchmarkSize {
-  /** How long answers are, at least 8. */
+  /** How long answers are: 16 or more, so that the first of eight still runs when the last begins. */
   readonly tokens: number;
   /** The crowd arrives within this time, ms. */
   readonly arrivalsMs: number;
 }
 export const BENCHMARK_WHOLE: BenchmarkSize = { tokens: 48, arrivalsMs: 6_000 };
 /** To see that it works; its figures waver. */
-export const BENCHMARK_SHORT: BenchmarkSize = { tokens: 8, arrivalsMs: 500 };
+export const BENCHMARK_SHORT: BenchmarkSize = { tokens: 16, arrivalsMs: 500 };
 
 export interface EngineFigures {
   readonly tokensPerSecond: number;
@@ -42,7 +43,7 @@ export interface EngineFigures {
   readonly crowdGapP50Ms: number;
   readonly crowdGapP99Ms: number;
   readonly crowdGapMostMs: number;
-  /** The means of that run: a decode step, and 64 tokens of prompts. */
+  /** The means of that run: a decode step, and as many tokens of prompts as come between two. */
   readonly crowdStepMs: number;
   readonly crowdChunkMs: number;
   readonly crowdTokensPerSecond: number;
@@ -68,7 +69,7 @@ interface Run {
 /** Nothing else may use the engine meanwhile. */
 export async function measureEngine(
   engine: EngineClient,
-  { config }: LoadedModel,
+  { config, provider }: LoadedModel,
   { tokens, arrivalsMs }: BenchmarkSize,
   { now, sleep }: BenchmarkClock,
 ): Promise<EngineFigures> {
@@ -137,7 +138,9 @@ export async function measureEngine(
     crowdGapP99Ms: quantile(gaps, 0.99),
     crowdGapMostMs: Math.max(...gaps),
     crowdStepMs: (end.decodeMs - after.decodeMs) / (end.decodeSteps - after.decodeSteps),
-    crowdChunkMs: (64 * (end.prefillMs - after.prefillMs)) / (end.prefillTokens - after.prefillTokens),
+    crowdChunkMs:
+      (PREFILL_BESIDE_DECODE_TOKENS[provider] * (end.prefillMs - after.prefillMs)) /
+      (end.prefillTokens - after.prefillTokens),
     crowdTokensPerSecond: (1_000 * done.reduce((sum, { times }) => sum + times.length, 0)) / crowdMs,
     crowdFirstTokenP99Ms: quantile(done.map(firstToken), 0.99),
     crowdRunningMost: Math.max(...seen.map(({ running }) => running)),

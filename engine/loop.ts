@@ -12,7 +12,6 @@ import {
   PREFILL_RUN_COST_TOKENS,
   PREFIX_TOKENS_MIN,
   PROMPT_SCORES_WAITING_MAX,
-  SCORED_TOKEN_COST_TOKENS,
   SEQUENCES_MAX,
   WINDOW_TOKENS,
 } from "./limits.ts";
@@ -76,7 +75,7 @@ export class EngineLoop {
     this.#budget = {
       slots: options.runner.slots,
       prefillChunk: PREFILL_CHUNK_TOKENS,
-      prefillBesideDecode: PREFILL_BESIDE_DECODE_TOKENS,
+      prefillBesideDecode: PREFILL_BESIDE_DECODE_TOKENS[options.runner.provider],
       prefillRunCost: PREFILL_RUN_COST_TOKENS,
       patienceMs: PATIENCE_MS,
       ...options.budget,
@@ -240,7 +239,7 @@ export class EngineLoop {
     if (isLast && draw === undefined) return;
     const slot = sequence.slot!;
     const tokens = sequence.slice(start, count);
-    const { scoresPrompt } = sequence;
+    const { scoresPrompt, tokenCost } = sequence;
     const began = now();
     const chosen = !scoresPrompt && draw && (await runner.choosing?.prefill(slot, tokens, start, draw));
     const logits = scoresPrompt
@@ -249,7 +248,7 @@ export class EngineLoop {
         ? undefined
         : await runner.prefill(slot, tokens, start, isLast);
     this.#stats.prefilled(count, now() - began);
-    this.#spent += prefillCost(scoresPrompt ? count * SCORED_TOKEN_COST_TOKENS : count, this.#budget);
+    this.#spent += prefillCost(count, this.#budget, tokenCost);
     sequence.cached = start + count;
     const { vocabulary } = runner.config;
     if (scoresPrompt) {

@@ -26,6 +26,8 @@ export interface SequenceView {
   readonly runningSince: number | undefined;
   /** Tokens of one prefill run of it at most, where that is fewer than the budget's. */
   readonly runMax?: number | undefined;
+  /** What a token of its next run costs, in tokens of the budget; 1 where absent. */
+  readonly tokenCost?: number | undefined;
 }
 
 export interface SchedulerBudget {
@@ -86,7 +88,9 @@ export function nextStep(
   const next = begun ?? firstOf(waiting, sequences, budget, { now, servedAt });
   if (next !== undefined && (ready.length === 0 || allowance >= Math.min(budget.prefillRunCost, missing(next)))) {
     if (begun !== undefined) {
-      const count = Math.min(budget.prefillChunk, begun.runMax ?? Infinity, allowance, missing(begun));
+      const { runMax = Infinity, tokenCost = 1 } = begun;
+      const affordable = Math.max(1, Math.floor(allowance / tokenCost));
+      const count = Math.min(budget.prefillChunk, runMax, affordable, missing(begun));
       return { kind: "prefill", id: begun.id, start: begun.cached, count };
     }
     if (held.size < budget.slots) return { kind: "admit", id: next.id };
@@ -110,8 +114,8 @@ export function nextStep(
 }
 
 /** What a prefill run of `count` tokens takes from the budget beside decoding: between two decode steps all together cost no more than one run of the budget's tokens. */
-export function prefillCost(count: number, { prefillRunCost }: SchedulerBudget): number {
-  return count + prefillRunCost;
+export function prefillCost(count: number, { prefillRunCost }: SchedulerBudget, tokenCost = 1): number {
+  return count * tokenCost + prefillRunCost;
 }
 
 const missing = ({ length, cached }: SequenceView): number => length - cached;

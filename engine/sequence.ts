@@ -5,7 +5,7 @@
 import type { Choice, Draw } from "./choice.ts";
 import type { GrammarFormat } from "./grammar/format.ts";
 import type { LogitsMask } from "./grammar/mask.ts";
-import { PREFILL_SCORED_TOKENS } from "./limits.ts";
+import { PREFILL_SCORED_TOKENS, SCORED_TOKEN_COST_TOKENS } from "./limits.ts";
 import { prf } from "./prf.ts";
 import type { SequenceView } from "./scheduler.ts";
 import { Detokenizer } from "./tokenizer/detokenizer.ts";
@@ -170,6 +170,10 @@ export class Sequence implements SequenceView {
 
   get runMax(): number | undefined {
     return this.scoresPrompt ? PREFILL_SCORED_TOKENS : undefined;
+  }
+
+  get tokenCost(): number {
+    return this.scoresPrompt ? SCORED_TOKEN_COST_TOKENS : 1;
   }
 
   /** What a cache may hold of it, and one token more: the first whose logits are wanted. */

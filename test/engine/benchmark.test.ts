@@ -25,8 +25,9 @@ test(
     expect(figures).toMatchObject({ crowdFailed: 0, secondTurnPrefilled: 17, secondTurnNew: 17 });
     // All but what was new, of 332 tokens.
     expect(figures.secondTurnCached).toBeCloseTo(315 / 332, 5);
-    // They come at once here: eight have slots, the others wait.
-    expect(figures).toMatchObject({ crowdRunningMost: BENCHMARK_SLOTS });
+    // They come at once here: some have slots, the others wait.
+    expect(figures.crowdRunningMost).toBeGreaterThan(1);
+    expect(figures.crowdRunningMost).toBeLessThanOrEqual(BENCHMARK_SLOTS);
     expect(figures.crowdWaitingMost).toBeGreaterThan(8);
     expect(figures.crowdKvUsageMost).toBeLessThanOrEqual(1);
     for (const [name, value] of Object.entries(figures)) {

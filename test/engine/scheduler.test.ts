@@ -48,6 +48,10 @@ describe("nextStep", () => {
     expect(step([running, begun], { spent: 3 })).toEqual({ kind: "decode", rows: [1] });
     expect(step([running, fresh], { spent: 3 })).toEqual({ kind: "decode", rows: [1] });
     expect(step([begun], { spent: 99 })).toMatchObject({ kind: "prefill" });
+    const dear = { ...begun, tokenCost: 2 };
+    expect(step([running, dear])).toMatchObject({ kind: "prefill", count: 1 });
+    expect(step([dear])).toMatchObject({ kind: "prefill", count: 2 });
+    expect(prefillCost(3, budget, 2)).toBe(6 + budget.prefillRunCost);
   });
 
   test("a run too short to be worth its cost waits for the next turn, unless nothing more is missing", () => {
