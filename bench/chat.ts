@@ -23,7 +23,7 @@ const WARM_UP_ROUNDS = options.short ? 30 : 60;
 const WARM_UP_TOKENS = 2;
 const TOKENS = 64;
 const THREADS = 2;
-const REST_MS = 100;
+const REST_MS = 300;
 const MESSAGES = [{ role: "user", content: "Could you explain what is dask?" }];
 
 /** Times of the pieces of one answer, ms from the question on. */
