@@ -9,7 +9,7 @@ import type { ByteSource } from "./gguf/source.ts";
 import { planDecoder } from "./kernels/decoder-weights.ts";
 import type { WeightLayout, WeightPart } from "./onnx/graph.ts";
 import { emitDecoder, type EmitOptions, type EmittedModel } from "./onnx/decoder.ts";
-import type { Target } from "./onnx/target.ts";
+import { runsOnKernels, type Target } from "./onnx/target.ts";
 import type { TokenizerDescription } from "./tokenizer/description.ts";
 import type { ModelConfig } from "./types.ts";
 
@@ -56,7 +56,7 @@ export async function planPreparation(source: ByteSource, options: EmitOptions):
 export function planCheckpoint(checkpoint: Checkpoint, options: EmitOptions): Preparation {
   const { config, tokenizer } = checkpoint;
   const { target, slotLength } = options;
-  if (target !== "wasm" && target !== "wasm-f32") return { ...emitDecoder(checkpoint, options), tokenizer };
+  if (!runsOnKernels(target)) return { ...emitDecoder(checkpoint, options), tokenizer };
   const { decoder, ...rest } = planDecoder(checkpoint, { isExact: target === "wasm-f32", slotLength });
   return { target, config, graph: new TextEncoder().encode(JSON.stringify(decoder)), ...rest, tokenizer };
 }

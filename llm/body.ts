@@ -4,7 +4,7 @@
 export async function readText(request: Request, most: number): Promise<string | undefined> {
   // Whoever says how much it is sends no more than that; streams of pieces cost more than they carry here.
   const length = request.headers.get("content-length");
-  if (length !== null) return Number(length) > most ? undefined : request.text();
+  if (length !== null) return Number(length) <= most ? request.text() : undefined;
   const decoder = new TextDecoder();
   let text = "";
   let bytes = 0;

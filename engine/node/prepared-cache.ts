@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { WEIGHTS_FILE } from "../onnx/graph.ts";
 import type { EmitOptions } from "../onnx/decoder.ts";
 import { hasLongFactors } from "../onnx/rotary.ts";
-import { type Target, TARGETS } from "../onnx/target.ts";
+import { runsOnKernels, type Target, TARGETS } from "../onnx/target.ts";
 import type { PreparedModel } from "../prepare.ts";
 import type { GraphDescription, PreparedGraph } from "../graph-model.ts";
 import { type CheckpointFile, openCheckpointFile } from "./checkpoint-file.ts";
@@ -20,8 +20,7 @@ import { writeWeights } from "./weights-file.ts";
 const FORMAT_VERSION = 4;
 
 /** What says how the weights make a model: a graph, or where they lie for the kernels. */
-const graphFileOf = (target: Target): string =>
-  target === "wasm" || target === "wasm-f32" ? "decoder.json" : "model.onnx";
+const graphFileOf = (target: Target): string => (runsOnKernels(target) ? "decoder.json" : "model.onnx");
 const TOKENIZER_FILE = "tokenizer.json";
 const MANIFEST_FILE = "prepared.json";
 

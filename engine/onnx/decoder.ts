@@ -16,7 +16,7 @@ import { GraphBuilder, type WeightLayout } from "./graph.ts";
 import { emitLinear } from "./linear.ts";
 import { canStack, type Matrix, rotaryOrder, stack, withHeadOrder } from "./matrix.ts";
 import { bytesOf } from "./pack.ts";
-import { Rotary } from "./rotary.ts";
+import { fillTable, Rotary } from "./rotary.ts";
 import { type Dialect, dialectOf, formOf, type Target } from "./target.ts";
 import { TensorShelf } from "./tensors.ts";
 
@@ -107,11 +107,8 @@ class DecoderEmitter {
           inputs,
           byteLength: positions * half * 4,
           make: (bytes) => {
-            const out = new Float32Array(positions * half).fill(wave(0));
-            paces(bytes).forEach((pace, i) => {
-              for (let position = 0; position < positions; position++)
-                out[position * half + i] = scale * wave(position / pace);
-            });
+            const out = new Float32Array(positions * half);
+            fillTable(out, { paces: paces(bytes), scale, pairs: half }, wave);
             return bytesOf(out);
           },
         }),

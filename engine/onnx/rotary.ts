@@ -23,6 +23,19 @@ export interface Rotation {
   readonly paces: (inputs: readonly Uint8Array[]) => Float64Array;
 }
 
+/** `wave` (cos or sin) of position / pace, scaled, into a row of `pairs` values for each position; pairs without a pace stay where they are. */
+export function fillTable(
+  out: Float32Array,
+  { paces, scale, pairs }: { readonly paces: Float64Array; readonly scale: number; readonly pairs: number },
+  wave: (angle: number) => number,
+): void {
+  out.fill(wave(0));
+  for (let row = 0; row < out.length; row += pairs) {
+    const position = row / pairs;
+    for (let i = 0; i < paces.length; i++) out[row + i] = scale * wave(position / paces[i]!);
+  }
+}
+
 export class Rotary {
   /** The longest slot that works. */
   readonly positions: number;

@@ -12,6 +12,10 @@ import { BLOCK } from "./pack.ts";
 /** `wasm` is a graph for encoders only: decoders run there on kernels of the engine's own. `wasm-f32` is these kernels' exact twin for tests. */
 export type Target = "native" | "wasm" | "webgpu" | "f32" | "wasm-f32";
 
+/** Whether decoders run there on the engine's own kernels, and not as a graph. */
+export const runsOnKernels = (target: Target): target is "wasm" | "wasm-f32" =>
+  target === "wasm" || target === "wasm-f32";
+
 export const TARGETS: readonly Target[] = ["native", "wasm", "webgpu", "f32", "wasm-f32"];
 
 export interface Dialect {
@@ -39,7 +43,7 @@ const DIALECTS: Readonly<Record<Exclude<Target, "wasm-f32">, Dialect>> = {
 };
 
 export function dialectOf(target: Target, accuracyLevel?: number): Dialect {
-  const dialect = DIALECTS[target === "wasm-f32" ? "wasm" : target];
+  const dialect = DIALECTS[runsOnKernels(target) ? "wasm" : target];
   return accuracyLevel === undefined ? dialect : { ...dialect, accuracyLevel };
 }
 
@@ -54,7 +58,7 @@ const SMALL_QUANTISED_ELEMENTS = 400_000_000;
 
 /** How `matrix` is stored for `target`, in a checkpoint of `elements` values altogether. */
 export function formOf(target: Target, { format, columns }: Matrix, elements: number): LinearForm {
-  if (target === "f32" || target === "wasm" || target === "wasm-f32" || columns % BLOCK !== 0) return "f32";
+  if (target === "f32" || runsOnKernels(target) || columns % BLOCK !== 0) return "f32";
   const isUnquantised = format === "F32" || format === "F16" || format === "BF16";
   if (isUnquantised && elements <= SMALL_MODEL_ELEMENTS) return "f32";
   if (format === "Q4_0") return "int4";

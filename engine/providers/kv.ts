@@ -117,6 +117,18 @@ export function assertCopy({ slots, slotLength }: KvLayout, from: number, to: nu
   assertWhole("length", length, 0, slotLength);
 }
 
+/** Copies the first positions of a slot in one buffer of the layout. */
+export function copyPositions(
+  { ranges }: KvLayout,
+  buffer: Float32Array,
+  from: number,
+  to: number,
+  length: number,
+): void {
+  const targets = ranges(to, length);
+  ranges(from, length).forEach(({ start, end }, head) => buffer.copyWithin(targets[head]!.start, start, end));
+}
+
 /** Checked here because a provider names neither the token nor the sequence when it fails. */
 function assertTokens(tokens: Int32Array, { vocabulary }: ModelConfig): void {
   for (const token of tokens) {

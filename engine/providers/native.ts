@@ -11,6 +11,7 @@ import type { Runner } from "../types.ts";
 import {
   assertCopy,
   assertOptions,
+  copyPositions,
   decodeStep,
   everyToken,
   kvLayout,
@@ -115,12 +116,7 @@ export async function createNativeRunner(prepared: PreparedModel, options: Runne
     decode: async (tokens, positions) => run(decodeStep(layout, config, tokens, positions)),
     async copySlot(from, to, length) {
       assertCopy(layout, from, to, length);
-      const targets = layout.ranges(to, length);
-      for (const buffer of buffers.values()) {
-        layout
-          .ranges(from, length)
-          .forEach(({ start, end }, head) => buffer.copyWithin(targets[head]!.start, start, end));
-      }
+      for (const buffer of buffers.values()) copyPositions(layout, buffer, from, to, length);
     },
     async release() {
       await session.release();

@@ -13,9 +13,21 @@ import { StepWords } from "../kernels/step-words.ts";
 import { controlOf, controlWords, lead, runAlone } from "../kernels/team.ts";
 import { type StartTeamThread, type TeamSeed, teamPhases, type TeamThread } from "../kernels/team-thread.ts";
 import { WEIGHTS_COPY_BYTES } from "../limits.ts";
+import { fillTable } from "../onnx/rotary.ts";
+import { runsOnKernels } from "../onnx/target.ts";
 import type { PreparedModel } from "../prepare.ts";
 import type { Runner } from "../types.ts";
-import { assertCopy, assertOptions, decodeStep, kvLayout, prefillStep, type RunnerOptions } from "./kv.ts";
+import {
+  assertCopy,
+  assertOptions,
+  copyPositions,
+  decodeStep,
+  kvLayout,
+  prefillStep,
+  type RunnerOptions,
+} from "./kv.ts";
+
+const FLOAT = 4;
 
 export interface WasmRunnerOptions extends RunnerOptions {
   /** Starts a thread that shares memory with this one; absent where none can, and then there is one thread. */
@@ -48,8 +60,11 @@ export async function createWasmRunner(prepared: PreparedModel, options: WasmRun
   copyWeights(prepared, new Uint8Array(buffer, places.weights, weights.byteLength));
   for (const [i, { paces, scale }] of [...rotations.values()].entries()) {
     const { headDim, ropeDim = headDim } = config;
-    const divisors = new Float64Array(buffer, places.weights + paces, ropeDim / 2);
-    fillRotary(buffer, places.rotary[i]!, divisors, { scale, positions: slotLength, pairs: headDim / 2 });
+    const angles = { paces: new Float64Array(buffer, places.weights + paces, ropeDim / 2), scale, pairs: headDim / 2 };
+    const table = (at: number): Float32Array => new Float32Array(buffer, at, slotLength * angles.pairs);
+    const { cos, sin } = places.rotary[i]!;
+    fillTable(table(cos), angles, Math.cos);
+    fillTable(table(sin), angles, Math.sin);
   }
   const seed: TeamSeed = { modules: compileKernels(isShared), memory, places, config, decoder, slotLength, threads };
   const phases = teamPhases(seed);
@@ -108,12 +123,7 @@ export async function createWasmRunner(prepared: PreparedModel, options: WasmRun
     },
     async copySlot(from, to, length) {
       assertCopy(kv, from, to, length);
-      const targets = kv.ranges(to, length);
-      for (const at of places.kv.map((address) => address / 4)) {
-        kv.ranges(from, length).forEach(({ start, end }, head) =>
-          floats.copyWithin(at + targets[head]!.start, at + start, at + end),
-        );
-      }
+      for (const address of places.kv) copyPositions(kv, floats.subarray(address / FLOAT), from, to, length);
     },
     release: () => stepper.release(),
   };
@@ -130,7 +140,7 @@ interface PromptRows {
 const allOf = (rows: number): number[] => Array.from({ length: rows }, (_, row) => row);
 
 function decoderOf({ target, graph, weights }: PreparedModel): StoredDecoder {
-  if (target !== "wasm" && target !== "wasm-f32") throw new Error(`the model is prepared for ${target}, not for wasm`);
+  if (!runsOnKernels(target)) throw new Error(`the model is prepared for ${target}, not for wasm`);
   const decoder = JSON.parse(new TextDecoder().decode(graph)) as StoredDecoder;
   if (weights.byteLength !== decoder.byteLength)
     throw new Error(
@@ -166,23 +176,6 @@ function allocate(pages: number, shared: boolean): WebAssembly.Memory {
 function copyWeights({ weights }: PreparedModel, target: Uint8Array): void {
   for (let at = 0; at < target.byteLength; at += WEIGHTS_COPY_BYTES)
     target.set(weights.subarray(at, Math.min(target.byteLength, at + WEIGHTS_COPY_BYTES)), at);
-}
-
-/** cos and sin of position / pace, scaled; pairs that have no pace stay where they are. */
-function fillRotary(
-  buffer: ArrayBufferLike,
-  { cos, sin }: { readonly cos: number; readonly sin: number },
-  paces: Float64Array,
-  { scale, positions, pairs }: { readonly scale: number; readonly positions: number; readonly pairs: number },
-): void {
-  const [cosines, sines] = [cos, sin].map((at) => new Float32Array(buffer, at, positions * pairs)) as [Float32Array, Float32Array]; // prettier-ignore
-  cosines.fill(1);
-  for (let position = 0; position < positions; position++) {
-    for (const [i, pace] of paces.entries()) {
-      cosines[position * pairs + i] = scale * Math.cos(position / pace);
-      sines[position * pairs + i] = scale * Math.sin(position / pace);
-    }
-  }
 }
 
 /** Runs steps with the members of the team, as long as all of them live. */

@@ -38,6 +38,9 @@ const thoughtOf = (text: string) => ({ reasoning_content: text, reasoning: text 
 type End = Extract<AnswerEvent, { kind: "end" }>;
 /** vLLM's: what ended an answer, where it was a stop text or token. */
 export const stopReasonOf = ({ stoppedBy }: End) => (stoppedBy === undefined ? {} : { stop_reason: stoppedBy });
+/** The same as the end of an object's JSON. */
+export const stopReasonField = ({ stoppedBy }: End): string =>
+  stoppedBy === undefined ? "" : `,"stop_reason":${JSON.stringify(stoppedBy)}`;
 const finishOf = ({ finishReason }: End, isForced: boolean): string =>
   isForced && finishReason === "tool_calls" ? "stop" : finishReason;
 
@@ -109,8 +112,7 @@ export async function* streamedChat(choices: Choices, ask: ChatAsk, facts: Reply
       yield `${at}"function":{"arguments":${JSON.stringify(said.arguments)}}}]},${close()}`;
     } else if (said.kind === "end") {
       ended++;
-      const stop = said.stoppedBy === undefined ? "" : `,"stop_reason":${JSON.stringify(said.stoppedBy)}`;
-      yield `${begin},"delta":{},"logprobs":null,"finish_reason":"${finishOf(said, ask.isForced)}"${stop}}]${usage()}}\n\n`;
+      yield `${begin},"delta":{},"logprobs":null,"finish_reason":"${finishOf(said, ask.isForced)}"${stopReasonField(said)}}]${usage()}}\n\n`;
     }
   }
   if (ended < ask.asks.length) return;

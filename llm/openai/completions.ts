@@ -3,7 +3,7 @@ import * as z from "zod";
 import type { ChosenScore } from "../../engine/index.ts";
 import { OPENAI_CHOICES_MAX, OPENAI_TOKENS_MAX } from "../../protocol/limits.ts";
 import { event, jsonHead, STREAM_HEAD, type Answer } from "./answer.ts";
-import { stopReasonOf, usageField, usageOf, type ReplyFacts } from "./chat-reply.ts";
+import { stopReasonField, stopReasonOf, usageField, usageOf, type ReplyFacts } from "./chat-reply.ts";
 import type { Ask, Choices } from "./choices.ts";
 import { invalid, unsupported } from "./errors.ts";
 import { flag, read, text, whole } from "./fields.ts";
@@ -194,8 +194,7 @@ export async function* streamedCompletion(
       yield said.logprobs === undefined ? line(index, said.text, "null") : scoredLine(index, said.text, said.logprobs);
     else if (kind === "end") {
       ended++;
-      const stop = said.stoppedBy === undefined ? "" : `,"stop_reason":${JSON.stringify(said.stoppedBy)}`;
-      yield line(index, "", `"${said.finishReason}"${stop}`);
+      yield line(index, "", `"${said.finishReason}"${stopReasonField(said)}`);
     }
   }
   if (ended < ask.asks.length) return;
